@@ -1,0 +1,1 @@
+"""Egret: transactional mail from your own address, accepted by HTTP, delivered by SMTP, never lost."""

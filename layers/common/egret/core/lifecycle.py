@@ -1,0 +1,278 @@
+"""The life cycle of a delivery: one total table of (state, change).
+
+`apply` answers for every state and every change: the delivery as it is afterwards, or why nothing changes.
+Nothing else in Egret decides about states; stores write what this returns, on condition that `rev` is still the old one.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from egret.core.delivery import Attempt, Delivery, Lease, State
+from egret.core.events import Event, EventKind
+from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A unit is about to be asked to make the next attempt."""
+
+    unit: str
+    at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The unit did not take it, or gave it back before the final dot: the attempt was never made."""
+
+    attempt: int
+    not_before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An attempt ended. next_at: when the next one is to be, None when the schedule is exhausted."""
+
+    attempt: Attempt
+    next_at: datetime | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The maximum age has passed."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """The recipient stands on the suppression list. reason: one sentence for the event."""
+
+    at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold rule matches."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unhold:
+    """The hold was lifted; the time on hold does not count towards the maximum age."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The account or an operator withdraws it."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Mail that came back tells something; the event's `seq` is given here, its `source` drops repeats."""
+
+    event: Event
+
+
+Change = Claim | Release | Record | Expire | Suppress | Hold | Unhold | Cancel | Report
+
+
+class Refusal(enum.StrEnum):
+    """Why a change does not apply."""
+
+    TERMINAL = "it has already ended"
+    LEASED = "an attempt is being made"
+    STALE = "that attempt is not the one under way"
+    NOT_DUE = "it is not due yet"
+    HELD = "it is on hold"
+    NOT_HELD = "it is not on hold"
+    YOUNG = "its maximum age has not passed"
+    REPEATED = "that was recorded before"
+
+
+def apply(delivery: Delivery, change: Change) -> Delivery | Refusal:  # noqa: PLR0911 (one return for each change)
+    """Return the delivery after the change, with `rev` one higher, or the reason why nothing changes."""
+    match change:
+        case Claim():
+            return _claim(delivery, change)
+        case Release():
+            return _release(delivery, change)
+        case Record():
+            return _record(delivery, change)
+        case Expire():
+            return _expire(delivery, change)
+        case Suppress():
+            return _idle_end(delivery, State.SUPPRESSED, _event(EventKind.SUPPRESSED, change.at, change.reason))
+        case Hold():
+            return _hold(delivery, change)
+        case Unhold():
+            return _unhold(delivery, change)
+        case Cancel():
+            return _idle_end(delivery, State.CANCELED, _event(EventKind.CANCELED, change.at, ""))
+        case Report():
+            return _report(delivery, change.event)
+        case _:
+            assert_never(change)
+
+
+def _event(kind: EventKind, at: datetime, error: str) -> Event:
+    return Event(0, kind, at, error=error)
+
+
+def _with_event(delivery: Delivery, event: Event) -> Delivery:
+    return replace(delivery, events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)), rev=delivery.rev + 1)
+
+
+def _end(delivery: Delivery, state: State, event: Event) -> Delivery:
+    ended = replace(delivery, state=state, lease=None, due_at=None, held_at=None, ended_at=event.at)
+    return _with_event(ended, event)
+
+
+def _idle_end(delivery: Delivery, state: State, event: Event) -> Delivery | Refusal:
+    """End a delivery that no unit is working on."""
+    match delivery.state:
+        case State.QUEUED | State.HELD:
+            return _end(delivery, state, event)
+        case State.ATTEMPTING:
+            return Refusal.LEASED
+        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
+            return Refusal.TERMINAL
+        case _:
+            assert_never(delivery.state)
+
+
+def _claim(delivery: Delivery, change: Claim) -> Delivery | Refusal:
+    match delivery.state:
+        case State.QUEUED:
+            if change.at < delivery.not_before:
+                return Refusal.NOT_DUE
+        case State.ATTEMPTING:
+            # A lost lease: the same attempt is asked for again, under the same number.
+            if delivery.lease and change.at < delivery.lease.until:
+                return Refusal.LEASED
+        case State.HELD:
+            return Refusal.HELD
+        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
+            return Refusal.TERMINAL
+        case _:
+            assert_never(delivery.state)
+    lease = Lease(len(delivery.attempts) + 1, change.unit, change.until)
+    return replace(delivery, state=State.ATTEMPTING, lease=lease, rev=delivery.rev + 1)
+
+
+def _release(delivery: Delivery, change: Release) -> Delivery | Refusal:
+    if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != change.attempt:
+        return Refusal.TERMINAL if delivery.state.is_terminal else Refusal.STALE
+    due_at = max(delivery.due_at, change.not_before) if delivery.due_at else change.not_before
+    return replace(
+        delivery, state=State.QUEUED, lease=None, not_before=change.not_before, due_at=due_at, rev=delivery.rev + 1
+    )
+
+
+def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
+    number = change.attempt.number
+    if number <= len(delivery.attempts):
+        return Refusal.REPEATED
+    if delivery.state.is_terminal:
+        return Refusal.TERMINAL
+    if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != number:
+        return Refusal.STALE
+    tried = replace(delivery, attempts=(*delivery.attempts, change.attempt))
+    event = _attempt_event(change)
+    match change.attempt.outcome:
+        case Delivered():
+            return _end(tried, State.DELIVERED, event)
+        case Bounced():
+            return _end(tried, State.FAILED, event)
+        case Deferred() | Unknown():
+            if change.next_at is None or change.next_at >= delivery.expires_at:
+                return _end(tried, State.FAILED, replace(event, kind=EventKind.FAILED))
+            waiting = replace(tried, state=State.QUEUED, lease=None, not_before=change.next_at, due_at=change.next_at)
+            return _with_event(waiting, event)
+        case _:
+            assert_never(change.attempt.outcome)
+
+
+_KIND_OF = {
+    Delivered: EventKind.DELIVERED,
+    Bounced: EventKind.FAILED,
+    Deferred: EventKind.DELAYED,
+    Unknown: EventKind.DELAYED,
+}
+
+
+def _attempt_event(change: Record) -> Event:
+    outcome = change.attempt.outcome
+    reply = outcome.reply
+    return Event(
+        seq=0,
+        kind=_KIND_OF[type(outcome)],
+        at=change.at,
+        attempt=change.attempt.number,
+        code=reply.code if reply else 0,
+        enhanced_code=reply.enhanced_code if reply else "",
+        error=error_of(outcome),
+        reply=reply.lines if reply else (),
+        remote=outcome.remote,
+    )
+
+
+def _expire(delivery: Delivery, change: Expire) -> Delivery | Refusal:
+    if delivery.state is State.HELD:
+        return Refusal.HELD
+    if not delivery.state.is_terminal and change.at < delivery.expires_at:
+        return Refusal.YOUNG
+    waited = change.at - delivery.queued_at
+    reason = f"gave up after {waited.total_seconds() / 3600:.1f} hours, {len(delivery.attempts)} attempts"
+    return _idle_end(delivery, State.FAILED, _event(EventKind.FAILED, change.at, reason))
+
+
+def _hold(delivery: Delivery, change: Hold) -> Delivery | Refusal:
+    match delivery.state:
+        case State.QUEUED:
+            return replace(delivery, state=State.HELD, due_at=None, held_at=change.at, rev=delivery.rev + 1)
+        case State.HELD:
+            return Refusal.HELD
+        case State.ATTEMPTING:
+            # The rule is looked at again before the next attempt, if there is one.
+            return Refusal.LEASED
+        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
+            return Refusal.TERMINAL
+        case _:
+            assert_never(delivery.state)
+
+
+def _unhold(delivery: Delivery, change: Unhold) -> Delivery | Refusal:
+    if delivery.state is not State.HELD or delivery.held_at is None:
+        return Refusal.TERMINAL if delivery.state.is_terminal else Refusal.NOT_HELD
+    not_before = max(delivery.not_before, change.at)
+    return replace(
+        delivery,
+        state=State.QUEUED,
+        held_at=None,
+        not_before=not_before,
+        due_at=not_before,
+        expires_at=delivery.expires_at + (change.at - delivery.held_at),
+        rev=delivery.rev + 1,
+    )
+
+
+def _report(delivery: Delivery, event: Event) -> Delivery | Refusal:
+    """Add what came back; only "failed" after "delivered" changes the state, since the next hop took it all back."""
+    if event.source and any(event.source == known.source for known in delivery.events):
+        return Refusal.REPEATED
+    reported = _with_event(delivery, event)
+    if event.kind is EventKind.FAILED and delivery.state is State.DELIVERED:
+        return replace(reported, state=State.FAILED)
+    return reported

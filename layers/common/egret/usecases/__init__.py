@@ -1,0 +1,1 @@
+"""One function for each thing that Egret does, written on ports alone."""
