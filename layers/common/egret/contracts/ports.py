@@ -1,0 +1,601 @@
+"""Ports: everything that a use case needs from outside, one Protocol per concern.
+
+All are synchronous. Every method that can fail for reasons of infrastructure raises `egret.core.errors.Unavailable`;
+nothing else escapes an adapter. Each port has one contract suite, run on the in-memory version, on moto and on ministack.
+Reads that matter to a decision are strongly consistent. An expired item counts as absent when it is read: storage
+removes late or never, so reads take `now`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from egret.contracts.handoff import Handoff, HandoffAnswer
+from egret.contracts.queues import Call, Hint
+from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression
+from egret.core.delivery import Delivery, Message, State
+from egret.core.suppression import Strikes
+
+T = TypeVar("T")
+
+# --- time and dice -------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """Return the current instant, aware, UTC."""
+        ...
+
+
+class Dice(Protocol):
+    """Randomness; cryptographic in production, seeded in tests."""
+
+    def number(self) -> float:
+        """Return a float in [0, 1)."""
+        ...
+
+    def bits(self, count: int) -> int:
+        """Return an integer of `count` random bits."""
+        ...
+
+    def octets(self, count: int) -> bytes:
+        """Return `count` random bytes."""
+        ...
+
+
+# --- the queue -----------------------------------------------------------------------------------------------------
+
+
+class IdempotencyState(enum.Enum):
+    """What an Idempotency-Key was found to be."""
+
+    NEW = "new"
+    """Now reserved for the caller, as in flight."""
+    DONE = "done"
+    """The same request was accepted before: give `response` again."""
+    CONFLICT = "conflict"
+    """The key was used with another body."""
+    IN_FLIGHT = "in flight"
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A key of an account and what became of its request. key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight.
+
+    token: random, of the request that reserved it: only that request may complete it.
+    """
+
+    account: str
+    key_hash: str
+    body_hash: str
+    expires_at: datetime
+    token: str
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What makes a submission accepted, in one atomic write.
+
+    idempotency: the completed record, written in the same transaction; its reservation must still be the caller's.
+    """
+
+    message: Message
+    deliveries: tuple[Delivery, ...]
+    idempotency: IdempotencyRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries of an account to list; None or "" = any. recipient: exact address. since/until: queued_at."""
+
+    states: frozenset[State] = frozenset()
+    recipient: str = ""
+    message_id: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a listing; cursor: where it goes on, "" at the end. Opaque, bound to the account by the use case."""
+
+    items: tuple[T, ...]
+    cursor: str = ""
+
+
+class MailStore(Protocol):
+    """Messages and deliveries of the tenants: the queue itself.
+
+    Order of calls for one recipient: put_message, accept. For several: accept_several, expand, close.
+    """
+
+    def put_message(self, message: Message, content: bytes) -> bool:
+        """Store facts and content; False when the id is taken in that account (nothing is written then)."""
+        ...
+
+    def accept(self, acceptance: Acceptance) -> bool:
+        """Commit the one delivery of a stored message, with its due entry; False when the idempotency reservation is lost."""
+        ...
+
+    def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:
+        """Commit a message with all its deliveries in one item that is due for repair at `repair_at`.
+
+        True: committed. False: the idempotency reservation is lost. None: the id is taken.
+        """
+        ...
+
+    def expand(self, deliveries: Iterable[Delivery]) -> None:
+        """Put deliveries that do not exist yet; existing ones, whatever their state, stay as they are."""
+        ...
+
+    def close(self, account: str, message_id: int) -> None:
+        """Drop the repair entry of a submission whose deliveries are all expanded. Idempotent."""
+        ...
+
+    def planned(self, account: str, message_id: int) -> tuple[Delivery, ...]:
+        """Return the deliveries that a submission of several recipients committed, as they were then; () when closed or absent."""
+        ...
+
+    def message(self, account: str, message_id: int) -> Message | None:
+        """Return the facts, None when absent."""
+        ...
+
+    def messages(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Message]:
+        """Return the facts of many (account, message id), absent ones left out."""
+        ...
+
+    def content(self, account: str, message_id: int) -> bytes | None:
+        """Return the message as it goes over the wire, None when absent."""
+        ...
+
+    def contents(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[Message, bytes | str]]:
+        """Return facts and content of many: bytes when stored in the table, the blob key (str) when stored as an object."""
+        ...
+
+    def get(self, account: str, delivery_id: int, now: datetime) -> Delivery | None:
+        """Return the delivery, None when absent or forgotten."""
+        ...
+
+    def get_many(self, keys: Sequence[tuple[str, int]], now: datetime) -> dict[tuple[str, int], Delivery]:
+        """Return many (account, delivery id) at once, absent and forgotten ones left out."""
+        ...
+
+    def replace(self, old: Delivery, new: Delivery) -> bool:
+        """Write `new` if the stored `rev` is still `old.rev`; False when somebody was faster. One write, event included."""
+        ...
+
+    def list(self, account: str, wanted: DeliveryFilter, cursor: str, limit: int, now: datetime) -> Page[Delivery]:
+        """Return an account's deliveries, newest first."""
+        ...
+
+    def reap(self, account: str, message_id: int, now: datetime) -> bool:
+        """Remove a message and its content if none of its deliveries exists any more; True when removed."""
+        ...
+
+
+class DueKind(enum.StrEnum):
+    """What the due index holds."""
+
+    DELIVERY = "delivery"
+    SUBMISSION = "submission"
+    """A submission of several recipients whose expansion may have been cut short; id = message id."""
+    CALL = "call"
+    """A webhook call to be made again; id = delivery id, seq = its event."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueEntry:
+    """One entry of the due index."""
+
+    kind: DueKind
+    account: str
+    id: int
+    due_at: datetime
+    seq: int = 0
+
+
+class DueIndex(Protocol):
+    """What is due, oldest first, over all tenants; sparse and sharded. Eventually consistent."""
+
+    def due(self, kind: DueKind, now: datetime, limit: int) -> list[DueEntry]:
+        """Return up to `limit` entries with due_at <= now, oldest first within each shard, shards taken evenly."""
+        ...
+
+    def count(self, kind: DueKind, now: datetime) -> int:
+        """Return how many are due, for metrics; exact up to 10,000."""
+        ...
+
+
+class Idempotency(Protocol):
+    """Idempotency-Keys of accounts; completed by `MailStore.accept…`."""
+
+    def reserve(self, record: IdempotencyRecord, now: datetime) -> tuple[IdempotencyState, str]:
+        """Reserve the key in flight until record.expires_at; the second value is the response when DONE, else ""."""
+        ...
+
+    def release(self, record: IdempotencyRecord) -> None:
+        """Give up a reservation that is still the caller's (the request was refused): the key is free again."""
+        ...
+
+
+class Counters(Protocol):
+    """Recipients per account and UTC day."""
+
+    def add(self, account: str, day: str, count: int, limit: int) -> bool:
+        """Add `count` to the day (YYYY-MM-DD) unless the sum would exceed `limit`; False then, nothing added."""
+        ...
+
+    def used(self, account: str, day: str) -> int:
+        """Return the sum of the day."""
+        ...
+
+
+class Suppressions(Protocol):
+    """Suppression list and strikes, per account, keyed by base address."""
+
+    def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Suppression]:
+        """Return the entries (removed ones included) of many (account, base address)."""
+        ...
+
+    def put_new(self, entry: Suppression) -> Suppression | None:
+        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
+        ...
+
+    def remove(self, account: str, base_address: str, at: datetime) -> bool:
+        """Mark as removed; False when there is no active entry."""
+        ...
+
+    def list(self, account: str) -> list[Suppression]:
+        """Return the active entries of an account, oldest first."""
+        ...
+
+    def strikes(self, account: str, base_address: str) -> Strikes:
+        """Return the failures in a row (empty when there are none)."""
+        ...
+
+    def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
+        """Store them; empty ones are deleted."""
+        ...
+
+
+# --- webhook calls ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """One call made. status: HTTP status or 0. error: sentence or "". response: first 512 bytes as text."""
+
+    started_at: datetime
+    duration: timedelta
+    status: int
+    error: str = ""
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A webhook call after its latest try: kept for the account's retention.
+
+    state: "delivered", "failed" (given up), "waiting" (due_at says when), "superseded" or "canceled".
+    """
+
+    call: Call
+    url: str
+    event: str
+    state: str
+    results: tuple[CallResult, ...]
+    forget_at: datetime
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Failures in a row of one account's URL; while `open_until` lies ahead no call is made."""
+
+    failures: int = 0
+    open_until: datetime | None = None
+
+
+class Calls(Protocol):
+    """Records of webhook calls and the breaker of each URL."""
+
+    def put(self, record: CallRecord) -> None:
+        """Write the record of (account, delivery, seq), replacing an older one."""
+        ...
+
+    def get(self, account: str, delivery_id: int, seq: int, now: datetime) -> CallRecord | None:
+        """Return the record, None when absent or past its retention."""
+        ...
+
+    def breaker(self, account: str, url: str) -> Breaker:
+        """Return the state of a URL, a closed breaker when none is stored."""
+        ...
+
+    def put_breaker(self, account: str, url: str, breaker: Breaker) -> None:
+        """Store it; a closed one without failures is deleted."""
+        ...
+
+
+class CallQueue(Protocol):
+    """The SQS queue of the webhook poster, fair by account."""
+
+    def put(self, calls: Sequence[Call]) -> None:
+        """Queue calls."""
+        ...
+
+
+class HintQueue(Protocol):
+    """The SQS queue of deliver, fair by account."""
+
+    def put(self, hints: Sequence[Hint]) -> None:
+        """Queue hints; may raise Unavailable, which the caller may ignore: the sweep finds the deliveries."""
+        ...
+
+
+class WebhookPoster(Protocol):
+    """HTTP POST to a customer's URL, guarded: see `egret.core.netguard`."""
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: timedelta) -> PostAnswer:
+        """Make one call; transport trouble and refusals of the guard are answers with status 0 and an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswer:
+    """What a webhook receiver answered. status 0: no answer, see error. body: at most 512 bytes."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    error: str = ""
+
+
+# --- egress units ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why and until when a unit makes no attempts to a recipient domain ("*" = any)."""
+
+    domain: str
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An egress unit as it announces itself. url: base URL of its private HTTP endpoint. room: deliveries it would take.
+
+    port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
+    good, since by then it has stopped every transaction by itself.
+    """
+
+    id: str
+    url: str
+    hostname: str
+    source_addresses: tuple[str, ...]
+    port25: bool
+    room: int
+    valid_until: datetime
+    suspensions: tuple[Suspension, ...] = ()
+
+    def is_usable(self, now: datetime) -> bool:
+        """May be handed transactions."""
+        return self.port25 and self.room > 0 and now < self.valid_until
+
+
+UNIT_VALIDITY = timedelta(seconds=60)
+"""How long an announcement holds; units renew it every 10 s and start no transaction on one that has run out."""
+UNIT_GONE_AFTER = timedelta(minutes=35)
+"""After valid_until + this, no transaction of the unit can still be running (the longest takes 30 minutes)."""
+
+
+class Units(Protocol):
+    """The announcements of egress units."""
+
+    def put(self, unit: Unit) -> None:
+        """Announce."""
+        ...
+
+    def list(self) -> list[Unit]:
+        """Return every unit ever announced and not removed, whether valid or not."""
+        ...
+
+    def get(self, unit_id: str) -> Unit | None:
+        """Return one unit, None when it was removed or never was."""
+        ...
+
+    def remove(self, unit_id: str) -> None:
+        """Withdraw (a drained unit that will not come back)."""
+        ...
+
+
+class Egress(Protocol):
+    """The way to a unit."""
+
+    def hand(self, unit: Unit, handoff: Handoff) -> HandoffAnswer:
+        """Hand over; raises `Unavailable` when it is not known whether the unit took it, `HandoffRefused` when it did not."""
+        ...
+
+
+class HandoffRefused(Exception):
+    """The unit answered that it takes nothing of this (draining, another unit's, malformed), or no connection was made."""
+
+
+# --- blobs, mailboxes ------------------------------------------------------------------------------------------------
+
+
+class Blobs(Protocol):
+    """Objects: message contents, incoming mail, uploads. Keys are paths that begin with the purpose."""
+
+    def put(self, key: str, body: bytes) -> None:
+        """Store, durably when this returns."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object, None when absent."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove. Idempotent."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """Return the size in bytes, None when absent."""
+        ...
+
+    def upload_url(self, key: str, size_bytes: int, valid: timedelta) -> str:
+        """Return a presigned URL that takes one PUT of exactly that size."""
+        ...
+
+    def download_url(self, key: str, valid: timedelta) -> str:
+        """Return a presigned URL for one GET."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A message in an account's mailbox. id: as `core.ids`. blob: key of the raw message (inbound objects with envelope line)."""
+
+    account: str
+    id: int
+    mailbox: str
+    blob: str
+    size_bytes: int
+    received_at: datetime
+    mail_from: str = ""
+    rcpt_to: str = ""
+    header_from: str = ""
+    subject: str = ""
+    message_id: str = ""
+    remote_ip: str = ""
+    is_dsn: bool = False
+    flags: frozenset[str] = frozenset()
+    source: str = ""
+    """Id of the incoming mail: the same mail is stored once."""
+
+
+class Mailboxes(Protocol):
+    """Mail that an account received or saved."""
+
+    def put(self, mail: StoredMail) -> bool:
+        """Store; False when the account has a mail of the same non-empty source and rcpt_to, or the id is taken."""
+        ...
+
+    def get(self, account: str, mail_id: int) -> StoredMail | None:
+        """Return one, None when absent."""
+        ...
+
+    def list(self, account: str, mailbox: str, cursor: str, limit: int) -> Page[StoredMail]:
+        """Return a mailbox ("" = all), newest first."""
+        ...
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+class SettingsReader(Protocol):
+    """Settings as the message path reads them, through a cache of less than a minute."""
+
+    def account(self, account_id: str) -> Account | None:
+        """Return an account by id."""
+        ...
+
+    def account_of_address(self, address: str) -> Account | None:
+        """Return the account of a login address (canonical form: lower-case, A-label domain)."""
+        ...
+
+    def key(self, key_hash: str) -> ApiKey | None:
+        """Return an API key by the SHA-256 hex of its text."""
+        ...
+
+    def domain(self, domain: str) -> SendingDomain | None:
+        """Return a sending domain by A-label."""
+        ...
+
+    def domain_of_return_path(self, domain: str) -> SendingDomain | None:
+        """Return the sending domain that uses this return-path domain."""
+        ...
+
+    def hold_rules(self) -> Sequence[HoldRule]:
+        """Return every hold rule."""
+        ...
+
+
+class SettingsWriter(Protocol):
+    """Changes of settings; each is one atomic write with its uniqueness checks, `Conflict` when they fail."""
+
+    def put_account(self, account: Account) -> None:
+        """Create or replace an account; its name and addresses must be free or its own."""
+        ...
+
+    def accounts(self) -> list[Account]:
+        """Return all, by name."""
+        ...
+
+    def account_by_name(self, name: str) -> Account | None:
+        """Return an account by its name."""
+        ...
+
+    def put_key(self, key: ApiKey) -> None:
+        """Add or replace a key."""
+        ...
+
+    def keys(self, account_id: str) -> list[ApiKey]:
+        """Return an account's keys, oldest first."""
+        ...
+
+    def remove_key(self, key_hash: str) -> bool:
+        """Revoke; False when absent."""
+        ...
+
+    def touch_key(self, key: ApiKey, at: datetime) -> None:
+        """Note that the key was used, at most one write an hour."""
+        ...
+
+    def put_domain(self, domain: SendingDomain) -> None:
+        """Create or replace; a domain or return-path domain of another account is a Conflict."""
+        ...
+
+    def domains(self, account_id: str) -> list[SendingDomain]:
+        """Return an account's domains by name."""
+        ...
+
+    def remove_domain(self, domain: str) -> bool:
+        """Remove; False when absent."""
+        ...
+
+    def put_hold_rule(self, rule: HoldRule) -> None:
+        """Add a rule."""
+        ...
+
+    def remove_hold_rule(self, rule_id: str) -> bool:
+        """Remove; False when absent."""
+        ...
+
+
+class KeyWrapper(Protocol):
+    """Encryption of DKIM private keys at rest. context: bound to the ciphertext (the domain)."""
+
+    def wrap(self, plain: bytes, context: str) -> bytes:
+        """Return the ciphertext."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: str) -> bytes:
+        """Return the plaintext; raises ContractError when it is not ours or the context differs."""
+        ...
+
+
+class AuthFailures(Protocol):
+    """Failed logins per network, over all processes; consulted only after a key missed."""
+
+    def record(self, address: str, now: datetime) -> bool:
+        """Count a failure of an IP address; False when its network is over a limit."""
+        ...

@@ -1,0 +1,81 @@
+"""What travels through SQS: hints for deliver, calls for the webhook poster, and mail that came in. JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Deliveries of one submission in one recipient domain that may be due. Losing it costs time, never mail."""
+
+    account: str
+    ids: list[int]
+
+
+class Call(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event to be told to the account's webhook.
+
+    suppressing: the event put the address on the suppression list. queued_at: RFC 3339, when the call was queued first.
+    attempts: calls made before.
+    """
+
+    account: str
+    delivery_id: int
+    seq: int
+    queued_at: str
+    suppressing: bool = False
+    attempts: int = 0
+
+
+class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
+    """First line of an object in the inbound bucket: the SMTP envelope, as JSON; the message follows, byte for byte.
+
+    recipients: what the server accepted, each with the account it resolved to and, for a fromid, the delivery.
+    """
+
+    id: str
+    received_at: str
+    mail_from: str
+    recipients: list[InboundRecipient]
+    remote_ip: str = ""
+    ehlo: str = ""
+    tls: str = ""
+
+
+class InboundRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One accepted recipient. delivery_id: 0 unless the address is a genuine fromid of the account."""
+
+    address: str
+    account: str
+    delivery_id: int = 0
+
+
+_inbound_decoder = msgspec.json.Decoder(Inbound)
+_hint_decoder = msgspec.json.Decoder(Hint)
+_call_decoder = msgspec.json.Decoder(Call)
+
+
+def pack_inbound(envelope: Inbound, raw: bytes) -> bytes:
+    """Return the object to store: envelope line, LF, message."""
+    return msgspec.json.encode(envelope) + b"\n" + raw
+
+
+def unpack_inbound(body: bytes) -> tuple[Inbound, bytes]:
+    """Return envelope and message of a stored object; raises msgspec errors when it is none."""
+    line, _, raw = body.partition(b"\n")
+    return _inbound_decoder.decode(line), raw
+
+
+def decode_hint(body: bytes | str) -> Hint:
+    """Return the hint; raises msgspec errors on anything else."""
+    return _hint_decoder.decode(body)
+
+
+def decode_call(body: bytes | str) -> Call:
+    """Return the call; raises msgspec errors on anything else."""
+    return _call_decoder.decode(body)
+
+
+def encode_queue_body(value: Hint | Call) -> str:
+    """Return the JSON text of an SQS message."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,180 @@
+"""Tenants and their settings, as stored in the settings table and read through a short cache."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+
+class Scope(enum.StrEnum):
+    """What an API key may do."""
+
+    FULL = "full"
+    SEND = "send"
+    """Send, UploadCreate and the delivery methods of what was sent; no mailboxes, no suppression changes."""
+    READ = "read"
+    """Everything that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Where an account hears of its deliveries.
+
+    url: http(s). authorization: value of that header, "" for none. events: names, empty = all of the reference's.
+    secrets: `whsec_…`, newest first; all sign, so that a rotation loses nothing. in_order: every event, one after the
+    other, instead of the newest only. disabled: a 410 answer stops calls until the webhook is set again.
+    """
+
+    url: str
+    authorization: str = ""
+    events: frozenset[str] = frozenset()
+    secrets: tuple[str, ...] = ()
+    in_order: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A tenant. id: 8 characters of lower-case base32, random; name: chosen by the operator, unique."""
+
+    id: str
+    name: str
+    full_name: str = ""
+    addresses: tuple[str, ...] = ()
+    """Login addresses in canonical form; the first is the main one. Mail to them lands in the account's mailbox."""
+    uses_fromid: bool = True
+    messages_per_day: int = 1000
+    """Recipient deliveries per UTC day, over all paths."""
+    keep_deliveries: timedelta = timedelta(days=30)
+    keep_calls: timedelta = timedelta(days=7)
+    idempotency_window: timedelta = timedelta(hours=24)
+    """How long an Idempotency-Key is remembered, up to 7 days."""
+    webhook: WebhookSettings | None = None
+    is_postmaster: bool = False
+    disabled: bool = False
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key. Only its SHA-256 is stored, and it is found by that; login: the login address it belongs to."""
+
+    hash: str
+    account: str
+    login: str
+    scope: Scope = Scope.FULL
+    name: str = ""
+    created_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """Exact to an hour, so that using a key seldom costs a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDkimKey:
+    """A DKIM key. wrapped: private key, PKCS8 DER, encrypted by the key wrapper. public_record: TXT value to publish."""
+
+    selector: str
+    algorithm: str
+    """"rsa" or "ed25519"."""
+    wrapped: bytes
+    public_record: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendingDomain:
+    """A domain that an account sends from.
+
+    domain, return_path_domain: A-labels. separator: set when the domain's MX is Egret, the reverse-path is then
+    `local<separator>fromid@domain`; "" means `fromid@return_path_domain`.
+    """
+
+    domain: str
+    account: str
+    return_path_domain: str
+    dkim_keys: tuple[StoredDkimKey, ...] = ()
+    separator: str = ""
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRule:
+    """Mail that is to wait; the fields given must all match, none given matches everything.
+
+    account: account id. sender, recipient: an address (a@b) or a domain, lower-case A-label.
+    """
+
+    id: str
+    account: str = ""
+    sender: str = ""
+    recipient: str = ""
+    created_at: datetime | None = None
+
+    def matches(self, account: str, header_from: str, recipient: str) -> bool:
+        """Tell whether mail of this account, From address and recipient address is to wait."""
+        return (
+            self.account in ("", account)
+            and _address_matches(self.sender, header_from)
+            and _address_matches(self.recipient, recipient)
+        )
+
+
+def _address_matches(pattern: str, address: str) -> bool:
+    if not pattern:
+        return True
+    lowered = address.lower()
+    return lowered == pattern if "@" in pattern else lowered.rpartition("@")[2] == pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that an account's mail no longer goes to.
+
+    base_address: `Address.base_address()`, the key. source_event: id of the event that put it here, "" when a person did.
+    removed_at: set when a person took it off; the entry then only keeps a replay from putting it back.
+    """
+
+    account: str
+    id: int
+    base_address: str
+    original_address: str
+    created_at: datetime
+    manual: bool = False
+    reason: str = ""
+    kind: str = "bounce"
+    source_event: str = ""
+    removed_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Mail to it is refused."""
+        return self.removed_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long a delivery is tried; a setting of the installation."""
+
+    base: timedelta = timedelta(minutes=7.5)
+    max_attempts: int = 8
+    max_age: timedelta = timedelta(hours=72)
+    lease: timedelta = timedelta(minutes=40)
+    """Longer than the longest transaction (30 min in the engine) and its wait for a slot."""
+    hint_grace: timedelta = timedelta(seconds=90)
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Facts of this deployment.
+
+    hostname: the egress's public name (EHLO, Received, Reporting-MTA, Message-ID of accounts without a domain).
+    max_message_bytes: of a composed message. local: local mode (loopback webhooks allowed).
+    """
+
+    hostname: str
+    max_message_bytes: int = 25 * 1024 * 1024
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    local: bool = False
