@@ -1,0 +1,128 @@
+# Everything that is done with Egret. Each target first makes the environment it needs: Python >= 3.11 and make suffice.
+#
+#   make serve       the whole product on this machine             DELIVER=real  FRESH=1
+#   make test        unit, integration, conformance, fault and end-to-end tests    ARGS='-k name'
+#   make peers       against a real Postfix (Debian, as root)
+#   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
+#   make fmt         format, and fix what can be fixed
+#   make build       sam build and sam validate, without Docker
+#   make bench       cost, growth, speed, memory
+#   make simulate    crash the path of a message at every step     SEEDS=20000
+#   make fuzz        random input for every parser                 N=20000
+#   make moto        a moto server on 127.0.0.1                    PORT=5000
+#   make lock        requirements/*.in to hashed *.txt             UPGRADE=1
+#   make clean       remove environments, caches and builds
+#
+# PYTHON=python3.13 chooses the interpreter. All paths are relative: the checkout may lie in a folder with spaces.
+
+PYTHON ?= python3
+SEEDS ?= 20000
+N ?= 20000
+PORT ?= 5000
+ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := Scripts
+SEP := ;
+else
+BIN := bin
+SEP := :
+endif
+
+PY := .venv/$(BIN)/python
+UV := .venv/$(BIN)/uv
+ROOT := $(CURDIR)
+RUN := PYTHONPATH="$(ROOT)$(SEP)$(ROOT)/layers/common$(SEP)$(ROOT)/egress$(SEP)$(ROOT)/local$(SEP)$(ROOT)/cli" $(PY)
+CODE := $(wildcard layers/common/egret egress/egret_egress local/egret_local cli/egret_cli functions bench lint tests)
+SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault tests/e2e)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test peers lint fmt build bench simulate fuzz moto lock clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+serve: .venv/.ready .venv-emulator/.ready
+	@$(RUN) -m egret_local $(ARGS)
+
+test: .venv/.ready .venv-emulator/.ready
+	@$(RUN) -m pytest --no-header -m "not peers" $(SUITES) $(ARGS)
+
+peers: .venv/.ready .venv-emulator/.ready
+	@sh tests/peers/install.sh
+	@$(RUN) -m pytest --no-header -m peers tests/peers $(ARGS)
+
+lint: .venv/.ready
+	$(PY) -m ruff check --quiet .
+	$(PY) -m ruff format --quiet --check .
+	$(PY) -m mypy --no-error-summary $(CODE)
+	@echo lint-imports
+	@PATH="$(ROOT)/.venv/$(BIN)$(SEP)$$PATH" $(RUN) -c "from importlinter.cli import lint_imports_command as main; main()"
+	$(PY) lint/portability.py
+	$(PY) -m cfnlint --append-rules lint/rules --template template.yaml
+
+fmt: .venv/.ready
+	$(PY) -m ruff check --fix --exit-zero --quiet .
+	$(PY) -m ruff format .
+
+# The functions' and the layer's makefile builds find uv on the PATH.
+build: .venv-sam/.ready
+	@export SAM_CLI_TELEMETRY=0 MAKEFLAGS= PATH="$(ROOT)/.venv-sam/$(BIN)$(SEP)$$PATH" && \
+	  sam build --build-in-source $(ARGS) && sam validate --lint
+
+bench: .venv/.ready .venv-emulator/.ready
+	@$(RUN) -m bench $(ARGS)
+
+simulate: .venv/.ready
+	@$(RUN) tests/fault/simulate.py --seeds $(SEEDS) $(ARGS)
+
+fuzz: .venv/.ready
+	@$(RUN) tests/fuzz.py --n $(N) $(ARGS)
+
+moto: .venv/.ready
+	@$(RUN) -m tests.emulators --port $(PORT)
+
+# --- environments: each is made when first needed, and synced when its requirements changed ---
+
+# $(call environment,folder): an empty virtual environment, or a sentence that says what is missing.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Egret needs Python 3.11 or later, and '$(PYTHON)' is not: name another one, e.g. make PYTHON=python3.13" >&2; exit 1; }
+	@test -x $(1)/$(BIN)/python || { echo "making $(1)"; $(PYTHON) -m venv $(1); } || { \
+	  rm -rf $(1); echo "'$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+endef
+
+.venv/.uv: requirements/uv.txt
+	$(call environment,.venv)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.ready: .venv/.uv requirements/dev.txt
+	@$(UV) pip sync --quiet --require-hashes --python $(PY) requirements/dev.txt
+	@touch $@
+
+.venv-emulator/.ready: .venv/.uv requirements/emulator.txt
+	$(call environment,.venv-emulator)
+	@$(UV) pip sync --quiet --require-hashes --python .venv-emulator/$(BIN)/python requirements/emulator.txt
+	@touch $@
+
+.venv-sam/.ready: .venv/.uv requirements/sam.txt
+	$(call environment,.venv-sam)
+	@$(UV) pip sync --quiet --require-hashes --python .venv-sam/$(BIN)/python requirements/sam.txt
+	@touch $@
+
+# The committed files name no registry: whoever installs uses the one that is configured.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+
+lock: .venv/.uv
+	$(COMPILE) requirements/uv.in -o requirements/uv.txt
+	$(COMPILE) requirements/runtime.in -o requirements/runtime.txt
+	$(COMPILE) requirements/egress.in -c requirements/runtime.txt -o requirements/egress.txt
+	$(COMPILE) requirements/dev.in -c requirements/egress.txt -c requirements/uv.txt -o requirements/dev.txt
+	$(COMPILE) requirements/emulator.in -o requirements/emulator.txt
+	$(COMPILE) requirements/sam.in -c requirements/uv.txt -o requirements/sam.txt
+
+clean:
+	rm -rf .venv .venv-emulator .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
