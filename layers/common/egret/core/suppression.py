@@ -1,0 +1,105 @@
+"""Judge what a failed delivery says about the recipient's address.
+
+An address that does not exist is suppressed at once. A refusal for policy, reputation or authentication is the
+sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a strike; three
+strikes in a row for one account and address suppress it.
+
+Implements: RFC 3463 and 5248 (which codes say that an address is dead). Does not fold addresses and keeps no list.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
+"""subject.detail of: bad mailbox, bad system, bad syntax, mailbox moved, null MX (RFC 7505), mailbox disabled."""
+
+DEAD_CODES = frozenset({521, 550, 551, 553, 556})
+"""Replies that say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
+
+STRIKE_LIMIT = 3
+"""Failures in a row that suppress: one can be a mishap of a server, two a weekend."""
+
+STRIKES_KEPT = 8
+"""More than the limit, so that late replays of older strikes are still recognised; bounds the stored item."""
+
+_ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
+
+
+class SuppressVerdict(Enum):
+    """What to do with the address after a delivery to it failed for good."""
+
+    SUPPRESS = "suppress"
+    """The address is dead: suppress it now."""
+    STRIKE = "strike"
+    """Count a strike; suppress at the third in a row."""
+    IGNORE = "ignore"
+    """Nothing is said about the address: not the recipient's fault, or no answer of a server at all."""
+
+
+def verdict(code: int, enhanced_code: str) -> SuppressVerdict:
+    """Judge the reply that ended a delivery.
+
+    code: the reply code, or 0 if no server answered. enhanced_code: `5.1.1`, or "" if unknown.
+    With code 0 the class of the enhanced code stands in (a DSN without a Diagnostic-Code has only its Status).
+    A temporary reply (the delivery expired) can only be a strike. Success is IGNORE.
+    """
+    match = _ENHANCED_CODE.fullmatch(enhanced_code)
+    detail = match[1] if match else ""
+    reply_class = code // 100 or (int(enhanced_code[0]) if match else 0)
+    if reply_class not in (4, 5) or detail.startswith("7."):
+        return SuppressVerdict.IGNORE
+    if reply_class == 5 and _is_dead(code, detail):
+        return SuppressVerdict.SUPPRESS
+    return SuppressVerdict.STRIKE
+
+
+def _is_dead(code: int, detail: str) -> bool:
+    if detail in ("", "0.0"):
+        return code in DEAD_CODES
+    return detail in DEAD_DETAILS
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One failed delivery that counts. Ordered in time by `at`; `event_id` tells repeats."""
+
+    at: datetime
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strikes:
+    """The failures in a row of one account and address, oldest first."""
+
+    kept: tuple[Strike, ...] = ()
+    cleared_at: datetime | None = None
+    """The last success, or removal of the suppression: what happened until then no longer counts."""
+
+
+def add(strikes: Strikes, event_id: str, at: datetime) -> Strikes:
+    """Count a failure once, however often and in whatever order its event is processed.
+
+    at: when the delivery failed (aware, UTC). A failure until `cleared_at` is not counted: a replay of old events
+    never brings back what a success or the user has cleared.
+    """
+    if strikes.cleared_at is not None and at <= strikes.cleared_at:
+        return strikes
+    if any(strike.event_id == event_id for strike in strikes.kept):
+        return strikes
+    kept = sorted((*strikes.kept, Strike(at, event_id)), key=lambda strike: (strike.at, strike.event_id))
+    return replace(strikes, kept=tuple(kept[-STRIKES_KEPT:]))
+
+
+def clear(strikes: Strikes, at: datetime) -> Strikes:
+    """Forget every strike until `at`: a delivery succeeded, or the user removed the suppression, at that moment."""
+    cleared_at = at if strikes.cleared_at is None else max(at, strikes.cleared_at)
+    return Strikes(tuple(strike for strike in strikes.kept if strike.at > cleared_at), cleared_at)
+
+
+def reaches_limit(strikes: Strikes) -> bool:
+    """Tell whether the failures in a row suppress the address."""
+    return len(strikes.kept) >= STRIKE_LIMIT

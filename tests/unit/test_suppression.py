@@ -1,0 +1,191 @@
+"""The rules of suppression, written out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egret.core.suppression import (
+    STRIKE_LIMIT,
+    STRIKES_KEPT,
+    Strikes,
+    SuppressVerdict,
+    add,
+    clear,
+    reaches_limit,
+    verdict,
+)
+
+SUPPRESS, STRIKE, IGNORE = SuppressVerdict.SUPPRESS, SuppressVerdict.STRIKE, SuppressVerdict.IGNORE
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+TABLE = [
+    # the address is dead, said by the enhanced code
+    (550, "5.1.1", SUPPRESS),
+    (550, "5.1.2", SUPPRESS),
+    (553, "5.1.3", SUPPRESS),
+    (551, "5.1.6", SUPPRESS),
+    (556, "5.1.10", SUPPRESS),
+    (550, "5.2.1", SUPPRESS),
+    (554, "5.1.1", SUPPRESS),
+    (500, "5.1.1", SUPPRESS),
+    (0, "5.1.1", SUPPRESS),
+    (0, "5.1.10", SUPPRESS),
+    # the address is dead, said by the reply code alone
+    (521, "", SUPPRESS),
+    (550, "", SUPPRESS),
+    (551, "", SUPPRESS),
+    (553, "", SUPPRESS),
+    (556, "", SUPPRESS),
+    (521, "5.0.0", SUPPRESS),
+    (550, "5.0.0", SUPPRESS),
+    (551, "5.0.0", SUPPRESS),
+    (553, "5.0.0", SUPPRESS),
+    (556, "5.0.0", SUPPRESS),
+    (550, "nonsense", SUPPRESS),
+    (550, "5.1", SUPPRESS),
+    # policy, reputation, authentication: the sender's fault
+    (550, "5.7.0", IGNORE),
+    (550, "5.7.1", IGNORE),
+    (550, "5.7.23", IGNORE),
+    (550, "5.7.26", IGNORE),
+    (554, "5.7.1", IGNORE),
+    (554, "5.7.30", IGNORE),
+    (553, "5.7.509", IGNORE),
+    (0, "5.7.1", IGNORE),
+    (451, "4.7.1", IGNORE),
+    (421, "4.7.28", IGNORE),
+    # other failures for good
+    (550, "5.1.0", STRIKE),
+    (550, "5.1.4", STRIKE),
+    (550, "5.1.5", STRIKE),
+    (550, "5.1.7", STRIKE),
+    (550, "5.1.8", STRIKE),
+    (550, "5.1.9", STRIKE),
+    (550, "5.1.11", STRIKE),
+    (550, "5.2.0", STRIKE),
+    (552, "5.2.2", STRIKE),
+    (552, "5.2.3", STRIKE),
+    (550, "5.2.10", STRIKE),
+    (550, "5.3.0", STRIKE),
+    (550, "5.4.1", STRIKE),
+    (550, "5.5.0", STRIKE),
+    (550, "5.6.0", STRIKE),
+    (550, "5.17.1", STRIKE),
+    (500, "", STRIKE),
+    (501, "", STRIKE),
+    (552, "", STRIKE),
+    (554, "", STRIKE),
+    (554, "5.0.0", STRIKE),
+    (0, "5.0.0", STRIKE),
+    # expired with a temporary reply: never more than a strike
+    (450, "4.2.1", STRIKE),
+    (450, "4.1.1", STRIKE),
+    (450, "5.1.1", STRIKE),
+    (451, "", STRIKE),
+    (421, "", STRIKE),
+    (452, "4.2.2", STRIKE),
+    (0, "4.1.1", STRIKE),
+    (0, "4.4.7", STRIKE),
+    # no server answered, or it was no failure
+    (0, "", IGNORE),
+    (0, "nonsense", IGNORE),
+    (0, "2.1.1", IGNORE),
+    (250, "2.1.5", IGNORE),
+    (250, "", IGNORE),
+    (354, "", IGNORE),
+    (999, "5.1.1", IGNORE),
+]
+
+
+@pytest.mark.parametrize(("code", "enhanced_code", "expected"), TABLE)
+def test_verdict_follows_the_table(code: int, enhanced_code: str, expected: SuppressVerdict) -> None:
+    """Every rule of suppression, row by row."""
+    assert verdict(code, enhanced_code) == expected
+
+
+@given(code=st.integers(0, 600), detail=st.integers(0, 999))
+def test_policy_never_touches_an_address(code: int, detail: int) -> None:
+    """Whatever the reply code is, x.7.x says nothing of the recipient."""
+    assert {verdict(code, f"{digit}.7.{detail}") for digit in (2, 4, 5)} == {IGNORE}
+
+
+@given(code=st.integers(400, 499), enhanced_code=st.from_regex(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", fullmatch=True))
+def test_temporary_reply_never_suppresses_at_once(code: int, enhanced_code: str) -> None:
+    """A 4yz is at most a strike, whatever enhanced code came with it."""
+    assert verdict(code, enhanced_code) in (STRIKE, IGNORE)
+
+
+@given(code=st.integers(), enhanced_code=st.text(max_size=20))
+def test_verdict_is_total(code: int, enhanced_code: str) -> None:
+    """Any number and any text has a verdict."""
+    assert verdict(code, enhanced_code) in SuppressVerdict
+
+
+def _after(*minutes: int) -> Strikes:
+    strikes = Strikes()
+    for minute in minutes:
+        strikes = add(strikes, f"event-{minute}", NOON + timedelta(minutes=minute))
+    return strikes
+
+
+def test_third_failure_in_a_row_reaches_the_limit() -> None:
+    """Two failures do not suppress, three do."""
+    assert [reaches_limit(_after(*range(n))) for n in (0, 1, 2, 3, 4)] == [False, False, False, True, True]
+
+
+def test_repeated_event_is_one_strike() -> None:
+    """The same event processed three times does not suppress."""
+    assert _after(1, 1, 1) == _after(1)
+
+
+def test_success_between_failures_starts_anew() -> None:
+    """Two failures, a success, two failures: not three in a row."""
+    strikes = clear(_after(1, 2), NOON + timedelta(minutes=3))
+    for minute in (4, 5):
+        strikes = add(strikes, f"event-{minute}", NOON + timedelta(minutes=minute))
+    assert not reaches_limit(strikes)
+    assert reaches_limit(add(strikes, "event-6", NOON + timedelta(minutes=6)))
+
+
+def test_replay_after_clearing_counts_nothing() -> None:
+    """Old events processed again do not bring back what a success or the user has cleared."""
+    cleared = clear(_after(1, 2, 3), NOON + timedelta(minutes=10))
+    replayed = cleared
+    for minute in (1, 2, 3):
+        replayed = add(replayed, f"event-{minute}", NOON + timedelta(minutes=minute))
+    assert replayed == cleared
+
+
+def test_late_news_of_an_old_success_keeps_newer_strikes() -> None:
+    """A success that is processed late clears only what came before it."""
+    strikes = clear(_after(1, 2, 5, 6, 7), NOON + timedelta(minutes=3))
+    assert [strike.event_id for strike in strikes.kept] == ["event-5", "event-6", "event-7"]
+    assert reaches_limit(strikes)
+
+
+def test_clearing_never_goes_back_in_time() -> None:
+    """An older success processed after a newer one changes nothing."""
+    newer = clear(_after(1, 2), NOON + timedelta(minutes=5))
+    assert clear(newer, NOON + timedelta(minutes=1)) == newer
+
+
+def test_order_of_processing_does_not_matter() -> None:
+    """Every order of the same three failures gives the same value."""
+    assert {_after(*order) for order in permutations((1, 2, 3))} == {_after(1, 2, 3)}
+
+
+@given(st.lists(st.integers(0, 40), max_size=60))
+def test_strikes_are_idempotent_and_bounded(minutes: list[int]) -> None:
+    """However many events come, the value stays small, and coming again changes nothing."""
+    once = _after(*minutes)
+    again = once
+    for minute in minutes:
+        again = add(again, f"event-{minute}", NOON + timedelta(minutes=minute))
+    assert again == once
+    assert len(once.kept) == min(STRIKES_KEPT, len(set(minutes)))
+    assert reaches_limit(once) == (len(set(minutes)) >= STRIKE_LIMIT)
