@@ -18,7 +18,7 @@ MAX_INLINE_BYTES = 256 * 1024
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message of a transaction: inline, or by the S3 key the unit fetches it from. CRLF line ends, not dot-stuffed."""
+    """The message of a transaction: inline, or the S3 key to fetch it by. CRLF line ends, not dot-stuffed."""
 
     size_bytes: int
     inline: bytes | None = None

@@ -1,7 +1,7 @@
 """Ports: everything that a use case needs from outside, one Protocol per concern.
 
 All are synchronous. Every method that can fail for reasons of infrastructure raises `egret.core.errors.Unavailable`;
-nothing else escapes an adapter. Each port has one contract suite, run on the in-memory version, on moto and on ministack.
+nothing else escapes an adapter. Each port has one contract suite, run on memory, on moto and on ministack.
 Reads that matter to a decision are strongly consistent. An expired item counts as absent when it is read: storage
 removes late or never, so reads take `now`.
 """
@@ -18,6 +18,7 @@ from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Call, Hint
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression
 from egret.core.delivery import Delivery, Message, State
+from egret.core.errors import EgretError
 from egret.core.suppression import Strikes
 
 T = TypeVar("T")
@@ -66,9 +67,9 @@ class IdempotencyState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """A key of an account and what became of its request. key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight.
+    """A key of an account and what became of its request.
 
-    token: random, of the request that reserved it: only that request may complete it.
+    key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight. token: random, of the request that reserved it: only that request may complete it.
     """
 
     account: str
@@ -121,7 +122,7 @@ class MailStore(Protocol):
         ...
 
     def accept(self, acceptance: Acceptance) -> bool:
-        """Commit the one delivery of a stored message, with its due entry; False when the idempotency reservation is lost."""
+        """Commit the one delivery of a stored message with its due entry; False when the reservation is lost."""
         ...
 
     def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:
@@ -140,7 +141,7 @@ class MailStore(Protocol):
         ...
 
     def planned(self, account: str, message_id: int) -> tuple[Delivery, ...]:
-        """Return the deliveries that a submission of several recipients committed, as they were then; () when closed or absent."""
+        """Return the deliveries that a submission committed, as they were then; () when closed or absent."""
         ...
 
     def message(self, account: str, message_id: int) -> Message | None:
@@ -156,7 +157,7 @@ class MailStore(Protocol):
         ...
 
     def contents(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], tuple[Message, bytes | str]]:
-        """Return facts and content of many: bytes when stored in the table, the blob key (str) when stored as an object."""
+        """Return facts and content of many: bytes from the table, or the key (str) of a blob."""
         ...
 
     def get(self, account: str, delivery_id: int, now: datetime) -> Delivery | None:
@@ -168,7 +169,11 @@ class MailStore(Protocol):
         ...
 
     def replace(self, old: Delivery, new: Delivery) -> bool:
-        """Write `new` if the stored `rev` is still `old.rev`; False when somebody was faster. One write, event included."""
+        """Write `new`, events included, if the stored `rev` is still `old.rev`; False when somebody was faster."""
+        ...
+
+    def replace_many(self, pairs: Sequence[tuple[Delivery, Delivery]]) -> Sequence[bool]:
+        """Do `replace` for each (old, new), side by side; the answers stand in the same order."""
         ...
 
     def list(self, account: str, wanted: DeliveryFilter, cursor: str, limit: int, now: datetime) -> Page[Delivery]:
@@ -371,9 +376,9 @@ class Suspension:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """An egress unit as it announces itself. url: base URL of its private HTTP endpoint. room: deliveries it would take.
+    """An egress unit as it announces itself.
 
-    port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
+    url: base URL of its private HTTP endpoint. room: deliveries it would take. port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
     good, since by then it has stopped every transaction by itself.
     """
 
@@ -421,12 +426,12 @@ class Egress(Protocol):
     """The way to a unit."""
 
     def hand(self, unit: Unit, handoff: Handoff) -> HandoffAnswer:
-        """Hand over; raises `Unavailable` when it is not known whether the unit took it, `HandoffRefused` when it did not."""
+        """Hand over; raises `HandoffRefused` when nothing was taken, `Unavailable` when nobody knows."""
         ...
 
 
-class HandoffRefused(Exception):
-    """The unit answered that it takes nothing of this (draining, another unit's, malformed), or no connection was made."""
+class HandoffRefused(EgretError):
+    """The unit takes nothing of this (draining, another unit's, malformed), or no connection was made."""
 
 
 # --- blobs, mailboxes ------------------------------------------------------------------------------------------------
@@ -462,7 +467,10 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredMail:
-    """A message in an account's mailbox. id: as `core.ids`. blob: key of the raw message (inbound objects with envelope line)."""
+    """A message in an account's mailbox.
+
+    id: as `core.ids`. blob: key of the raw message (objects under inbound/ begin with the envelope line).
+    """
 
     account: str
     id: int

@@ -72,7 +72,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredDkimKey:
-    """A DKIM key. wrapped: private key, PKCS8 DER, encrypted by the key wrapper. public_record: TXT value to publish."""
+    """A DKIM key.
+
+    wrapped: private key, PKCS8 DER, encrypted by the key wrapper. public_record: TXT value to publish.
+    """
 
     selector: str
     algorithm: str
@@ -130,7 +133,7 @@ def _address_matches(pattern: str, address: str) -> bool:
 class Suppression:
     """An address that an account's mail no longer goes to.
 
-    base_address: `Address.base_address()`, the key. source_event: id of the event that put it here, "" when a person did.
+    base_address: `Address.base_address()`, the key. source_event: id of the event that put it here, "" if a person did.
     removed_at: set when a person took it off; the entry then only keeps a replay from putting it back.
     """
 

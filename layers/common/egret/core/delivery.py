@@ -52,7 +52,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One finished try. number: 1, 2, 3 …"""
+    """One finished try; the first has number 1."""
 
     number: int
     started_at: datetime
@@ -66,8 +66,9 @@ class Delivery:
 
     account: account id. id: below 2^53. recipient: forward-path in wire form without <>. domain: its A-label domain.
     reverse_path: without <>, "" is the null reverse-path. fromid: "" where the account does not use it.
-    not_before: no attempt earlier. due_at: when the sweep looks at it, None when it never need. expires_at: maximum age.
-    rev: grows with each write; the condition of the next one. held_at: since when on hold. ended_at: when it became terminal.
+    not_before: no attempt earlier. due_at: when the sweep looks at it, None when it never need.
+    expires_at: maximum age. held_at: since when on hold. ended_at: when it became terminal.
+    rev: grows with each write, and is the condition of the next one.
     """
 
     account: str

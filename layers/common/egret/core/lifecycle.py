@@ -131,7 +131,9 @@ def _event(kind: EventKind, at: datetime, error: str) -> Event:
 
 
 def _with_event(delivery: Delivery, event: Event) -> Delivery:
-    return replace(delivery, events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)), rev=delivery.rev + 1)
+    return replace(
+        delivery, events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)), rev=delivery.rev + 1
+    )
 
 
 def _end(delivery: Delivery, state: State, event: Event) -> Delivery:

@@ -1,0 +1,293 @@
+"""Bring due deliveries to an egress unit: judge, claim, group into transactions, hand over.
+
+Nothing is claimed that could not be tried: hold, suppression, age and the units' room and suspensions are looked at first,
+so that waiting uses no attempt. What happens after the handoff is the unit's to record; deliver does not wait for SMTP.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from egret.contracts.handoff import Content, Handoff, Leg, Transaction
+from egret.contracts.ports import (
+    UNIT_GONE_AFTER,
+    Clock,
+    Egress,
+    HandoffRefused,
+    MailStore,
+    SettingsReader,
+    Suppressions,
+    Unit,
+    Units,
+)
+from egret.contracts.queues import Hint
+from egret.contracts.settings import HoldRule, RetryPolicy
+from egret.core.address import Address
+from egret.core.delivery import Delivery, Message, State
+from egret.core.errors import Unavailable
+from egret.core.lifecycle import Change, Claim, Expire, Hold, Refusal, Suppress, apply
+from egret.usecases.record_outcome import RecordPorts, record_unknown, release
+
+log = logging.getLogger(__name__)
+
+MAX_LEGS = 100
+"""Recipients of one transaction: every server must take so many (RFC 5321 section 4.5.3.1.8)."""
+MAX_HANDOFF_BYTES = 4 * 1024 * 1024
+"""Inline content of one handoff; more goes into further ones."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverPorts:
+    """What deliver needs."""
+
+    store: MailStore
+    suppressions: Suppressions
+    settings: SettingsReader
+    units: Units
+    egress: Egress
+    clock: Clock
+    retry: RetryPolicy
+
+    @property
+    def recording(self) -> RecordPorts:
+        """The part that recording needs."""
+        return RecordPorts(self.store, self.clock, self.retry)
+
+
+@dataclass(slots=True)
+class Report:
+    """How many deliveries came to what, for the log and for metrics."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, what: str, count: int = 1) -> None:
+        """Count."""
+        self.counts[what] += count
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery under a lease, the unit that is to try it, and what it carries (bytes, or the key of a blob)."""
+
+    delivery: Delivery
+    unit: Unit
+    message: Message
+    content: bytes | str
+
+
+def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Report:
+    """Look at the deliveries that hints name and hand over those whose time has come.
+
+    Hints are only hints: repeated, stale and unknown ones do nothing. Raises Unavailable when the store does not answer;
+    the hints may then be given again.
+    """
+    report = Report()
+    now = ports.clock.now()
+    keys = list(dict.fromkeys((hint.account, id_) for hint in hints for id_ in hint.ids))
+    found = ports.store.get_many(keys, now)
+    open_ = [found[key] for key in keys if key in found and not found[key].state.is_terminal]
+    if not open_:
+        return report
+    fleet = _Fleet(ports.units.list(), now)
+    waiting = _settle(ports, open_, fleet, report)
+    claimed = _claim_all(ports, waiting, fleet, report)
+    _hand_over(ports, claimed, report)
+    return report
+
+
+class _Fleet:
+    """The units as they announced themselves, and how much room is left while this run fills it."""
+
+    def __init__(self, units: Sequence[Unit], now: datetime) -> None:
+        self._now = now
+        self._units = {unit.id: unit for unit in units}
+        self._room = {unit.id: unit.room for unit in units if unit.is_usable(now)}
+
+    def is_gone(self, unit_id: str) -> bool:
+        """Say whether a unit can no longer be running any transaction: withdrawn, or silent for long enough."""
+        unit = self._units.get(unit_id)
+        return unit is None or unit.valid_until + UNIT_GONE_AFTER <= self._now
+
+    def choose(self, delivery: Delivery) -> Unit | None:
+        """Return the unit for a delivery, None when none can take it now.
+
+        A lost lease goes back to the unit that has it: its journal knows whether the attempt was begun.
+        """
+        wanted = (
+            [delivery.lease.unit] if delivery.lease else sorted(self._room, key=self._room.__getitem__, reverse=True)
+        )
+        for unit_id in wanted:
+            unit = self._units.get(unit_id)
+            if unit and self._room.get(unit_id, 0) > 0 and not self._is_suspended(unit, delivery.domain):
+                self._room[unit_id] -= 1
+                return unit
+        return None
+
+    def _is_suspended(self, unit: Unit, domain: str) -> bool:
+        return any(s.domain in ("*", domain) and self._now < s.until for s in unit.suspensions)
+
+
+def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, report: Report) -> list[Delivery]:
+    """End, or pass over, what is not to be tried now; return the rest."""
+    now = ports.clock.now()
+    suppressed = _suppressed(ports.suppressions, deliveries)
+    waiting: list[Delivery] = []
+    for delivery in deliveries:
+        if delivery.state is State.ATTEMPTING and delivery.lease and fleet.is_gone(delivery.lease.unit):
+            record_unknown(ports.recording, delivery, "the egress unit that was trying it is gone")
+            report.add("unknown")
+            continue
+        ending = _ending(delivery, suppressed, now)
+        if ending is not None:
+            _apply(ports.store, delivery, ending, report)
+        elif _may_be_claimed(delivery, now):
+            waiting.append(delivery)
+        else:
+            report.add("waiting")
+    return waiting
+
+
+def _ending(delivery: Delivery, suppressed: Mapping[Key, str], now: datetime) -> Change | None:
+    if delivery.state is not State.QUEUED:
+        return None
+    if now >= delivery.expires_at:
+        return Expire(now)
+    reason = suppressed.get((delivery.account, delivery.id))
+    return Suppress(now, reason) if reason is not None else None
+
+
+def _may_be_claimed(delivery: Delivery, now: datetime) -> bool:
+    probe = Claim("", now, now)
+    return not isinstance(apply(delivery, probe), Refusal)
+
+
+def _suppressed(suppressions: Suppressions, deliveries: list[Delivery]) -> dict[Key, str]:
+    """Return why, for each (account, delivery id) whose recipient stands on its account's list."""
+    bases = {(d.account, d.id): (d.account, str(Address.parse(d.recipient).base_address())) for d in deliveries}
+    entries = suppressions.find(sorted(set(bases.values())))
+    return {
+        key: f"the recipient is on the suppression list: {entry.reason}" if entry.reason else SUPPRESSED
+        for key, base in bases.items()
+        if (entry := entries.get(base)) is not None and entry.is_active
+    }
+
+
+SUPPRESSED = "the recipient is on the suppression list"
+
+
+def _apply(store: MailStore, delivery: Delivery, change: Change, report: Report) -> Delivery | None:
+    """Write a change; None when it does not apply or somebody was faster (the next hint looks again)."""
+    changed = apply(delivery, change)
+    if isinstance(changed, Refusal) or not store.replace(delivery, changed):
+        report.add("raced")
+        return None
+    report.add(type(change).__name__.lower())
+    return changed
+
+
+def _claim_all(ports: DeliverPorts, waiting: list[Delivery], fleet: _Fleet, report: Report) -> list[Claimed]:
+    if not waiting:
+        return []
+    contents = ports.store.contents(sorted({(d.account, d.message_id) for d in waiting}))
+    rules = ports.settings.hold_rules()
+    claimed: list[Claimed] = []
+    for delivery in waiting:
+        stored = contents.get((delivery.account, delivery.message_id))
+        if stored is None:
+            log.error("content is missing", extra={"account": delivery.account, "delivery": delivery.id})
+            report.add("without content")
+            continue
+        message, content = stored
+        if _is_held(rules, delivery, message):
+            _apply(ports.store, delivery, Hold(ports.clock.now()), report)
+            continue
+        unit = fleet.choose(delivery)
+        if unit is None:
+            report.add("no room")
+            continue
+        now = ports.clock.now()
+        leased = _apply(ports.store, delivery, Claim(unit.id, now, now + ports.retry.lease), report)
+        if leased is not None:
+            claimed.append(Claimed(leased, unit, message, content))
+    return claimed
+
+
+def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:
+    """A lost lease is not held: the attempt may be under way."""
+    return delivery.state is State.QUEUED and any(
+        rule.matches(delivery.account, message.header_from, delivery.recipient) for rule in rules
+    )
+
+
+def _hand_over(ports: DeliverPorts, claimed: list[Claimed], report: Report) -> None:
+    for unit, transactions in _batches(claimed):
+        try:
+            answer = ports.egress.hand(unit, Handoff(unit.id, transactions))
+            taken = [*answer.taken, *[False] * (len(transactions) - len(answer.taken))]
+        except HandoffRefused as refusal:
+            log.warning("handoff refused", extra={"unit": unit.id, "reason": str(refusal)})
+            taken = [False] * len(transactions)
+        except Unavailable as error:
+            # It may have taken them: the leases stay, and when they run out the unit itself is asked again.
+            log.warning("handoff unanswered", extra={"unit": unit.id, "reason": str(error)})
+            report.add("unanswered", sum(len(t.legs) for t in transactions))
+            continue
+        for transaction, was_taken in zip(transactions, taken, strict=False):
+            report.add("handed over" if was_taken else "not taken", len(transaction.legs))
+            if not was_taken:
+                _release(ports, transaction)
+
+
+def _release(ports: DeliverPorts, transaction: Transaction) -> None:
+    for leg in transaction.legs:
+        release(ports.recording, transaction.account, leg.delivery_id, leg.attempt)
+
+
+def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, list[Transaction]]]:
+    """Yield handoffs: the transactions of each unit, in pieces that fit."""
+    by_unit: dict[str, list[Claimed]] = defaultdict(list)
+    for one in claimed:
+        by_unit[one.unit.id].append(one)
+    for group in by_unit.values():
+        batch: list[Transaction] = []
+        size = 0
+        for transaction in _transactions(group):
+            inline = len(transaction.content.inline or b"")
+            if batch and size + inline > MAX_HANDOFF_BYTES:
+                yield group[0].unit, batch
+                batch, size = [], 0
+            batch.append(transaction)
+            size += inline
+        if batch:
+            yield group[0].unit, batch
+
+
+def _transactions(claimed: list[Claimed]) -> Iterator[Transaction]:
+    """Yield one transaction for the recipients that share message, reverse-path and domain, 100 at most in each."""
+    groups: dict[tuple[str, int, str, str], list[Claimed]] = defaultdict(list)
+    for one in claimed:
+        delivery = one.delivery
+        groups[delivery.account, delivery.message_id, delivery.domain, delivery.reverse_path].append(one)
+    for (account, message_id, domain, reverse_path), members in groups.items():
+        content = _content(members[0])
+        for start in range(0, len(members), MAX_LEGS):
+            part = members[start : start + MAX_LEGS]
+            leases = [one.delivery.lease for one in part if one.delivery.lease]
+            legs = [
+                Leg(one.delivery.id, lease.attempt, one.delivery.recipient)
+                for one, lease in zip(part, leases, strict=True)
+            ]
+            until = min(lease.until for lease in leases)
+            yield Transaction(account, message_id, domain, reverse_path, legs, content, until)
+
+
+def _content(one: Claimed) -> Content:
+    message = one.message
+    inline, key = (one.content, "") if isinstance(one.content, bytes) else (None, one.content)
+    return Content(message.size_bytes, inline, key, message.smtputf8, message.require_tls)
