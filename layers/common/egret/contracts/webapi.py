@@ -1,0 +1,493 @@
+"""Wire types of the HTTP API: requests and answers as JSON objects.
+
+Keys are Go-like names (`QueueMsgID`), made from the Python names by `go_name`. Every field has its zero value as
+default, so that a missing key, and `null`, mean zero. Answers always carry every key; empty lists are `[]`, never null.
+Keys that the reference does not know stand behind those it knows.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+
+MAX_ANSWER_BYTES: Final = 4_400_000
+"""Larger raw answers are redirected to a presigned URL: a Lambda answers 6 MB, base64 included."""
+MAX_LIST: Final = 1000
+"""The most items that a listing returns at once."""
+
+_ACRONYMS: Final = frozenset({"id", "cc", "bcc", "html", "dsn", "url", "tls", "smtp", "ip", "dkim", "mx"})
+
+
+def go_name(name: str) -> str:
+    """Return the key of a field: `queue_msg_id` -> `QueueMsgID`, `from_` -> `From`."""
+    return "".join(word.upper() if word in _ACRONYMS else word.capitalize() for word in name.split("_"))
+
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware instant; RFC 3339 on the wire."""
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""A Go int64. Ids of ours stay below 2^53."""
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename=go_name, forbid_unknown_fields=True):
+    """The base of everything on the wire."""
+
+
+class ErrorCode(enum.StrEnum):
+    """Codes of API errors. Clients switch on these; the sentences beside them are free text."""
+
+    PROTOCOL = "protocol"
+    """The HTTP request, its form or its JSON has not the agreed form."""
+    USER = "user"
+    """The caller's fault in general; the message says what."""
+    SERVER = "server"
+    """Our fault, or that of a setting of the account (a domain that cannot sign)."""
+    ERROR = "error"
+    """The thing asked for is so already, or is not there to be removed."""
+    BAD_ADDRESS = "badAddress"
+    MISSING_BODY = "missingBody"
+    MULTIPLE_FROM = "multipleFrom"
+    BAD_FROM = "badFrom"
+    DOMAIN_DISABLED = "domainDisabled"
+    NO_RECIPIENTS = "noRecipients"
+    TOO_MANY_RECIPIENTS = "tooManyRecipients"
+    MESSAGE_LIMIT_REACHED = "messageLimitReached"
+    RECIPIENT_LIMIT_REACHED = "recipientLimitReached"
+    MESSAGE_TOO_LARGE = "messageTooLarge"
+    MALFORMED_MESSAGE_ID = "malformedMessageID"
+    MESSAGE_NOT_FOUND = "messageNotFound"
+    DELIVERY_NOT_FOUND = "deliveryNotFound"
+    UPLOAD_NOT_FOUND = "uploadNotFound"
+    FORBIDDEN = "forbidden"
+    """HTTP 403: the key's scope does not allow the method."""
+    IDEMPOTENCY_CONFLICT = "idempotencyConflict"
+    """HTTP 409: the Idempotency-Key was used with another request."""
+    IDEMPOTENCY_IN_FLIGHT = "idempotencyInFlight"
+    """HTTP 409: the request with this Idempotency-Key is still being worked on."""
+
+
+class Error(Wire, frozen=True, kw_only=True):
+    """Every error of a method."""
+
+    code: str = ""
+    message: str = ""
+
+
+class Empty(Wire, frozen=True, kw_only=True):
+    """`{}`: a request without arguments, an answer without a result."""
+
+
+class NameAddress(Wire, frozen=True, kw_only=True):
+    """A person: display name (may be empty) and address."""
+
+    name: str = ""
+    address: str = ""
+
+
+# --- Send ------------------------------------------------------------------------------------------------------------
+
+
+class File(Wire, frozen=True, kw_only=True):
+    """A file of a message.
+
+    data: standard base64 with padding. upload_id: instead of data, the id that UploadCreate gave.
+    content_type: "" = judged by the first bytes. content_id: with <>, for inline files that the HTML refers to.
+    """
+
+    name: str = ""
+    content_type: str = ""
+    content_id: str = ""
+    data: str = ""
+    upload_id: str = ""
+
+
+class SendRequest(Wire, frozen=True, kw_only=True):
+    """A message to send.
+
+    from_: at most one; empty = the login address. message_id: with <>; "" = made by us. references: oldest first.
+    date: the Date header. headers: (name, value), added behind the standard ones. extra: echoed in webhooks.
+    require_tls: true = REQUIRETLS, false = `TLS-Required: No`, null = the recipient's policy decides.
+    future_release: no attempt earlier, up to 60 days ahead. save_sent: keep a copy in the mailbox Sent.
+    """
+
+    from_: tuple[NameAddress, ...] = ()
+    to: tuple[NameAddress, ...] = ()
+    cc: tuple[NameAddress, ...] = ()
+    bcc: tuple[NameAddress, ...] = ()
+    reply_to: tuple[NameAddress, ...] = ()
+    message_id: str = ""
+    references: tuple[str, ...] = ()
+    date: Instant | None = None
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    extra: dict[str, str] = {}
+    headers: tuple[tuple[str, str], ...] = ()
+    alternative_files: tuple[File, ...] = ()
+    inline_files: tuple[File, ...] = ()
+    attached_files: tuple[File, ...] = ()
+    require_tls: bool | None = None
+    future_release: Instant | None = None
+    save_sent: bool = False
+
+
+class Submission(Wire, frozen=True, kw_only=True):
+    """One recipient of an accepted message. address: as the caller gave it. from_id: "" where it is not used."""
+
+    address: str = ""
+    queue_msg_id: Int64 = 0
+    from_id: str = ""
+
+
+class SendResult(Wire, frozen=True, kw_only=True):
+    """What was accepted: one submission for each recipient, in the order To, CC, BCC."""
+
+    message_id: str = ""
+    submissions: tuple[Submission, ...] = ()
+
+
+class UploadCreateRequest(Wire, frozen=True, kw_only=True):
+    """Asks for a place to PUT a file of exactly `size` bytes that a later Send refers to."""
+
+    name: str = ""
+    content_type: str = ""
+    size: Int64 = 0
+
+
+class UploadCreateResult(Wire, frozen=True, kw_only=True):
+    """Where to PUT the file, until when, and what to call it in Send."""
+
+    upload_id: str = ""
+    url: str = ""
+    expires: Instant | None = None
+
+
+# --- suppression -----------------------------------------------------------------------------------------------------
+
+
+class SuppressionInfo(Wire, frozen=True, kw_only=True):
+    """An address that the account's mail no longer goes to. account: the account's name."""
+
+    id: Int64 = 0
+    created: Instant | None = None
+    account: str = ""
+    base_address: str = ""
+    original_address: str = ""
+    manual: bool = False
+    reason: str = ""
+
+
+class SuppressionListResult(Wire, frozen=True, kw_only=True):
+    """Every suppressed address of the account."""
+
+    suppressions: tuple[SuppressionInfo, ...] = ()
+
+
+class SuppressionAddRequest(Wire, frozen=True, kw_only=True):
+    """Puts an address on the list; manual: a person did it."""
+
+    email_address: str = ""
+    manual: bool = False
+    reason: str = ""
+
+
+class SuppressionRemoveRequest(Wire, frozen=True, kw_only=True):
+    """Takes an address, or a variant of it, off the list."""
+
+    email_address: str = ""
+
+
+class SuppressionPresentRequest(Wire, frozen=True, kw_only=True):
+    """Asks whether an address, or a variant of it, is on the list."""
+
+    email_address: str = ""
+
+
+class SuppressionPresentResult(Wire, frozen=True, kw_only=True):
+    """Whether it is."""
+
+    present: bool = False
+
+
+# --- mailbox ---------------------------------------------------------------------------------------------------------
+
+
+class MessageListRequest(Wire, frozen=True, kw_only=True):
+    """Lists stored mail. mailbox: "" = all. cursor: of the page before. limit: 0 = 100, at most 1,000."""
+
+    mailbox: str = ""
+    cursor: str = ""
+    limit: Int64 = 0
+
+
+class MessageSummary(Wire, frozen=True, kw_only=True):
+    """A stored message in a listing. from_: the From address. mail_from, rcpt_to: of the envelope. size: bytes."""
+
+    msg_id: Int64 = 0
+    mailbox_name: str = ""
+    from_: str = ""
+    mail_from: str = ""
+    rcpt_to: str = ""
+    subject: str = ""
+    message_id: str = ""
+    received: Instant | None = None
+    size: Int64 = 0
+    dsn: bool = False
+    flags: tuple[str, ...] = ()
+
+
+class MessageListResult(Wire, frozen=True, kw_only=True):
+    """A page, newest first. cursor: "" at the end."""
+
+    messages: tuple[MessageSummary, ...] = ()
+    cursor: str = ""
+
+
+class MessageGetRequest(Wire, frozen=True, kw_only=True):
+    """Names a stored message."""
+
+    msg_id: Int64 = 0
+
+
+class MessageRawGetRequest(Wire, frozen=True, kw_only=True):
+    """Names a stored message."""
+
+    msg_id: Int64 = 0
+
+
+class MessageContent(Wire, frozen=True, kw_only=True):
+    """A message as people read it. text, html: UTF-8 with LF, at most 1 MiB each."""
+
+    from_: tuple[NameAddress, ...] = ()
+    to: tuple[NameAddress, ...] = ()
+    cc: tuple[NameAddress, ...] = ()
+    bcc: tuple[NameAddress, ...] = ()
+    reply_to: tuple[NameAddress, ...] = ()
+    message_id: str = ""
+    references: tuple[str, ...] = ()
+    date: Instant | None = None
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+class Structure(Wire, frozen=True, kw_only=True):
+    """A MIME part and its parts. content_type: lower case `type/sub`. decoded_size: bytes, 0 for multiparts."""
+
+    content_type: str = ""
+    content_type_params: dict[str, str] = {}
+    content_id: str = ""
+    content_disposition: str = ""
+    filename: str = ""
+    decoded_size: Int64 = 0
+    parts: tuple[Structure, ...] = ()
+
+
+class MessageMeta(Wire, frozen=True, kw_only=True):
+    """What is known of a stored message beside its content."""
+
+    size: Int64 = 0
+    dsn: bool = False
+    flags: tuple[str, ...] = ()
+    mail_from: str = ""
+    mail_from_validated: bool = False
+    rcpt_to: str = ""
+    msg_from: str = ""
+    msg_from_validated: bool = False
+    dkim_verified_domains: tuple[str, ...] = ()
+    remote_ip: str = ""
+    mailbox_name: str = ""
+
+
+class MessageGetResult(Wire, frozen=True, kw_only=True):
+    """A stored message."""
+
+    message: MessageContent = MessageContent()
+    structure: Structure = Structure()
+    meta: MessageMeta = MessageMeta()
+
+
+@dataclass(frozen=True, slots=True)
+class RawContent:
+    """The answer of MessageRawGet: the message with CRLF, or, above MAX_ANSWER_BYTES, a presigned URL of it."""
+
+    body: bytes = b""
+    url: str = ""
+
+
+# --- deliveries ------------------------------------------------------------------------------------------------------
+
+
+class AttemptInfo(Wire, frozen=True, kw_only=True):
+    """One finished attempt.
+
+    duration: seconds. remote: MX host and address, "" when no connection was made. code: SMTP code or 0.
+    reply: every line of the answer. outcome: delivered, deferred, bounced or unknown.
+    """
+
+    start: Instant | None = None
+    duration: float = 0
+    remote: str = ""
+    code: Int64 = 0
+    enhanced_code: str = ""
+    reply: tuple[str, ...] = ()
+    outcome: str = ""
+    error: str = ""
+
+
+class EventInfo(Wire, frozen=True, kw_only=True):
+    """An event of a delivery. id: as in the webhook. attempt: the attempt that caused it, 0 if none did."""
+
+    seq: Int64 = 0
+    id: str = ""
+    event: str = ""
+    time: Instant | None = None
+    attempt: Int64 = 0
+    smtp_code: Int64 = 0
+    smtp_enhanced_code: str = ""
+    error: str = ""
+    dsn: bool = False
+
+
+class DeliveryInfo(Wire, frozen=True, kw_only=True):
+    """A message to one recipient, and all that became of it.
+
+    state: queued, held, attempting, delivered, failed, suppressed or canceled. due: the next attempt, null when none is
+    to come. waiting: a sentence that says what it waits for, "" when it does not. expires: the end of its maximum age.
+    """
+
+    queue_msg_id: Int64 = 0
+    from_id: str = ""
+    message_id: str = ""
+    subject: str = ""
+    from_: str = ""
+    recipient: str = ""
+    state: str = ""
+    waiting: str = ""
+    due: Instant | None = None
+    queued: Instant | None = None
+    expires: Instant | None = None
+    ended: Instant | None = None
+    attempts: tuple[AttemptInfo, ...] = ()
+    events: tuple[EventInfo, ...] = ()
+    extra: dict[str, str] = {}
+
+
+class DeliveryGetRequest(Wire, frozen=True, kw_only=True):
+    """Names a delivery."""
+
+    queue_msg_id: Int64 = 0
+
+
+class DeliveryGetResult(Wire, frozen=True, kw_only=True):
+    """The delivery."""
+
+    delivery: DeliveryInfo = DeliveryInfo()
+
+
+class DeliveryListRequest(Wire, frozen=True, kw_only=True):
+    """Lists deliveries; what is empty does not restrict.
+
+    states: any of these. recipient: exact address. queue_msg_id: deliveries of the same submission as this one.
+    since (inclusive), until (exclusive): when it was queued. cursor: of the page before, with the same filters.
+    limit: 0 = 100, at most 1,000.
+    """
+
+    states: tuple[str, ...] = ()
+    recipient: str = ""
+    queue_msg_id: Int64 = 0
+    since: Instant | None = None
+    until: Instant | None = None
+    cursor: str = ""
+    limit: Int64 = 0
+
+
+class DeliveryListResult(Wire, frozen=True, kw_only=True):
+    """A page, newest first. cursor: "" at the end."""
+
+    deliveries: tuple[DeliveryInfo, ...] = ()
+    cursor: str = ""
+
+
+class DeliveryCancelRequest(Wire, frozen=True, kw_only=True):
+    """Withdraws a delivery that has not ended and is not being attempted right now."""
+
+    queue_msg_id: Int64 = 0
+
+
+# --- webhooks --------------------------------------------------------------------------------------------------------
+
+
+class OutgoingEvent(Wire, frozen=True, kw_only=True):
+    """The body of a webhook call about a delivery.
+
+    webhook_queued: when the call was made up. From `recipient` on: additions to the reference.
+    attempt: number of the attempt that caused the event, 0 if none did. remote_mx: the MX host that answered.
+    reply: every line of its answer. event_id: the same for every repeat of the event.
+    """
+
+    version: int = 0
+    event: str = ""
+    dsn: bool = False
+    suppressing: bool = False
+    queue_msg_id: Int64 = 0
+    from_id: str = ""
+    message_id: str = ""
+    subject: str = ""
+    webhook_queued: Instant | None = None
+    smtp_code: int = 0
+    smtp_enhanced_code: str = ""
+    error: str = ""
+    extra: dict[str, str] = {}
+    recipient: str = ""
+    attempt: int = 0
+    remote_mx: str = ""
+    reply: tuple[str, ...] = ()
+    event_id: str = ""
+
+
+# --- encoding --------------------------------------------------------------------------------------------------------
+
+
+def go_time(instant: datetime) -> str:
+    """Return an aware instant as Go's JSON does: RFC 3339, trailing zeros of the fraction dropped, `Z` for UTC."""
+    text = instant.isoformat()
+    head, dot, rest = text.partition(".")
+    if dot:
+        digits, zone = rest[:6].rstrip("0"), rest[6:]
+        text = f"{head}.{digits}{zone}" if digits else head + zone
+    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
+
+
+def encode(answer: Wire) -> bytes:
+    """Return an answer as compact JSON and a newline, without HTML escapes."""
+    return _encode(answer) + b"\n"
+
+
+def encode_webhook(payload: Wire) -> bytes:
+    """Return the body of a webhook call: compact JSON in which `<`, `>` and `&` are escaped, as Go's encoder does.
+
+    These bytes stand only inside strings of JSON, so replacing them is safe.
+    """
+    escaped = _encode(payload).replace(b"<", rb"\u003c").replace(b">", rb"\u003e").replace(b"&", rb"\u0026")
+    return escaped.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
+
+
+def _encode(value: Wire) -> bytes:
+    return msgspec.json.encode(_with_go_times(msgspec.to_builtins(value, builtin_types=(datetime,))))
+
+
+def _with_go_times(value: object) -> object:
+    match value:
+        case dict():
+            return {key: _with_go_times(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_with_go_times(item) for item in value]
+        case datetime():
+            return go_time(value)
+        case _:
+            return value
