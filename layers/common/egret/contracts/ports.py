@@ -69,7 +69,8 @@ class IdempotencyState(enum.Enum):
 class IdempotencyRecord:
     """A key of an account and what became of its request.
 
-    key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight. token: random, of the request that reserved it: only that request may complete it.
+    key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight.
+    token: random, of the request that reserved it: only that request may complete it.
     """
 
     account: str
@@ -378,7 +379,8 @@ class Suspension:
 class Unit:
     """An egress unit as it announces itself.
 
-    url: base URL of its private HTTP endpoint. room: deliveries it would take. port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
+    url: base URL of its private HTTP endpoint. room: deliveries it would take.
+    port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
     good, since by then it has stopped every transaction by itself.
     """
 

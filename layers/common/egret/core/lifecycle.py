@@ -1,7 +1,7 @@
 """The life cycle of a delivery: one total table of (state, change).
 
 `apply` answers for every state and every change: the delivery as it is afterwards, or why nothing changes.
-Nothing else in Egret decides about states; stores write what this returns, on condition that `rev` is still the old one.
+Nothing else in Egret decides about states; stores write what this returns, if `rev` is still the old one.
 """
 
 from __future__ import annotations

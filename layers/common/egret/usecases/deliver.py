@@ -1,7 +1,7 @@
 """Bring due deliveries to an egress unit: judge, claim, group into transactions, hand over.
 
-Nothing is claimed that could not be tried: hold, suppression, age and the units' room and suspensions are looked at first,
-so that waiting uses no attempt. What happens after the handoff is the unit's to record; deliver does not wait for SMTP.
+Nothing is claimed that could not be tried: hold, suppression, age, and the units' room and suspensions are looked at
+first, so that waiting uses no attempt. What happens after the handoff is the unit's to record; deliver does not wait for SMTP.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from egret.contracts.ports import (
 from egret.contracts.queues import Hint
 from egret.contracts.settings import HoldRule, RetryPolicy
 from egret.core.address import Address
-from egret.core.delivery import Delivery, Message, State
+from egret.core.delivery import Delivery, Lease, Message, State
 from egret.core.errors import Unavailable
 from egret.core.lifecycle import Change, Claim, Expire, Hold, Refusal, Suppress, apply
 from egret.usecases.record_outcome import RecordPorts, record_unknown, release
@@ -61,7 +61,7 @@ class DeliverPorts:
 
 
 @dataclass(slots=True)
-class Report:
+class Tally:
     """How many deliveries came to what, for the log and for metrics."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -79,26 +79,26 @@ class Claimed:
     unit: Unit
     message: Message
     content: bytes | str
+    lease: Lease
 
 
-def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Report:
+def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Tally:
     """Look at the deliveries that hints name and hand over those whose time has come.
 
-    Hints are only hints: repeated, stale and unknown ones do nothing. Raises Unavailable when the store does not answer;
-    the hints may then be given again.
+    Repeated, stale and unknown hints do nothing. Raises Unavailable when the store does not answer; the hints may then be given again.
     """
-    report = Report()
+    tally = Tally()
     now = ports.clock.now()
     keys = list(dict.fromkeys((hint.account, id_) for hint in hints for id_ in hint.ids))
     found = ports.store.get_many(keys, now)
     open_ = [found[key] for key in keys if key in found and not found[key].state.is_terminal]
     if not open_:
-        return report
+        return tally
     fleet = _Fleet(ports.units.list(), now)
-    waiting = _settle(ports, open_, fleet, report)
-    claimed = _claim_all(ports, waiting, fleet, report)
-    _hand_over(ports, claimed, report)
-    return report
+    waiting = _settle(ports, open_, fleet, tally)
+    claimed = _claim_all(ports, waiting, fleet, tally)
+    _hand_over(ports, claimed, tally)
+    return tally
 
 
 class _Fleet:
@@ -133,7 +133,7 @@ class _Fleet:
         return any(s.domain in ("*", domain) and self._now < s.until for s in unit.suspensions)
 
 
-def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, report: Report) -> list[Delivery]:
+def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:
     """End, or pass over, what is not to be tried now; return the rest."""
     now = ports.clock.now()
     suppressed = _suppressed(ports.suppressions, deliveries)
@@ -141,15 +141,15 @@ def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, repo
     for delivery in deliveries:
         if delivery.state is State.ATTEMPTING and delivery.lease and fleet.is_gone(delivery.lease.unit):
             record_unknown(ports.recording, delivery, "the egress unit that was trying it is gone")
-            report.add("unknown")
+            tally.add("unknown")
             continue
         ending = _ending(delivery, suppressed, now)
         if ending is not None:
-            _apply(ports.store, delivery, ending, report)
+            _apply(ports.store, delivery, ending, tally)
         elif _may_be_claimed(delivery, now):
             waiting.append(delivery)
         else:
-            report.add("waiting")
+            tally.add("waiting")
     return waiting
 
 
@@ -181,17 +181,17 @@ def _suppressed(suppressions: Suppressions, deliveries: list[Delivery]) -> dict[
 SUPPRESSED = "the recipient is on the suppression list"
 
 
-def _apply(store: MailStore, delivery: Delivery, change: Change, report: Report) -> Delivery | None:
+def _apply(store: MailStore, delivery: Delivery, change: Change, tally: Tally) -> Delivery | None:
     """Write a change; None when it does not apply or somebody was faster (the next hint looks again)."""
     changed = apply(delivery, change)
     if isinstance(changed, Refusal) or not store.replace(delivery, changed):
-        report.add("raced")
+        tally.add("raced")
         return None
-    report.add(type(change).__name__.lower())
+    tally.add(type(change).__name__.lower())
     return changed
 
 
-def _claim_all(ports: DeliverPorts, waiting: list[Delivery], fleet: _Fleet, report: Report) -> list[Claimed]:
+def _claim_all(ports: DeliverPorts, waiting: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Claimed]:
     if not waiting:
         return []
     contents = ports.store.contents(sorted({(d.account, d.message_id) for d in waiting}))
@@ -201,18 +201,18 @@ def _claim_all(ports: DeliverPorts, waiting: list[Delivery], fleet: _Fleet, repo
         stored = contents.get((delivery.account, delivery.message_id))
         if stored is None:
             log.error("content is missing", extra={"account": delivery.account, "delivery": delivery.id})
-            report.add("without content")
+            tally.add("without content")
             continue
         message, content = stored
         if _is_held(rules, delivery, message):
-            _apply(ports.store, delivery, Hold(ports.clock.now()), report)
+            _apply(ports.store, delivery, Hold(ports.clock.now()), tally)
             continue
         unit = fleet.choose(delivery)
         if unit is None:
-            report.add("no room")
+            tally.add("no room")
             continue
         now = ports.clock.now()
-        leased = _apply(ports.store, delivery, Claim(unit.id, now, now + ports.retry.lease), report)
+        leased = _apply(ports.store, delivery, Claim(unit.id, now, now + ports.retry.lease), tally)
         if leased is not None:
             claimed.append(Claimed(leased, unit, message, content))
     return claimed
@@ -225,7 +225,7 @@ def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) ->
     )
 
 
-def _hand_over(ports: DeliverPorts, claimed: list[Claimed], report: Report) -> None:
+def _hand_over(ports: DeliverPorts, claimed: list[Claimed], tally: Tally) -> None:
     for unit, transactions in _batches(claimed):
         try:
             answer = ports.egress.hand(unit, Handoff(unit.id, transactions))
@@ -236,10 +236,10 @@ def _hand_over(ports: DeliverPorts, claimed: list[Claimed], report: Report) -> N
         except Unavailable as error:
             # It may have taken them: the leases stay, and when they run out the unit itself is asked again.
             log.warning("handoff unanswered", extra={"unit": unit.id, "reason": str(error)})
-            report.add("unanswered", sum(len(t.legs) for t in transactions))
+            tally.add("unanswered", sum(len(t.legs) for t in transactions))
             continue
         for transaction, was_taken in zip(transactions, taken, strict=False):
-            report.add("handed over" if was_taken else "not taken", len(transaction.legs))
+            tally.add("handed over" if was_taken else "not taken", len(transaction.legs))
             if not was_taken:
                 _release(ports, transaction)
 
