@@ -1,7 +1,8 @@
 """Bring due deliveries to an egress unit: judge, claim, group into transactions, hand over.
 
 Nothing is claimed that could not be tried: hold, suppression, age, and the units' room and suspensions are looked at
-first, so that waiting uses no attempt. What happens after the handoff is the unit's to record; deliver does not wait for SMTP.
+first, so that waiting uses no attempt. What happens after the handoff is the unit's to record: deliver does not wait
+for SMTP.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class Claimed:
 def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Tally:
     """Look at the deliveries that hints name and hand over those whose time has come.
 
-    Repeated, stale and unknown hints do nothing. Raises Unavailable when the store does not answer; the hints may then be given again.
+    Repeated, stale and unknown hints do nothing. Raises Unavailable when the store does not answer; the hints may
+    then be given again.
     """
     tally = Tally()
     now = ports.clock.now()
@@ -119,9 +121,8 @@ class _Fleet:
 
         A lost lease goes back to the unit that has it: its journal knows whether the attempt was begun.
         """
-        wanted = (
-            [delivery.lease.unit] if delivery.lease else sorted(self._room, key=self._room.__getitem__, reverse=True)
-        )
+        by_room = sorted(self._room, key=self._room.__getitem__, reverse=True)
+        wanted = [delivery.lease.unit] if delivery.lease else by_room
         for unit_id in wanted:
             unit = self._units.get(unit_id)
             if unit and self._room.get(unit_id, 0) > 0 and not self._is_suspended(unit, delivery.domain):
@@ -181,41 +182,52 @@ def _suppressed(suppressions: Suppressions, deliveries: list[Delivery]) -> dict[
 SUPPRESSED = "the recipient is on the suppression list"
 
 
-def _apply(store: MailStore, delivery: Delivery, change: Change, tally: Tally) -> Delivery | None:
-    """Write a change; None when it does not apply or somebody was faster (the next hint looks again)."""
+def _apply(store: MailStore, delivery: Delivery, change: Change, tally: Tally) -> None:
+    """Write a change unless it does not apply or somebody was faster: the next hint looks again."""
     changed = apply(delivery, change)
-    if isinstance(changed, Refusal) or not store.replace(delivery, changed):
-        tally.add("raced")
-        return None
-    tally.add(type(change).__name__.lower())
-    return changed
+    won = not isinstance(changed, Refusal) and store.replace(delivery, changed)
+    tally.add(type(change).__name__.lower() if won else "raced")
 
 
 def _claim_all(ports: DeliverPorts, waiting: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Claimed]:
+    """Lease what a unit has room for; the leases are written side by side."""
     if not waiting:
         return []
     contents = ports.store.contents(sorted({(d.account, d.message_id) for d in waiting}))
-    rules = ports.settings.hold_rules()
-    claimed: list[Claimed] = []
-    for delivery in waiting:
-        stored = contents.get((delivery.account, delivery.message_id))
-        if stored is None:
-            log.error("content is missing", extra={"account": delivery.account, "delivery": delivery.id})
-            tally.add("without content")
-            continue
-        message, content = stored
-        if _is_held(rules, delivery, message):
-            _apply(ports.store, delivery, Hold(ports.clock.now()), tally)
-            continue
-        unit = fleet.choose(delivery)
-        if unit is None:
-            tally.add("no room")
-            continue
-        now = ports.clock.now()
-        leased = _apply(ports.store, delivery, Claim(unit.id, now, now + ports.retry.lease), tally)
-        if leased is not None:
-            claimed.append(Claimed(leased, unit, message, content))
+    planned = [plan for delivery in waiting if (plan := _plan(ports, delivery, contents, fleet, tally))]
+    written = ports.store.replace_many([(old, claimed.delivery) for old, claimed in planned])
+    claimed = [one for (_, one), won in zip(planned, written, strict=True) if won]
+    tally.add("claim", len(claimed))
+    tally.add("raced", len(planned) - len(claimed))
     return claimed
+
+
+def _plan(
+    ports: DeliverPorts,
+    delivery: Delivery,
+    contents: Mapping[Key, tuple[Message, bytes | str]],
+    fleet: _Fleet,
+    tally: Tally,
+) -> tuple[Delivery, Claimed] | None:
+    """Return the delivery and how it is to be claimed, None when it is not to be tried now."""
+    stored = contents.get((delivery.account, delivery.message_id))
+    if stored is None:
+        log.error("content is missing", extra={"account": delivery.account, "delivery": delivery.id})
+        tally.add("without content")
+        return None
+    message, content = stored
+    now = ports.clock.now()
+    if _is_held(ports.settings.hold_rules(), delivery, message):
+        _apply(ports.store, delivery, Hold(now), tally)
+        return None
+    unit = fleet.choose(delivery)
+    if unit is None:
+        tally.add("no room")
+        return None
+    leased = apply(delivery, Claim(unit.id, now, now + ports.retry.lease))
+    if isinstance(leased, Refusal) or leased.lease is None:
+        return None
+    return delivery, Claimed(leased, unit, message, content, leased.lease)
 
 
 def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:
@@ -278,12 +290,8 @@ def _transactions(claimed: list[Claimed]) -> Iterator[Transaction]:
         content = _content(members[0])
         for start in range(0, len(members), MAX_LEGS):
             part = members[start : start + MAX_LEGS]
-            leases = [one.delivery.lease for one in part if one.delivery.lease]
-            legs = [
-                Leg(one.delivery.id, lease.attempt, one.delivery.recipient)
-                for one, lease in zip(part, leases, strict=True)
-            ]
-            until = min(lease.until for lease in leases)
+            legs = [Leg(one.delivery.id, one.lease.attempt, one.delivery.recipient) for one in part]
+            until = min(one.lease.until for one in part)
             yield Transaction(account, message_id, domain, reverse_path, legs, content, until)
 
 

@@ -54,7 +54,7 @@ def record_unknown(ports: RecordPorts, delivery: Delivery, reason: str) -> Deliv
 
 
 def release(ports: RecordPorts, account: str, delivery_id: int, attempt: int) -> Delivery | Refusal | None:
-    """Give back a claim whose attempt was certainly not begun (no final dot went out): it may be claimed again at once."""
+    """Give back a claim whose attempt was certainly not made (no final dot went out): it may be claimed at once."""
     now = ports.clock.now()
     return change(ports.store, account, delivery_id, lambda delivery: Release(attempt, delivery.not_before), now)
 

@@ -50,7 +50,7 @@ class Swept:
 
 
 def sweep(ports: SweepPorts) -> Swept:
-    """Repair submissions, queue failed webhook calls whose time has come, hint at due deliveries. Raises Unavailable."""
+    """Repair submissions, queue failed calls whose time has come, hint at due deliveries. Raises Unavailable."""
     return Swept(repaired=_repair(ports), called=_recall(ports), hinted=_hint(ports))
 
 
@@ -60,7 +60,7 @@ def _repair(ports: SweepPorts) -> int:
     for entry in entries:
         ports.store.expand(ports.store.planned(entry.account, entry.id))
         ports.store.close(entry.account, entry.id)
-        log.info("submission repaired", extra={"account": entry.account, "message": entry.id})
+        log.info("submission repaired", extra={"account": entry.account, "submission": entry.id})
     return len(entries)
 
 
