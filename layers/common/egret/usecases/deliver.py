@@ -74,13 +74,17 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A delivery under a lease, the unit that is to try it, and what it carries (bytes, or the key of a blob)."""
+    """A delivery under a lease, the unit that is to try it, and what it carries (bytes, or the key of a blob).
+
+    again: the lease was lost before, so the unit may be making this very attempt.
+    """
 
     delivery: Delivery
     unit: Unit
     message: Message
     content: bytes | str
     lease: Lease
+    again: bool
 
 
 def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Tally:
@@ -227,7 +231,7 @@ def _plan(
     leased = apply(delivery, Claim(unit.id, now, now + ports.retry.lease))
     if isinstance(leased, Refusal) or leased.lease is None:
         return None
-    return delivery, Claimed(leased, unit, message, content, leased.lease)
+    return delivery, Claimed(leased, unit, message, content, leased.lease, again=delivery.lease is not None)
 
 
 def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:
@@ -238,20 +242,21 @@ def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) ->
 
 
 def _hand_over(ports: DeliverPorts, claimed: list[Claimed], tally: Tally) -> None:
-    for unit, transactions in _batches(claimed):
+    for unit, again, transactions in _batches(claimed):
         try:
             answer = ports.egress.hand(unit, Handoff(unit.id, transactions))
-            taken = [*answer.taken, *[False] * (len(transactions) - len(answer.taken))]
         except HandoffRefused as refusal:
             log.warning("handoff refused", extra={"unit": unit.id, "reason": str(refusal)})
-            taken = [False] * len(transactions)
+            # A unit that refuses while it drains may still be making an attempt that it was given before.
+            taken = [again] * len(transactions)
         except Unavailable as error:
             # It may have taken them: the leases stay, and when they run out the unit itself is asked again.
             log.warning("handoff unanswered", extra={"unit": unit.id, "reason": str(error)})
-            tally.add("unanswered", sum(len(t.legs) for t in transactions))
-            continue
+            taken = [True] * len(transactions)
+        else:
+            taken = [*answer.taken, *[False] * (len(transactions) - len(answer.taken))]
         for transaction, was_taken in zip(transactions, taken, strict=False):
-            tally.add("handed over" if was_taken else "not taken", len(transaction.legs))
+            tally.add("leased" if was_taken else "released", len(transaction.legs))
             if not was_taken:
                 _release(ports, transaction)
 
@@ -261,23 +266,23 @@ def _release(ports: DeliverPorts, transaction: Transaction) -> None:
         release(ports.recording, transaction.account, leg.delivery_id, leg.attempt)
 
 
-def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, list[Transaction]]]:
-    """Yield handoffs: the transactions of each unit, in pieces that fit."""
-    by_unit: dict[str, list[Claimed]] = defaultdict(list)
+def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, bool, list[Transaction]]]:
+    """Yield handoffs: the transactions of each unit, fresh ones apart from those asked for again, in pieces that fit."""
+    groups: dict[tuple[str, bool], list[Claimed]] = defaultdict(list)
     for one in claimed:
-        by_unit[one.unit.id].append(one)
-    for group in by_unit.values():
+        groups[one.unit.id, one.again].append(one)
+    for (_, again), group in groups.items():
         batch: list[Transaction] = []
         size = 0
         for transaction in _transactions(group):
             inline = len(transaction.content.inline or b"")
             if batch and size + inline > MAX_HANDOFF_BYTES:
-                yield group[0].unit, batch
+                yield group[0].unit, again, batch
                 batch, size = [], 0
             batch.append(transaction)
             size += inline
         if batch:
-            yield group[0].unit, batch
+            yield group[0].unit, again, batch
 
 
 def _transactions(claimed: list[Claimed]) -> Iterator[Transaction]:
