@@ -1,0 +1,56 @@
+"""Objects in memory."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from egret.core.errors import Conflict
+
+
+class MemoryBlobs:
+    """The `Blobs` port. Its URLs have the scheme `memory`; `upload` and `download` stand for the HTTP requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes) -> None:
+        """Store, durably when this returns."""
+        with self._lock:
+            self.objects[key] = bytes(body)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the object, None when absent."""
+        with self._lock:
+            return self.objects.get(key)
+
+    def delete(self, key: str) -> None:
+        """Remove. Idempotent."""
+        with self._lock:
+            self.objects.pop(key, None)
+
+    def size(self, key: str) -> int | None:
+        """Return the size in bytes, None when absent."""
+        body = self.get(key)
+        return None if body is None else len(body)
+
+    def upload_url(self, key: str, size_bytes: int, valid: timedelta) -> str:
+        """Return a URL that takes one PUT of exactly that size."""
+        return f"memory://blobs/{quote(key)}?size={size_bytes}"
+
+    def download_url(self, key: str, valid: timedelta) -> str:
+        """Return a URL for one GET."""
+        return f"memory://blobs/{quote(key)}"
+
+    def upload(self, url: str, body: bytes) -> None:
+        """PUT to an upload URL; Conflict when the size is not the agreed one."""
+        parts = urlsplit(url)
+        if parse_qs(parts.query)["size"] != [str(len(body))]:
+            raise Conflict("The upload does not have the size it was announced with.")
+        self.put(unquote(parts.path.removeprefix("/")), body)
+
+    def download(self, url: str) -> bytes | None:
+        """GET a download URL."""
+        return self.get(unquote(urlsplit(url).path.removeprefix("/")))

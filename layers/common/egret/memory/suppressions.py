@@ -1,0 +1,66 @@
+"""The suppression list in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from egret.contracts.settings import Suppression
+from egret.core.suppression import Strikes
+
+Key = tuple[str, str]
+"""(account, base address)."""
+
+
+class MemorySuppressions:
+    """The `Suppressions` port."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._entries: dict[Key, Suppression] = {}
+        self._strikes: dict[Key, Strikes] = {}
+
+    def find(self, keys: Sequence[Key]) -> dict[Key, Suppression]:
+        """Return the entries (removed ones included) of many (account, base address)."""
+        with self._lock:
+            return {key: self._entries[key] for key in keys if key in self._entries}
+
+    def put_new(self, entry: Suppression) -> Suppression | None:
+        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
+        key = (entry.account, entry.base_address)
+        with self._lock:
+            known = self._entries.get(key)
+            if known is not None and (known.removed_at is None or known.removed_at > entry.created_at):
+                return known
+            self._entries[key] = entry
+            return None
+
+    def remove(self, account: str, base_address: str, at: datetime) -> bool:
+        """Mark as removed; False when there is no active entry."""
+        with self._lock:
+            known = self._entries.get((account, base_address))
+            if known is None or not known.is_active:
+                return False
+            self._entries[account, base_address] = replace(known, removed_at=at)
+            return True
+
+    def list(self, account: str) -> list[Suppression]:
+        """Return the active entries of an account, oldest first."""
+        with self._lock:
+            own = [entry for (owner, _), entry in self._entries.items() if owner == account and entry.is_active]
+        return sorted(own, key=lambda entry: (entry.created_at, entry.id))
+
+    def strikes(self, account: str, base_address: str) -> Strikes:
+        """Return the failures in a row (empty when there are none)."""
+        with self._lock:
+            return self._strikes.get((account, base_address), Strikes())
+
+    def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
+        """Store them; empty ones are deleted."""
+        with self._lock:
+            if strikes == Strikes():
+                self._strikes.pop((account, base_address), None)
+            else:
+                self._strikes[account, base_address] = strikes
