@@ -95,7 +95,10 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """Which deliveries of an account to list; None or "" = any. recipient: exact address. since/until: queued_at."""
+    """Which deliveries of an account to list; the default of a field = any.
+
+    recipient: exact address. since <= queued_at < until.
+    """
 
     states: frozenset[State] = frozenset()
     recipient: str = ""
@@ -123,13 +126,18 @@ class MailStore(Protocol):
         ...
 
     def accept(self, acceptance: Acceptance) -> bool:
-        """Commit the one delivery of a stored message with its due entry; False when the reservation is lost."""
+        """Commit the one delivery of a stored message, with its due entry.
+
+        False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
+        and changes nothing, whatever has become of the delivery meanwhile.
+        """
         ...
 
     def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:
         """Commit a message with all its deliveries in one item that is due for repair at `repair_at`.
 
-        True: committed. False: the idempotency reservation is lost. None: the id is taken.
+        True: committed. False: the idempotency reservation is lost. None: the id is taken by another message. Nothing is
+        written unless True. A repeat of the same acceptance is True while the submission is not closed.
         """
         ...
 
@@ -170,7 +178,10 @@ class MailStore(Protocol):
         ...
 
     def replace(self, old: Delivery, new: Delivery) -> bool:
-        """Write `new`, events included, if the stored `rev` is still `old.rev`; False when somebody was faster."""
+        """Write `new`, events included, if the stored `rev` is still `old.rev`.
+
+        False when somebody was faster, or when it is absent.
+        """
         ...
 
     def replace_many(self, pairs: Sequence[tuple[Delivery, Delivery]]) -> Sequence[bool]:
@@ -178,11 +189,17 @@ class MailStore(Protocol):
         ...
 
     def list(self, account: str, wanted: DeliveryFilter, cursor: str, limit: int, now: datetime) -> Page[Delivery]:
-        """Return an account's deliveries, newest first."""
+        """Return an account's deliveries, newest first (highest id first), forgotten ones left out.
+
+        A page may have fewer than `limit` items, even none, while its cursor says that there is more.
+        """
         ...
 
     def reap(self, account: str, message_id: int, now: datetime) -> bool:
-        """Remove a message and its content if none of its deliveries exists any more; True when removed."""
+        """Remove a message and its content if none of its deliveries exists any more; True when removed.
+
+        Forgotten deliveries count as absent; a submission that is not closed still has deliveries to come.
+        """
         ...
 
 
@@ -211,7 +228,10 @@ class DueIndex(Protocol):
     """What is due, oldest first, over all tenants; sparse and sharded. Eventually consistent."""
 
     def due(self, kind: DueKind, now: datetime, limit: int) -> list[DueEntry]:
-        """Return up to `limit` entries with due_at <= now, oldest first within each shard, shards taken evenly."""
+        """Return up to `limit` entries with due_at <= now, oldest first within each shard, shards taken evenly.
+
+        The shard of an entry is `core.ids.shard_of(id)`. A claim does not change what is due: leased deliveries are here.
+        """
         ...
 
     def count(self, kind: DueKind, now: datetime) -> int:
@@ -223,11 +243,14 @@ class Idempotency(Protocol):
     """Idempotency-Keys of accounts; completed by `MailStore.accept…`."""
 
     def reserve(self, record: IdempotencyRecord, now: datetime) -> tuple[IdempotencyState, str]:
-        """Reserve the key in flight until record.expires_at; the second value is the response when DONE, else ""."""
+        """Reserve the key in flight until record.expires_at; the second value is the response when DONE, else "".
+
+        Asked again with the same token while in flight, a reservation is still the caller's own: NEW.
+        """
         ...
 
     def release(self, record: IdempotencyRecord) -> None:
-        """Give up a reservation that is still the caller's (the request was refused): the key is free again."""
+        """Give up a reservation that is the caller's and in flight (the request was refused): the key is free again."""
         ...
 
 
@@ -267,7 +290,7 @@ class Suppressions(Protocol):
         ...
 
     def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
-        """Store them; empty ones are deleted."""
+        """Store them; empty ones (nothing kept, never cleared) are deleted."""
         ...
 
 
@@ -567,11 +590,11 @@ class SettingsWriter(Protocol):
         ...
 
     def touch_key(self, key: ApiKey, at: datetime) -> None:
-        """Note that the key was used, at most one write an hour."""
+        """Note that the key was used, at most one write an hour; a revoked key stays revoked."""
         ...
 
     def put_domain(self, domain: SendingDomain) -> None:
-        """Create or replace; a domain or return-path domain of another account is a Conflict."""
+        """Create or replace; another account's domain is a Conflict, so is a return-path domain that is in use."""
         ...
 
     def domains(self, account_id: str) -> list[SendingDomain]:
@@ -607,5 +630,5 @@ class AuthFailures(Protocol):
     """Failed logins per network, over all processes; consulted only after a key missed."""
 
     def record(self, address: str, now: datetime) -> bool:
-        """Count a failure of an IP address; False when its network is over a limit."""
+        """Count a failure of an IP address; False, and not counted, when its network is at a limit (`core.authlimits`)."""
         ...

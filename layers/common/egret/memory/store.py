@@ -159,6 +159,10 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
             self.table.write(new)
             return True
 
+    def replace_many(self, pairs: Sequence[tuple[Delivery, Delivery]]) -> Sequence[bool]:
+        """Do `replace` for each (old, new); the answers stand in the same order."""
+        return [self.replace(old, new) for old, new in pairs]
+
     def list(self, account: str, wanted: DeliveryFilter, cursor: str, limit: int, now: datetime) -> Page[Delivery]:
         """Return an account's deliveries, newest first. The cursor is the id of the last one given."""
         with self.table.lock:
