@@ -136,8 +136,8 @@ class MailStore(Protocol):
     def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:
         """Commit a message with all its deliveries in one item that is due for repair at `repair_at`.
 
-        True: committed. False: the idempotency reservation is lost. None: the id is taken by another message. Nothing is
-        written unless True. A repeat of the same acceptance is True while the submission is not closed.
+        True: committed. False: the idempotency reservation is lost. None: the id is taken by another message. Unless
+        True, nothing is written. A repeat of the same acceptance is True while the submission is not closed.
         """
         ...
 
@@ -230,7 +230,7 @@ class DueIndex(Protocol):
     def due(self, kind: DueKind, now: datetime, limit: int) -> list[DueEntry]:
         """Return up to `limit` entries with due_at <= now, oldest first within each shard, shards taken evenly.
 
-        The shard of an entry is `core.ids.shard_of(id)`. A claim does not change what is due: leased deliveries are here.
+        The shard of an entry is `core.ids.shard_of(id)`. A claim does not change what is due: leased ones are here.
         """
         ...
 
@@ -630,5 +630,5 @@ class AuthFailures(Protocol):
     """Failed logins per network, over all processes; consulted only after a key missed."""
 
     def record(self, address: str, now: datetime) -> bool:
-        """Count a failure of an IP address; False, and not counted, when its network is at a limit (`core.authlimits`)."""
+        """Count a failure of an IP address; False, not counted, when its network is at a limit (`core.authlimits`)."""
         ...
