@@ -60,7 +60,8 @@ lint: .venv/.ready
 	@echo lint-imports
 	@PATH="$(ROOT)/.venv/$(BIN)$(SEP)$$PATH" $(RUN) -c "from importlinter.cli import lint_imports_command as main; main()"
 	$(PY) lint/portability.py
-	$(PY) -m cfnlint --append-rules lint/rules --template template.yaml
+	@echo cfn-lint
+	@$(RUN) -c "import sys; from cfnlint.runner import main; sys.exit(main())" --append-rules lint/rules --template template.yaml
 
 fmt: .venv/.ready
 	$(PY) -m ruff check --fix --exit-zero --quiet .
