@@ -58,10 +58,10 @@ lint: .venv/.ready
 	$(PY) -m ruff format --quiet --check .
 	$(PY) -m mypy --no-error-summary $(CODE)
 	@echo lint-imports
-	@PATH="$(ROOT)/.venv/$(BIN)$(SEP)$$PATH" $(RUN) -c "from importlinter.cli import lint_imports_command as main; main()"
+	@$(RUN) -c "from importlinter.cli import lint_imports_command as main; main()" --no-logo
 	$(PY) lint/portability.py
-	@echo cfn-lint
-	@$(RUN) -c "import sys; from cfnlint.runner import main; sys.exit(main())" --append-rules lint/rules --template template.yaml
+	@$(if $(wildcard template.yaml),echo cfn-lint; $(RUN) -c "import sys; from cfnlint.runner import main; sys.exit(main())" \
+	  --append-rules lint/rules --template template.yaml)
 
 fmt: .venv/.ready
 	$(PY) -m ruff check --fix --exit-zero --quiet .
