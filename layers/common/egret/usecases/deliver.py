@@ -267,7 +267,7 @@ def _release(ports: DeliverPorts, transaction: Transaction) -> None:
 
 
 def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, bool, list[Transaction]]]:
-    """Yield handoffs: the transactions of each unit, fresh ones apart from those asked for again, in pieces that fit."""
+    """Yield handoffs in pieces that fit: the transactions of each unit, fresh ones apart from those asked for again."""
     groups: dict[tuple[str, bool], list[Claimed]] = defaultdict(list)
     for one in claimed:
         groups[one.unit.id, one.again].append(one)

@@ -1,0 +1,214 @@
+"""The life cycle answers every change in every state, and never lets go of mail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egret.core.delivery import Delivery, Lease, State
+from egret.core.events import Event, EventKind
+from egret.core.lifecycle import (
+    Cancel,
+    Change,
+    Claim,
+    Expire,
+    Hold,
+    Record,
+    Refusal,
+    Release,
+    Report,
+    Suppress,
+    Unhold,
+    apply,
+)
+from egret.core.outcome import Outcome
+from tests.unit.builders import HOUR, LATER, NEVER, NOBODY_KNOWS, NOW, OK, a_delivery, an_attempt
+
+LEASE = Lease(1, "unit-1", NOW + HOUR)
+IN_STATE = {
+    State.QUEUED: a_delivery(),
+    State.HELD: a_delivery(state=State.HELD, held_at=NOW, due_at=None),
+    State.ATTEMPTING: a_delivery(state=State.ATTEMPTING, lease=LEASE),
+    State.DELIVERED: a_delivery(state=State.DELIVERED, ended_at=NOW, due_at=None),
+    State.FAILED: a_delivery(state=State.FAILED, ended_at=NOW, due_at=None),
+    State.SUPPRESSED: a_delivery(state=State.SUPPRESSED, ended_at=NOW, due_at=None),
+    State.CANCELED: a_delivery(state=State.CANCELED, ended_at=NOW, due_at=None),
+}
+LONG_AFTER = NOW + 100 * HOUR
+CHANGES: dict[str, Change] = {
+    "claim": Claim("unit-1", NOW, NOW + HOUR),
+    "release": Release(1, NOW),
+    "delivered": Record(an_attempt(1, OK), NOW + HOUR, NOW),
+    "deferred": Record(an_attempt(1, LATER), NOW + HOUR, NOW),
+    "exhausted": Record(an_attempt(1, LATER), None, NOW),
+    "bounced": Record(an_attempt(1, NEVER), NOW + HOUR, NOW),
+    "unknown": Record(an_attempt(1, NOBODY_KNOWS), NOW + HOUR, NOW),
+    "expire": Expire(LONG_AFTER),
+    "suppress": Suppress(NOW, "on the list"),
+    "hold": Hold(NOW),
+    "unhold": Unhold(NOW),
+    "cancel": Cancel(NOW),
+    "reported failed": Report(Event(0, EventKind.FAILED, NOW, source="mail-1")),
+    "reported delayed": Report(Event(0, EventKind.DELAYED, NOW, source="mail-1")),
+}
+T, L, S, H, N = Refusal.TERMINAL, Refusal.LEASED, Refusal.STALE, Refusal.HELD, Refusal.NOT_HELD
+Q, A, D, F = State.QUEUED, State.ATTEMPTING, State.DELIVERED, State.FAILED
+TABLE: dict[str, tuple[State | Refusal, ...]] = {
+    # change:          queued, held, attempting, delivered, failed, suppressed, canceled
+    "claim": (A, H, L, T, T, T, T),
+    "release": (S, S, Q, T, T, T, T),
+    "delivered": (S, S, D, T, T, T, T),
+    "deferred": (S, S, Q, T, T, T, T),
+    "exhausted": (S, S, F, T, T, T, T),
+    "bounced": (S, S, F, T, T, T, T),
+    "unknown": (S, S, Q, T, T, T, T),
+    "expire": (F, H, L, T, T, T, T),
+    "suppress": (State.SUPPRESSED, State.SUPPRESSED, L, T, T, T, T),
+    "hold": (State.HELD, H, L, T, T, T, T),
+    "unhold": (N, Q, N, T, T, T, T),
+    "cancel": (State.CANCELED, State.CANCELED, L, T, T, T, T),
+    "reported failed": (Q, State.HELD, A, F, F, State.SUPPRESSED, State.CANCELED),
+    "reported delayed": (Q, State.HELD, A, D, F, State.SUPPRESSED, State.CANCELED),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "expected"),
+    [(name, state, answer) for name, row in TABLE.items() for state, answer in zip(IN_STATE, row, strict=True)],
+)
+def test_every_change_has_an_answer_in_every_state(name: str, state: State, expected: State | Refusal) -> None:
+    """The table is total: each pair gives a state or a refusal, and a change always raises rev by one."""
+    before = IN_STATE[state]
+    after = apply(before, CHANGES[name])
+
+    if isinstance(after, Refusal):
+        assert expected == after
+    else:
+        assert (expected, before.rev + 1) == (after.state, after.rev)
+
+
+def test_the_table_names_every_change() -> None:
+    """No change is left out of the table."""
+    assert set(CHANGES) == set(TABLE)
+
+
+def test_a_claim_before_its_time_is_refused() -> None:
+    """A retry or a future release is never early."""
+    assert apply(a_delivery(not_before=NOW + HOUR), Claim("u", NOW, NOW + HOUR)) == Refusal.NOT_DUE
+
+
+def test_a_lost_lease_is_claimed_again_under_the_same_number() -> None:
+    """The attempt id stays, so that the unit's journal can answer for it."""
+    again = apply(IN_STATE[State.ATTEMPTING], Claim("unit-1", LEASE.until, LEASE.until + HOUR))
+
+    assert isinstance(again, Delivery)
+    assert again.lease == Lease(1, "unit-1", LEASE.until + HOUR)
+
+
+def test_an_attempt_is_recorded_once() -> None:
+    """The same attempt recorded again changes nothing, and neither does a later one nobody leased."""
+    once = apply(IN_STATE[State.ATTEMPTING], CHANGES["deferred"])
+
+    assert isinstance(once, Delivery)
+    assert apply(once, CHANGES["deferred"]) == Refusal.REPEATED
+    assert apply(once, Record(an_attempt(2, OK), None, NOW)) == Refusal.STALE
+
+
+def test_the_next_attempt_after_a_deferral_is_due_when_the_schedule_says() -> None:
+    """Waiting for the retry, it is in the due index at that time and cannot be claimed before."""
+    waiting = apply(IN_STATE[State.ATTEMPTING], CHANGES["deferred"])
+
+    assert isinstance(waiting, Delivery)
+    assert (waiting.due_at, waiting.not_before, waiting.lease) == (NOW + HOUR, NOW + HOUR, None)
+    assert (
+        waiting.event_seq,
+        waiting.events[0].kind,
+        waiting.events[0].code,
+        waiting.events[0].enhanced_code,
+    ) == (1, EventKind.DELAYED, 451, "4.3.0")
+
+
+def test_a_retry_beyond_the_maximum_age_is_the_end() -> None:
+    """Nobody waits for an attempt that would come too late."""
+    ended = apply(IN_STATE[State.ATTEMPTING], Record(an_attempt(1, LATER), NOW + 72 * HOUR, NOW))
+
+    assert isinstance(ended, Delivery)
+    assert (ended.state, ended.due_at, ended.ended_at) == (State.FAILED, None, NOW)
+
+
+def test_time_on_hold_does_not_count() -> None:
+    """A hold over a weekend lets nothing expire."""
+    released = apply(IN_STATE[State.HELD], Unhold(NOW + 50 * HOUR))
+
+    assert isinstance(released, Delivery)
+    assert (released.expires_at, released.due_at) == (NOW + 122 * HOUR, NOW + 50 * HOUR)
+
+
+def test_the_same_mail_reports_once() -> None:
+    """A DSN that is processed twice makes one event."""
+    reported = apply(IN_STATE[State.DELIVERED], CHANGES["reported failed"])
+
+    assert isinstance(reported, Delivery)
+    assert apply(reported, CHANGES["reported failed"]) == Refusal.REPEATED
+
+
+def test_a_young_delivery_does_not_expire() -> None:
+    """Expiry looks at the age itself."""
+    assert apply(a_delivery(), Expire(NOW + HOUR)) == Refusal.YOUNG
+
+
+def test_a_late_report_does_not_keep_it_alive_for_ever() -> None:
+    """What is terminal is forgotten after its retention, at least seven days, and shown for the account's retention."""
+    ended = replace(IN_STATE[State.DELIVERED], retention=timedelta(0))
+
+    assert ended.forget_at == NOW + timedelta(days=7)
+    assert (
+        ended.is_visible(NOW),
+        ended.is_forgotten(NOW + timedelta(days=6)),
+        ended.is_forgotten(NOW + timedelta(days=7)),
+    ) == (False, False, True)
+
+
+outcomes = st.sampled_from([OK, LATER, NEVER, NOBODY_KNOWS])
+
+
+def _changes(at: datetime, number: int, outcome: Outcome, next_at: datetime | None) -> list[Change]:
+    event = Event(0, EventKind.FAILED, at, source=f"mail-{number}")
+    return [
+        Claim("u", at, at + HOUR),
+        Release(number, at),
+        Record(an_attempt(number, outcome, at), next_at, at),
+        Expire(at),
+        Suppress(at, ""),
+        Hold(at),
+        Unhold(at),
+        Cancel(at),
+        Report(event),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4), outcomes, st.booleans(), st.integers(0, 90)), max_size=30)
+)
+def test_no_sequence_of_changes_breaks_the_invariants(
+    steps: list[tuple[int, int, Outcome, bool, int]],
+) -> None:
+    """Terminal is for ever, what waits is always due some time, events and attempts are numbered without gaps."""
+    delivery = a_delivery()
+    for choice, number, outcome, more, hours in steps:
+        at = NOW + hours * HOUR
+        after = apply(delivery, _changes(at, number, outcome, at + HOUR if more else None)[choice])
+        if isinstance(after, Refusal):
+            continue
+        assert after.rev == delivery.rev + 1
+        assert not delivery.state.is_terminal or after.state.is_terminal
+        delivery = after
+        assert (delivery.due_at is not None) == (delivery.state in (State.QUEUED, State.ATTEMPTING))
+        assert (delivery.lease is not None) == (delivery.state is State.ATTEMPTING)
+        assert (delivery.ended_at is not None) == delivery.state.is_terminal
+        assert [event.seq for event in delivery.events] == list(range(1, len(delivery.events) + 1))
+        assert [attempt.number for attempt in delivery.attempts] == list(range(1, len(delivery.attempts) + 1))
