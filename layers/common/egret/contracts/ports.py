@@ -86,11 +86,14 @@ class Acceptance:
     """What makes a submission accepted, in one atomic write.
 
     idempotency: the completed record, written in the same transaction; its reservation must still be the caller's.
+    sent: the copy in the account's mailbox, put there in the same transaction as by `Mailboxes.put`; its id is new and
+    it has no source.
     """
 
     message: Message
     deliveries: tuple[Delivery, ...]
     idempotency: IdempotencyRecord | None = None
+    sent: StoredMail | None = None
 
 
 @dataclass(frozen=True, slots=True)

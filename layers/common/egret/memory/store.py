@@ -50,7 +50,7 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
             if not self._holds_reservation(acceptance.idempotency):
                 return False
             self.expand(acceptance.deliveries)
-            self._complete(acceptance.idempotency)
+            self._complete(acceptance)
             return True
 
     def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:
@@ -64,7 +64,7 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
             if not self._put_message(acceptance.message, content):
                 return None
             self.table.submissions[key] = Submission(acceptance.deliveries, repair_at)
-            self._complete(acceptance.idempotency)
+            self._complete(acceptance)
             return True
 
     def _is_repeated(self, acceptance: Acceptance) -> bool:
@@ -91,7 +91,10 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
         known = self.table.idempotency.get((record.account, record.key_hash))
         return known is not None and known.token == record.token
 
-    def _complete(self, record: IdempotencyRecord | None) -> None:
+    def _complete(self, acceptance: Acceptance) -> None:
+        if acceptance.sent is not None:
+            self.table.put_mail(acceptance.sent)
+        record = acceptance.idempotency
         if record is not None:
             self.table.idempotency[record.account, record.key_hash] = record
 

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from egret.contracts.ports import Breaker, CallRecord, IdempotencyRecord
+from egret.contracts.ports import Breaker, CallRecord, IdempotencyRecord, StoredMail
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
 
@@ -41,6 +41,9 @@ class MailTable:
     idempotency: dict[tuple[str, str], IdempotencyRecord] = field(default_factory=dict)
     calls: dict[tuple[str, int, int], CallRecord] = field(default_factory=dict)
     breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    mails: dict[Key, StoredMail] = field(default_factory=dict)
+    mail_sources: set[tuple[str, str, str]] = field(default_factory=set)
+    """(account, source, rcpt_to) of every mail with a source."""
     stream: list[StreamRecord] = field(default_factory=list)
     """Every change of a delivery, oldest first: what the table's change stream carries."""
 
@@ -49,6 +52,17 @@ class MailTable:
         key = (delivery.account, delivery.id)
         self.stream.append(StreamRecord(self.deliveries.get(key), delivery))
         self.deliveries[key] = delivery
+
+    def put_mail(self, mail: StoredMail) -> bool:
+        """Store a mail unless its source and rcpt_to, or its id, are there."""
+        key, source = (mail.account, mail.id), (mail.account, mail.source, mail.rcpt_to)
+        with self.lock:
+            if key in self.mails or source in self.mail_sources:
+                return False
+            self.mails[key] = mail
+            if mail.source:
+                self.mail_sources.add(source)
+            return True
 
     def drop_forgotten(self, now: datetime) -> int:
         """Do what the table's time to live does, some time or other: drop expired items; return how many deliveries."""
