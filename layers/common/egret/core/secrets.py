@@ -1,0 +1,48 @@
+"""Subkeys of the installation's one secret: a key never serves two purposes, and none leads back to another.
+
+Implements: HKDF-Expand of RFC 5869 2.3 for one block; the secret is uniformly random, so nothing is extracted first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from egret.core.fromid import FromIdKeys
+
+MIN_SECRET_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The keys of an installation.
+
+    fromid: of reverse-paths. message_id: of Message-IDs and ENVIDs, the one that mints first. cursor: of the cursors of listings.
+    """
+
+    fromid: FromIdKeys
+    message_id: Sequence[bytes]
+    cursor: bytes
+
+
+def derive(secret: str) -> Secrets:
+    """Return the keys of an installation; secret: EGRET_SECRET, any text of at least 16 characters.
+
+    Raises ValueError when it is shorter.
+    """
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        message = f"the installation's secret must have at least {MIN_SECRET_CHARACTERS} characters"
+        raise ValueError(message)
+    master = secret.encode()
+    return Secrets(
+        fromid=FromIdKeys({0: subkey(master, "fromid")}, 0),
+        message_id=(subkey(master, "message-id"),),
+        cursor=subkey(master, "cursor"),
+    )
+
+
+def subkey(master: bytes, purpose: str) -> bytes:
+    """Return the 32-byte key for one purpose."""
+    return hmac.digest(master, purpose.encode() + b"\x01", hashlib.sha256)

@@ -1,0 +1,91 @@
+"""The suppression list as an account sees it: list, add, remove, present."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from egret.contracts.ports import Clock, Dice, Suppressions
+from egret.contracts.settings import Suppression
+from egret.core import suppression
+from egret.core.address import Address, AddressError
+from egret.core.errors import InvalidRequest
+from egret.core.ids import message_id_number
+
+MAX_REASON_CHARACTERS = 1000
+"""Kept small: the entry is read for every recipient of every message."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionPorts:
+    """What the suppression methods need."""
+
+    suppressions: Suppressions
+    clock: Clock
+    dice: Dice
+
+
+def suppression_key(address: Address) -> str:
+    """Return the key of an address on a suppression list: every variant of a mailbox has the same."""
+    return str(address.base_address())
+
+
+def suppression_list(ports: SuppressionPorts, account: str) -> list[Suppression]:
+    """Return an account's suppressed addresses, oldest first, both addresses with U-label domains."""
+    return [
+        replace(
+            entry, base_address=_for_people(entry.base_address), original_address=_for_people(entry.original_address)
+        )
+        for entry in ports.suppressions.list(account)
+    ]
+
+
+def suppression_add(ports: SuppressionPorts, account: str, address: str, *, manual: bool, reason: str) -> None:
+    """Put an address on an account's list.
+
+    Raises InvalidRequest: `badAddress`, `user` for a reason too long, `error` when a variant of it is there already.
+    """
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise InvalidRequest("user", f"The reason is longer than {MAX_REASON_CHARACTERS} characters.")
+    parsed, now = _parse(address), ports.clock.now()
+    entry = Suppression(
+        account=account,
+        id=message_id_number(now, ports.dice.bits(9)),
+        base_address=suppression_key(parsed),
+        original_address=parsed.unicode_form,
+        created_at=now,
+        manual=manual,
+        reason=reason,
+        kind="manual",
+    )
+    if ports.suppressions.put_new(entry) is not None:
+        raise InvalidRequest("error", "The address, or a variant of it, is already on the suppression list.")
+
+
+def suppression_remove(ports: SuppressionPorts, account: str, address: str) -> None:
+    """Take an address, given in any variant, off an account's list; its failures in a row start again from none.
+
+    Raises InvalidRequest: `badAddress`, `error` when it is not there.
+    """
+    key, now = suppression_key(_parse(address)), ports.clock.now()
+    if not ports.suppressions.remove(account, key, now):
+        raise InvalidRequest("error", "The address is not on the suppression list.")
+    strikes = ports.suppressions.strikes(account, key)
+    ports.suppressions.put_strikes(account, key, suppression.clear(strikes, now))
+
+
+def suppression_present(ports: SuppressionPorts, account: str, address: str) -> bool:
+    """Tell whether an address, in any variant, is on an account's list. Raises InvalidRequest `badAddress`."""
+    key = (account, suppression_key(_parse(address)))
+    entry = ports.suppressions.find([key]).get(key)
+    return entry is not None and entry.is_active
+
+
+def _parse(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise InvalidRequest("badAddress", str(error)) from error
+
+
+def _for_people(address: str) -> str:
+    return Address.parse(address).unicode_form

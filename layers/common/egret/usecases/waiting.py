@@ -1,0 +1,71 @@
+"""Explain in one sentence what a delivery waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+
+from egret.contracts.ports import Unit
+from egret.contracts.settings import HoldRule
+from egret.core.delivery import Delivery, Message, State
+
+
+def explain(
+    delivery: Delivery, message: Message | None, units: Sequence[Unit], rules: Sequence[HoldRule], now: datetime
+) -> str:
+    """Return what keeps a delivery from its next attempt, "" when it has ended.
+
+    message: its facts, None when they are gone. units, rules: all there are.
+    """
+    match delivery.state:
+        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
+            return ""
+        case State.HELD:
+            return _held(delivery, message, rules)
+        case State.ATTEMPTING:
+            number = delivery.lease.attempt if delivery.lease else len(delivery.attempts) + 1
+            return f"Attempt {number} is being made."
+        case State.QUEUED:
+            return _scheduled(delivery) if now < delivery.not_before else _ready(delivery, units, now)
+        case _:
+            assert_never(delivery.state)
+
+
+def _held(delivery: Delivery, message: Message | None, rules: Sequence[HoldRule]) -> str:
+    header_from = message.header_from if message else ""
+    for rule in rules:
+        if rule.matches(delivery.account, header_from, delivery.recipient):
+            return f"On hold by rule {rule.id} until an operator releases it."
+    return "On hold until an operator releases it."
+
+
+def _scheduled(delivery: Delivery) -> str:
+    when = _time(delivery.not_before)
+    if not delivery.attempts:
+        return f"To be sent not before {when}."
+    return f"Attempt {len(delivery.attempts) + 1} follows at {when}, since the last one failed for the time being."
+
+
+def _ready(delivery: Delivery, units: Sequence[Unit], now: datetime) -> str:
+    alive = [unit for unit in units if now < unit.valid_until]
+    if not alive:
+        return "Due now, but no egress unit is alive."
+    connected = [unit for unit in alive if unit.port25]
+    if not connected:
+        return "Due now, but outbound port 25 of every egress unit is closed."
+    suspensions = [
+        next((s for s in unit.suspensions if s.domain in ("*", delivery.domain) and now < s.until), None)
+        for unit in connected
+    ]
+    standing = [suspension for suspension in suspensions if suspension]
+    if len(standing) == len(connected):
+        first = min(standing, key=lambda suspension: suspension.until)
+        return f"Due now, but attempts to {delivery.domain} are suspended until {_time(first.until)}: {first.reason}"
+    if all(unit.room == 0 for unit in connected):
+        return "Due now, but every egress unit is busy."
+    return "Due now."
+
+
+def _time(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
