@@ -1,0 +1,240 @@
+"""Parse a delivery status notification.
+
+Implements: RFC 3464, RFC 6533 section 3, leniently: types, actions and field names in any case, weekdays and comments
+in dates, non-smtp diagnostics, a missing per-message block, blocks run together or torn apart, encoded status parts.
+Every field is kept as it came. Does not classify bounces, does not guess at mail without a delivery-status part, and
+does not say whose delivery it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+from egret.core.diagnostic import reply_codes, status_code
+from egret.core.mimescan import (
+    Fields,
+    Part,
+    decode_text,
+    first,
+    leaf_parts,
+    read_fields,
+    split_header,
+    strip_comments,
+)
+
+ACTIONS = frozenset({"failed", "delayed", "delivered", "relayed", "expanded"})
+"""RFC 3464 section 2.3.3."""
+
+MAX_RECIPIENTS = 1_000
+MAX_STATUS_BYTES = 1024 * 1024
+
+_STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
+_ORIGINAL_TYPES = frozenset({"message/rfc822", "message/global", "message/rfc822-headers", "message/global-headers"})
+_RECIPIENT_FIELDS = frozenset({"final-recipient", "original-recipient"})
+_BLOCK_FIELDS = _RECIPIENT_FIELDS | {"action", "status"}
+
+_TYPED = re.compile(r"\s*([A-Za-z][A-Za-z0-9._+-]*)\s*;\s*(.*)", re.DOTALL)
+_TRAILING_COMMENT = re.compile(r"\s\([^()]*\)$")
+_SOURCE_ROUTE = re.compile(r"@[^:\s]*:")
+_EMBEDDED_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_MESSAGE_ID = re.compile(r"<[^<>\s]+>")
+
+
+@dataclass(frozen=True, slots=True)
+class DsnRecipient:
+    """What a report says of one recipient. Texts are "" and instants None where the report is silent."""
+
+    final_recipient: str
+    """The address without type and angle brackets; `\\x{…}` of RFC 6533 decoded."""
+    final_recipient_type: str
+    """In lower case: `rfc822`, `utf-8`, …"""
+    original_recipient: str
+    original_recipient_type: str
+    action: str
+    """One of ACTIONS, or "" if it is missing or unknown."""
+    status: str
+    """The enhanced code of the Status field, without comments."""
+    remote_mta: str
+    """The name without type and comments."""
+    diagnostic_type: str
+    """In lower case: `smtp`, `x-unix`, …"""
+    diagnostic_text: str
+    """Everything after the type, on one line."""
+    code: int
+    """Three digits, from the diagnostic text, else 400 or 500 by the status; 0 if unknown."""
+    enhanced_code: str
+    """From the diagnostic text, else the status; its class is that of the code."""
+    last_attempt_date: datetime | None
+    will_retry_until: datetime | None
+    fields: Fields
+    """The block as it came, unfolded."""
+
+
+@dataclass(frozen=True, slots=True)
+class DsnReport:
+    """A delivery status notification."""
+
+    reporting_mta: str
+    """The name without type and comments."""
+    original_envelope_id: str
+    arrival_date: datetime | None
+    original_message_id: str
+    """The Message-ID of the returned message with `<` and `>`, or ""."""
+    fields: Fields
+    """The per-message block as it came, unfolded."""
+    recipients: tuple[DsnRecipient, ...]
+    """In order; empty if the report names none."""
+
+
+def parse_dsn(raw: bytes) -> DsnReport | None:
+    """Parse a delivery status notification.
+
+    raw: a whole message, bytes, any line ends.
+    Returns None if no part is message/delivery-status or message/global-delivery-status.
+    Never raises; looks at no more than `mimescan.MAX_SCAN_BYTES` and MAX_RECIPIENTS.
+    RFC 3464 sections 2.1 to 2.3; RFC 6533 section 3.
+    """
+    parts = list(leaf_parts(raw))
+    index = next((i for i, part in enumerate(parts) if part.content_type in _STATUS_TYPES), None)
+    if index is None:
+        return None
+    message, *blocks = _groups(_blocks(parts[index]))
+    return DsnReport(
+        reporting_mta=_name(first(message, "reporting-mta")),
+        original_envelope_id=first(message, "original-envelope-id"),
+        arrival_date=parse_date(first(message, "arrival-date")),
+        original_message_id=_original_message_id([*parts[index + 1 :], *parts[:index]]),
+        fields=message,
+        recipients=tuple(_recipient(block) for block in blocks[:MAX_RECIPIENTS]),
+    )
+
+
+def parse_date(text: str) -> datetime | None:
+    """Read a date-time of RFC 5322 or ISO 8601 as aware UTC; None if it is neither.
+
+    Weekdays may be missing or wrong, comments may stand anywhere, a missing zone means UTC.
+    """
+    cleaned = strip_comments(text[:200])
+    try:
+        parsed = parsedate_tz(cleaned)
+        if parsed is None:
+            moment = datetime.fromisoformat(cleaned)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        zone = timezone(timedelta(seconds=parsed[9] or 0))
+        return datetime(*parsed[:6], tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _blocks(part: Part) -> Iterator[Fields]:
+    """Return the blocks of a status part; fields that stand in the part's own header come first."""
+    yield tuple(field for field in part.fields if not field[0].lower().startswith(("content-", "mime-")))
+    text = decode_text(part.body[:MAX_STATUS_BYTES])
+    for block in re.split(r"\n[ \t]*\n\s*", text):
+        yield read_fields(block)
+
+
+def _groups(blocks: Iterable[Fields]) -> list[Fields]:
+    """Return the per-message fields (possibly none), then one group for each recipient.
+
+    A recipient starts at the first field of RFC 3464 section 2.3, and again where its addresses are named once more:
+    reports leave blank lines out, and add them between the fields of one recipient.
+    """
+    groups: list[list[tuple[str, str]]] = [[]]
+    seen: set[str] = set()
+    for block in blocks:
+        names = {name.lower() for name, _ in block}
+        # A block that names no recipient belongs to whom the one before it named.
+        is_first = len(groups) == 1 and "reporting-mta" not in names
+        is_next = bool(seen & _RECIPIENT_FIELDS) and bool(seen & (names | {"action"}))
+        starts = bool(names & _RECIPIENT_FIELDS) and (is_first or is_next)
+        for field in block:
+            name = field[0].lower()
+            if (len(groups) == 1 and name in _BLOCK_FIELDS) or starts or (name in _RECIPIENT_FIELDS and name in seen):
+                groups.append([])
+                seen, starts = set(), False
+            groups[-1].append(field)
+            seen.add(name)
+    return [tuple(group) for group in groups]
+
+
+def _recipient(block: Fields) -> DsnRecipient:
+    final_type, final = _address(first(block, "final-recipient"))
+    original_type, original = _address(first(block, "original-recipient"))
+    diagnostic_type, diagnostic_text = _typed(first(block, "diagnostic-code"))
+    status = status_code(first(block, "status"))
+    # A bare number of another type is the exit status of a program (x-unix), not a reply.
+    is_exit_status = diagnostic_type != "smtp" and diagnostic_text.isdigit()
+    code, enhanced_code = reply_codes("" if is_exit_status else diagnostic_text, status)
+    return DsnRecipient(
+        final_recipient=final,
+        final_recipient_type=final_type,
+        original_recipient=original,
+        original_recipient_type=original_type,
+        action=_action(first(block, "action")),
+        status=status,
+        remote_mta=_name(first(block, "remote-mta")),
+        diagnostic_type=diagnostic_type,
+        diagnostic_text=diagnostic_text,
+        code=code,
+        enhanced_code=enhanced_code,
+        last_attempt_date=parse_date(first(block, "last-attempt-date")),
+        will_retry_until=parse_date(first(block, "will-retry-until")),
+        fields=block,
+    )
+
+
+def _typed(value: str) -> tuple[str, str]:
+    """Split `type; text`; the type is "" if there is none (RFC 3464 section 2.1.2)."""
+    match = _TYPED.fullmatch(value)
+    return (match[1].lower(), match[2].strip()) if match else ("", value.strip())
+
+
+def _name(value: str) -> str:
+    return strip_comments(_typed(value)[1])
+
+
+def _action(value: str) -> str:
+    word = re.match(r"\s*([A-Za-z]*)", value)
+    action = word[1].lower() if word else ""
+    return action if action in ACTIONS else ""
+
+
+def _address(value: str) -> tuple[str, str]:
+    """Return (type, address): `rfc822; <@relay:ann@example.net> (Ann)` gives ("rfc822", "ann@example.net")."""
+    kind, text = _typed(value)
+    text = _TRAILING_COMMENT.sub("", text)
+    if text.startswith("<"):
+        text = text[1:].partition(">")[0].strip()
+    text = text.removesuffix(">")
+    if text.startswith("@"):
+        text = _SOURCE_ROUTE.sub("", text, count=1)
+    if kind == "utf-8":
+        text = _EMBEDDED_UNICODE.sub(_embedded_character, text)
+    return kind, text
+
+
+def _embedded_character(match: re.Match[str]) -> str:
+    r"""Decode `\x{E9}` (RFC 6533 section 3); what could forge a line or is no character stays as it is."""
+    number = int(match[1], 16)
+    is_character = 0x20 <= number <= 0x10FFFF and not 0x7F <= number <= 0x9F and not 0xD800 <= number <= 0xDFFF
+    return chr(number) if is_character else match[0]
+
+
+def _original_message_id(parts: Iterable[Part]) -> str:
+    """Return the Message-ID of the returned message, or of its headers, whatever type they were given."""
+    candidates = sorted(parts, key=lambda part: part.content_type not in _ORIGINAL_TYPES)
+    for part in candidates:
+        is_original = part.content_type in _ORIGINAL_TYPES or part.content_type.startswith("text/rfc822")
+        if not is_original:
+            continue
+        fields, _ = split_header(part.body[:MAX_STATUS_BYTES].lstrip(b"\n"))
+        message_id = first(fields, "message-id")
+        found = _MESSAGE_ID.search(message_id)
+        if found or message_id:
+            return found[0] if found else message_id
+    return ""
