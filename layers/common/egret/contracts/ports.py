@@ -288,8 +288,8 @@ class Suppressions(Protocol):
         """Return the active entries of an account, oldest first."""
         ...
 
-    def strikes(self, account: str, base_address: str) -> Strikes:
-        """Return the failures in a row (empty when there are none)."""
+    def find_strikes(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Strikes]:
+        """Return the failures in a row of many (account, base address), those without any left out."""
         ...
 
     def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:

@@ -52,7 +52,7 @@ class Event:
     """One event of a delivery.
 
     seq: 1, 2, 3 … within the delivery. attempt: number of the attempt that caused it, 0 if none did.
-    source: "" for our own doing, else the id of the incoming mail that caused it (drops repeats).
+    source: "" for our own doing, else the id of the incoming mail that caused it (drops repeats); dsn: that was a DSN.
     code: SMTP code or 0; enhanced_code: "5.1.1" or ""; reply: every line of the answer.
     """
 
@@ -61,16 +61,12 @@ class Event:
     at: datetime
     attempt: int = 0
     source: str = ""
+    dsn: bool = False
     code: int = 0
     enhanced_code: str = ""
     error: str = ""
     reply: tuple[str, ...] = ()
     remote: Remote = NOWHERE
-
-    @property
-    def is_dsn(self) -> bool:
-        """Caused by mail that came back."""
-        return bool(self.source)
 
 
 def event_id(account: str, delivery_id: int, seq: int) -> str:

@@ -52,10 +52,10 @@ class MemorySuppressions:
             own = [entry for (owner, _), entry in self._entries.items() if owner == account and entry.is_active]
         return sorted(own, key=lambda entry: (entry.created_at, entry.id))
 
-    def strikes(self, account: str, base_address: str) -> Strikes:
-        """Return the failures in a row (empty when there are none)."""
+    def find_strikes(self, keys: Sequence[Key]) -> dict[Key, Strikes]:
+        """Return the failures in a row of many (account, base address), those without any left out."""
         with self._lock:
-            return self._strikes.get((account, base_address), Strikes())
+            return {key: self._strikes[key] for key in keys if key in self._strikes}
 
     def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
         """Store them; empty ones are deleted."""

@@ -1,0 +1,190 @@
+"""Take in mail that came back: read DSNs, tell the delivery they belong to, and keep the mail in the account's Inbox.
+
+The reverse-path decides whose mail it is (a genuine fromid, checked when the recipient was accepted); the report
+decides what it says. Everything is idempotent by the id of the incoming mail.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore, StoredMail
+from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
+from egret.core.address import Address, AddressError
+from egret.core.delivery import Delivery
+from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
+from egret.core.errors import ContractError, Unavailable
+from egret.core.events import Event, EventKind, webhook_number
+from egret.core.ids import delivery_id, message_id_number
+from egret.core.lifecycle import Refusal, Report
+from egret.core.outcome import Remote
+from egret.core.parse import ParsedMessage, parse_message
+from egret.usecases.change import change
+
+log = logging.getLogger(__name__)
+
+INBOX = "Inbox"
+MAX_ID_TRIES = 16
+"""Ids tried for one mail; each is free with overwhelming likelihood."""
+KIND_OF_ACTION = {
+    "failed": EventKind.FAILED,
+    "delayed": EventKind.DELAYED,
+    "delivered": EventKind.DELIVERED,
+    "relayed": EventKind.RELAYED,
+    "expanded": EventKind.EXPANDED,
+}
+"""RFC 3464 section 2.3.3; every other action is `unrecognized`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPorts:
+    """What taking in needs."""
+
+    store: MailStore
+    blobs: Blobs
+    mailboxes: Mailboxes
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """One incoming mail, read once for all its recipients."""
+
+    key: str
+    envelope: Inbound
+    raw: bytes
+    parsed: ParsedMessage
+    report: DsnReport | None
+    received_at: datetime
+
+
+def ingest(ports: IngestPorts, key: str) -> int:
+    """Process the incoming mail stored under `key`; return how many deliveries it told something.
+
+    Raises ContractError when the object is not one of ours, Unavailable when storage fails.
+    """
+    body = ports.blobs.get(key)
+    if body is None:
+        log.warning("incoming mail is gone", extra={"key": key})
+        return 0
+    mail = _read(key, body)
+    told = 0
+    for recipient in mail.envelope.recipients:
+        if recipient.delivery_id:
+            told += _tell(ports, mail, recipient)
+        _keep(ports, mail, recipient)
+    return told
+
+
+def _read(key: str, body: bytes) -> _Mail:
+    try:
+        envelope, raw = unpack_inbound(body)
+        received_at = datetime.fromisoformat(envelope.received_at)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ContractError(detail=f"{key}: {error}") from error
+    return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
+
+
+def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
+    """Add the event to the delivery that the reverse-path belongs to."""
+    now = ports.clock.now()
+    result = change(
+        ports.store,
+        recipient.account,
+        recipient.delivery_id,
+        lambda delivery: Report(_event(mail, delivery)),
+        now,
+    )
+    told = isinstance(result, Delivery)
+    outcome = str(result) if isinstance(result, Refusal) else "recorded" if told else "the delivery is forgotten"
+    ids = {"account": recipient.account, "delivery": recipient.delivery_id, "mail": mail.envelope.id}
+    log.info("mail for a delivery", extra={**ids, "outcome": outcome})
+    return told
+
+
+def _event(mail: _Mail, delivery: Delivery) -> Event:
+    source = mail.envelope.id
+    if mail.report is None:
+        return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source)
+    block = _block_for(mail.report, delivery)
+    kind = KIND_OF_ACTION.get(block.action) if block else None
+    if block is None or kind is None:
+        return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source, dsn=True)
+    return Event(
+        seq=0,
+        kind=kind,
+        at=mail.received_at,
+        source=source,
+        dsn=True,
+        code=block.code,
+        enhanced_code=block.enhanced_code,
+        error=block.diagnostic_text,
+        reply=(block.diagnostic_text,) if block.diagnostic_text else (),
+        remote=Remote(block.remote_mta),
+    )
+
+
+def _block_for(report: DsnReport, delivery: Delivery) -> DsnRecipient | None:
+    """Return what the report says of the delivery's recipient.
+
+    The reverse-path is the recipient's own, so a single block is about it whatever address it names (forwarding);
+    of several blocks, the one that names the address.
+    """
+    if len(report.recipients) == 1:
+        return report.recipients[0]
+    wanted = _base(delivery.recipient)
+    for block in report.recipients:
+        if wanted in (_base(block.original_recipient), _base(block.final_recipient)):
+            return block
+    return None
+
+
+def _base(text: str) -> str:
+    try:
+        return str(Address.parse(text).base_address())
+    except AddressError:
+        return text.lower()
+
+
+def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> None:
+    """Put the mail into the Inbox of the recipient's account, once."""
+    for salt in range(MAX_ID_TRIES):
+        mail_id = _mail_id(mail, recipient, salt)
+        if _put(ports, mail, recipient, mail_id):
+            return
+        holder = ports.mailboxes.get(recipient.account, mail_id)
+        if holder is None or holder.source == mail.envelope.id:
+            return  # it was kept before
+    raise Unavailable(detail=f"no free id for {mail.key}")
+
+
+def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
+    """Return an id that is the same whenever this mail is processed again."""
+    number = webhook_number(f"{mail.envelope.id} {recipient.address} {salt}")
+    return delivery_id(message_id_number(mail.received_at, number), number >> 32 & 1023)
+
+
+def _put(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, mail_id: int) -> bool:
+    envelope, parsed = mail.envelope, mail.parsed
+    return ports.mailboxes.put(
+        StoredMail(
+            account=recipient.account,
+            id=mail_id,
+            mailbox=INBOX,
+            blob=mail.key,
+            size_bytes=len(mail.raw),
+            received_at=mail.received_at,
+            mail_from=envelope.mail_from,
+            rcpt_to=recipient.address,
+            header_from=parsed.from_[0].address if parsed.from_ else "",
+            subject=parsed.subject,
+            message_id=parsed.message_id,
+            remote_ip=envelope.remote_ip,
+            is_dsn=mail.report is not None,
+            source=envelope.id,
+        )
+    )

@@ -1,0 +1,61 @@
+"""Turn changes of deliveries into what follows from them: suppressions, webhook calls, and the end of contents.
+
+The change stream of the mail table is the outbox: it hands every change over at least once, in order within a delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from egret.contracts.ports import CallQueue, Clock, MailStore, SettingsReader, Suppressions
+from egret.contracts.queues import Call
+from egret.contracts.settings import Account
+from egret.contracts.stream import StreamRecord
+from egret.core.events import is_wanted
+from egret.usecases.suppress import Happening, suppress
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPorts:
+    """What publishing needs."""
+
+    store: MailStore
+    suppressions: Suppressions
+    settings: SettingsReader
+    call_queue: CallQueue
+    clock: Clock
+
+
+def publish(ports: PublishPorts, records: Sequence[StreamRecord]) -> int:
+    """Process changes in order; return how many webhook calls were queued.
+
+    Everything is idempotent. Raises Unavailable, then all of it may be done again.
+    """
+    happenings = [Happening(record.delivery, event) for record in records for event in record.new_events]
+    suppressing = suppress(ports.suppressions, happenings)
+    calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
+    if calls:
+        ports.call_queue.put(calls)
+    for record in records:
+        if record.is_removal:
+            ports.store.reap(record.delivery.account, record.delivery.message_id, ports.clock.now())
+    return len(calls)
+
+
+def _call(ports: PublishPorts, one: Happening, suppressing: set[str]) -> Call | None:
+    account = ports.settings.account(one.delivery.account)
+    if account is None or not wants(account, one):
+        return None
+    return call_for(one, ports.clock.now().isoformat(), suppressing=one.id in suppressing)
+
+
+def wants(account: Account, one: Happening) -> bool:
+    """Tell whether the account has a webhook that is to hear of the event."""
+    webhook = account.webhook
+    return webhook is not None and not webhook.disabled and is_wanted(one.event.kind, webhook.events)
+
+
+def call_for(one: Happening, queued_at: str, *, suppressing: bool) -> Call:
+    """Return the call that tells an event."""
+    return Call(one.delivery.account, one.delivery.id, one.event.seq, queued_at, suppressing)

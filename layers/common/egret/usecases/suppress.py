@@ -1,0 +1,116 @@
+"""Put addresses on the suppression list that events say are dead, and take strikes off those that were reached.
+
+Called for every event, whether or not the account has a webhook. Idempotent by event id: the same event processed again
+gives the same answer, and never puts back what a person has taken off since.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from egret.contracts.ports import Suppressions
+from egret.contracts.settings import Suppression
+from egret.core.address import Address
+from egret.core.delivery import Delivery
+from egret.core.events import Event, EventKind, event_id, webhook_number
+from egret.core.suppression import Strikes, SuppressVerdict, add, clear, reaches_limit, verdict
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""(account, base address)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event and the delivery it belongs to."""
+
+    delivery: Delivery
+    event: Event
+
+    @property
+    def id(self) -> str:
+        """The event's id."""
+        return event_id(self.delivery.account, self.delivery.id, self.event.seq)
+
+    @property
+    def key(self) -> Key:
+        """Account and base address of the recipient."""
+        return self.delivery.account, str(Address.parse(self.delivery.recipient).base_address())
+
+
+def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
+    """Judge events in order; return the ids of those that put their address on the list (now or when seen before).
+
+    Raises Unavailable; all of it may then be done again.
+    """
+    interesting = [one for one in happenings if _concerns_the_list(one.event)]
+    strikes = suppressions.find_strikes(sorted({one.key for one in interesting}))
+    return {one.id for one in interesting if _judge(suppressions, one, strikes)}
+
+
+def _concerns_the_list(event: Event) -> bool:
+    match event.kind:
+        case EventKind.DELIVERED | EventKind.COMPLAINED | EventKind.UNSUBSCRIBED:
+            return True
+        case EventKind.FAILED:
+            return verdict(event.code, event.enhanced_code) is not SuppressVerdict.IGNORE
+        case _:
+            return False
+
+
+def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
+    """Return whether the event put the address on the list; `strikes` is kept up to date with what is stored."""
+    match one.event.kind:
+        case EventKind.COMPLAINED:
+            return _put(suppressions, one, "complaint", "the recipient complained")
+        case EventKind.UNSUBSCRIBED:
+            return _put(suppressions, one, "unsubscribe", "the recipient unsubscribed")
+        case EventKind.DELIVERED:
+            _clear_strikes(suppressions, one, strikes)
+            return False
+        case _:
+            return _judge_failure(suppressions, one, strikes)
+
+
+def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> None:
+    known = strikes.get(one.key)
+    if known is not None and known.kept and not one.event.dsn:
+        strikes[one.key] = clear(known, one.event.at)
+        suppressions.put_strikes(*one.key, strikes[one.key])
+
+
+def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
+    event = one.event
+    said = " ".join(part for part in (str(event.code or ""), event.enhanced_code) if part)
+    source = "a DSN" if event.dsn else "the receiving server"
+    if verdict(event.code, event.enhanced_code) is SuppressVerdict.SUPPRESS:
+        return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
+    known = strikes.get(one.key, Strikes())
+    struck = add(known, one.id, event.at)
+    if struck != known:
+        strikes[one.key] = struck
+        suppressions.put_strikes(*one.key, struck)
+    if not reaches_limit(struck):
+        return False
+    return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one with {said}")
+
+
+def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:
+    account, base_address = one.key
+    entry = Suppression(
+        account=account,
+        id=webhook_number(one.id),
+        base_address=base_address,
+        original_address=one.delivery.recipient,
+        created_at=one.event.at,
+        reason=reason,
+        kind=kind,
+        source_event=one.id,
+    )
+    known = suppressions.put_new(entry)
+    if known is None:
+        log.info("address suppressed", extra={"account": account, "event": one.id, "kind": kind})
+    return known is None or known.source_event == one.id
