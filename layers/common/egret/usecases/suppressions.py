@@ -69,7 +69,7 @@ def suppression_remove(ports: SuppressionPorts, account: str, address: str) -> N
     key, now = suppression_key(_parse(address)), ports.clock.now()
     if not ports.suppressions.remove(account, key, now):
         raise InvalidRequest("error", "The address is not on the suppression list.")
-    strikes = ports.suppressions.strikes(account, key)
+    strikes = ports.suppressions.find_strikes([(account, key)]).get((account, key), suppression.Strikes())
     ports.suppressions.put_strikes(account, key, suppression.clear(strikes, now))
 
 
