@@ -94,6 +94,8 @@ def ministack_server(folder: Path) -> Iterator[str]:
 
     Raises RuntimeError with its last words when it does not come up.
     """
+    if not MINISTACK.exists():
+        raise RuntimeError("ministack is not installed: make .venv-emulator/.ready")
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     with (folder / "ministack.log").open("wb") as log:
