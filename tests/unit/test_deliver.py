@@ -1,0 +1,276 @@
+"""deliver claims what can be tried, and never lets an attempt be made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from egret.contracts.handoff import Handoff, HandoffAnswer
+from egret.contracts.ports import UNIT_GONE_AFTER, Acceptance, HandoffRefused, Suspension, Unit
+from egret.contracts.queues import Hint
+from egret.contracts.settings import HoldRule, RetryPolicy, Suppression
+from egret.core.delivery import Delivery, State
+from egret.core.errors import Unavailable
+from egret.core.ids import delivery_id
+from egret.core.outcome import Unknown
+from egret.memory.clock import FakeClock
+from egret.memory.settings import MemorySettings
+from egret.memory.store import MemoryMailStore
+from egret.memory.suppressions import MemorySuppressions
+from egret.memory.units import MemoryEgress, MemoryUnits
+from egret.usecases.deliver import MAX_LEGS, DeliverPorts, deliver
+from egret.usecases.record_outcome import record_outcome
+from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
+
+
+def take_all(_: Unit, handoff: Handoff) -> HandoffAnswer:
+    """Take everything, as a unit with room does."""
+    return HandoffAnswer([True] * len(handoff.transactions), 100)
+
+
+@dataclass
+class World:
+    """The ports of deliver in memory, one unit, and every handoff that was made."""
+
+    store: MemoryMailStore = field(default_factory=MemoryMailStore)
+    suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
+    settings: MemorySettings = field(default_factory=MemorySettings)
+    units: MemoryUnits = field(default_factory=MemoryUnits)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    answer: Callable[[Unit, Handoff], HandoffAnswer] = take_all
+    handoffs: list[Handoff] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Announce one unit."""
+        self.units.put(a_unit())
+
+    def accept(self, *deliveries: Delivery, **message: Any) -> list[Hint]:
+        """Store one message with its deliveries and return the hint."""
+        self.store.put_message(a_message(**message), b"content")
+        self.store.accept(Acceptance(a_message(**message), deliveries))
+        return [Hint(ACCOUNT, [delivery.id for delivery in deliveries])]
+
+    def deliver(self, hints: list[Hint]) -> dict[str, int]:
+        """Run deliver, keep the handoffs, return the tally."""
+
+        def hand(unit: Unit, handoff: Handoff) -> HandoffAnswer:
+            self.handoffs.append(handoff)
+            return self.answer(unit, handoff)
+
+        return dict(deliver(self.ports(MemoryEgress(hand)), hints).counts)
+
+    def ports(self, egress: MemoryEgress) -> DeliverPorts:
+        """Return the bundle."""
+        return DeliverPorts(self.store, self.suppressions, self.settings, self.units, egress, self.clock, RetryPolicy())
+
+    def get(self, id_: int = MESSAGE_ID) -> Delivery:
+        """Return a delivery as stored."""
+        delivery = self.store.get(ACCOUNT, id_, self.clock.now())
+        assert delivery is not None
+        return delivery
+
+
+def several(count: int, **changes: Any) -> list[Delivery]:
+    """Return deliveries of one submission."""
+    return [a_delivery(id=delivery_id(MESSAGE_ID, i), recipient=f"r{i}@example.net", **changes) for i in range(count)]
+
+
+def test_a_due_delivery_is_claimed_and_handed_over() -> None:
+    """The lease names unit and attempt, and the handoff carries all that the unit needs."""
+    world = World()
+    world.deliver(world.accept(a_delivery()))
+    transaction = world.handoffs[0].transactions[0]
+
+    assert world.get().state == State.ATTEMPTING
+    assert (
+        world.handoffs[0].unit,
+        transaction.legs[0].attempt,
+        transaction.content.inline,
+        transaction.domain,
+    ) == ("unit-1", 1, b"content", "example.net")
+
+
+def test_a_repeated_hint_hands_nothing_over_again() -> None:
+    """While the lease holds, nobody else may try."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+
+    assert world.deliver(hints) == {"waiting": 1}
+    assert len(world.handoffs) == 1
+
+
+def test_recipients_that_share_a_reverse_path_share_a_transaction() -> None:
+    """One message, one domain, one reverse-path: one transaction, at most 100 recipients in it."""
+    world = World()
+    world.units.put(a_unit(room=1000))
+    world.deliver(world.accept(*several(MAX_LEGS + 1)))
+
+    assert [len(t.legs) for h in world.handoffs for t in h.transactions] == [MAX_LEGS, 1]
+
+
+def test_each_fromid_has_its_own_transaction() -> None:
+    """Different reverse-paths cannot share a transaction."""
+    world = World()
+    first, second = several(2)
+    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+
+    assert [len(t.legs) for h in world.handoffs for t in h.transactions] == [1, 1]
+
+
+def test_nothing_is_claimed_without_a_usable_unit() -> None:
+    """Mail waits and uses no attempt while port 25 is closed, the unit is silent, full or suspended."""
+    unusable = [
+        a_unit(port25=False),
+        a_unit(valid_until=NOW),
+        a_unit(room=0),
+        a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),)),
+        a_unit(suspensions=(Suspension("*", NOW + HOUR, "slow down"),)),
+    ]
+    for unit in unusable:
+        world = World()
+        hints = world.accept(a_delivery())
+        world.units.put(unit)
+
+        assert {k: v for k, v in world.deliver(hints).items() if v} == {"no room": 1}
+        assert world.get().state == State.QUEUED
+
+
+def test_room_limits_what_is_claimed() -> None:
+    """A unit gets no more than it asked for; the rest stays queued."""
+    world = World()
+    world.units.put(a_unit(room=2))
+    tally = world.deliver(world.accept(*several(5)))
+
+    assert (tally["claim"], tally["no room"]) == (2, 3)
+
+
+def test_a_suppressed_recipient_fails_at_once() -> None:
+    """Every recipient of a shared transaction is checked, under its base address."""
+    world = World()
+    entry = Suppression(ACCOUNT, 1, "r1@example.net", "r1@example.net", NOW, reason="dead")
+    world.suppressions.put_new(entry)
+    world.deliver(world.accept(*several(2)))
+
+    assert [world.get(delivery_id(MESSAGE_ID, i)).state for i in range(2)] == [State.ATTEMPTING, State.SUPPRESSED]
+    assert "suppression list: dead" in world.get(delivery_id(MESSAGE_ID, 1)).events[0].error
+
+
+def test_a_hold_rule_stops_it_before_the_claim() -> None:
+    """A rule that came after the submission holds it too."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.settings.put_hold_rule(HoldRule("1", sender="example.com"))
+    world.deliver(hints)
+
+    assert world.get().state == State.HELD
+    assert not world.handoffs
+
+
+def test_what_has_become_too_old_fails() -> None:
+    """The maximum age ends a delivery even while no unit is alive."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.clock.advance(72 * HOUR)
+    world.deliver(hints)
+
+    assert world.get().state == State.FAILED
+
+
+def test_a_refused_handoff_gives_the_claim_back() -> None:
+    """No attempt was made: it can be claimed again at once, under the same number."""
+
+    def refuse(_: Unit, __: Handoff) -> HandoffAnswer:
+        raise HandoffRefused
+
+    world = World(answer=refuse)
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+
+    assert (world.get().state, world.get().attempts) == (State.QUEUED, ())
+    world.answer = take_all
+    world.deliver(hints)
+    assert world.handoffs[1].transactions[0].legs[0].attempt == 1
+
+
+def test_a_transaction_that_was_not_taken_is_given_back() -> None:
+    """A unit may take a part; a flag that is missing means not taken."""
+    world = World(answer=lambda _, __: HandoffAnswer([True], 0))
+    first, second = several(2)
+    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+
+    assert [world.get(d.id).state for d in (first, second)] == [State.ATTEMPTING, State.QUEUED]
+
+
+def test_an_unanswered_handoff_keeps_the_lease_and_asks_the_same_unit_again() -> None:
+    """The unit may have taken it, so nobody else may try; when the lease is lost it is asked under the same number."""
+
+    def silence(_: Unit, __: Handoff) -> HandoffAnswer:
+        raise Unavailable
+
+    world = World(answer=silence)
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    assert world.get().state == State.ATTEMPTING
+
+    world.clock.advance(HOUR)
+    world.units.put(a_unit(valid_until=world.clock.now() + HOUR))
+    world.units.put(a_unit(id="unit-2", room=500, valid_until=world.clock.now() + HOUR))
+    world.deliver(hints)
+    assert [(h.unit, h.transactions[0].legs[0].attempt) for h in world.handoffs] == [("unit-1", 1), ("unit-1", 1)]
+
+
+def test_a_unit_that_drains_keeps_what_it_was_given_before() -> None:
+    """A refusal to an attempt that is asked for again proves nothing: the lease stays."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    world.clock.advance(HOUR)
+    world.units.put(a_unit(valid_until=world.clock.now() + HOUR))
+
+    def refuse(_: Unit, __: Handoff) -> HandoffAnswer:
+        raise HandoffRefused
+
+    world.answer = refuse
+    world.deliver(hints)
+
+    assert world.get().state == State.ATTEMPTING
+
+
+def test_an_attempt_of_a_unit_that_is_gone_becomes_unknown() -> None:
+    """Only when the unit can no longer be speaking to anybody; then the next attempt is planned."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    world.clock.set(NOW + timedelta(seconds=60) + UNIT_GONE_AFTER - timedelta(seconds=1))
+    world.deliver(hints)
+    assert world.get().state == State.ATTEMPTING
+
+    world.clock.advance(timedelta(seconds=1))
+    world.deliver(hints)
+    assert (State.QUEUED, Unknown) == (world.get().state, type(world.get().attempts[0].outcome))
+
+
+def test_recipients_deferred_together_come_due_together() -> None:
+    """The retry of one submission in one domain has one time, so that it travels in one transaction again."""
+    world = World()
+    deliveries = several(3)
+    world.deliver(world.accept(*deliveries))
+    ports = world.ports(MemoryEgress(take_all)).recording
+    for delivery in deliveries:
+        record_outcome(ports, ACCOUNT, delivery.id, an_attempt(1, LATER))
+
+    assert len({world.get(d.id).due_at for d in deliveries}) == 1
+
+
+def test_the_same_outcome_is_recorded_once() -> None:
+    """A journal that repeats itself makes one attempt and one event."""
+    world = World()
+    world.deliver(world.accept(a_delivery()))
+    ports = world.ports(MemoryEgress(take_all)).recording
+    for _ in range(3):
+        record_outcome(ports, ACCOUNT, MESSAGE_ID, an_attempt(1, OK))
+
+    assert (world.get().state, len(world.get().attempts), len(world.get().events)) == (State.DELIVERED, 1, 1)
