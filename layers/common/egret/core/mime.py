@@ -1,0 +1,229 @@
+"""Read MIME: any octets become a bounded tree of entities; nothing here raises for what a sender wrote.
+
+Implements: RFC 5322 2.2, RFC 2045 to 2047, RFC 2046 5.1, RFC 2231, all leniently. The tree refers to the raw message
+by offsets, so a large message is not copied level by level. A message inside a message (message/rfc822) is a leaf.
+"""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+# Bounds against messages made to exhaust their reader. Real mail stays far below.
+MAX_DEPTH = 30
+MAX_PARTS = 1000
+MAX_HEADER_OCTETS = 1 << 19  # per entity; 1,000 recipients with long names need about a quarter
+
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
+_FIELD_END = re.compile(rb"\r?\n(?![ \t])")
+_LINE_BREAK = re.compile(rb"\r?\n")
+_MEDIA_TYPE = re.compile(r"\s*([^\s;/()\"]+/[^\s;/()\"]+)")
+_WORD = re.compile(r"\s*([^\s;()\"]+)")
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))')
+_PIECE = re.compile(r"(.+?)(?:\*(\d{1,4}))?(\*)?")
+_QUOTED_PAIR = re.compile(r"\\(.)")
+_ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bq])\?([^?]*)\?=", re.IGNORECASE)
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Codecs of Python that are no charsets of mail: they run code paths with quadratic cost or interpret escapes.
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A message or a part of one."""
+
+    raw: bytes
+    """The whole message, shared by all its entities."""
+    start: int
+    """Offset of the body."""
+    end: int
+    headers: tuple[tuple[str, bytes], ...]
+    """(lower-case name, value as it stands, folded) in order."""
+    media_type: str
+    """Lower-case `type/subtype`; `/` when missing or malformed."""
+    params: dict[str, str]
+    """Content-Type parameters, keys in lower case, RFC 2231 undone."""
+    parts: tuple[Entity, ...] = ()
+
+    def field(self, name: str) -> bytes:
+        """Return the value of the first field of that lower-case name as it stands, b"" if there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+    def text_field(self, name: str) -> str:
+        """Return the value of the first field of that lower-case name, unfolded, encoded words decoded."""
+        return decode_words(unfold(self.field(name)))
+
+    def disposition(self) -> tuple[str, dict[str, str]]:
+        """Return the lower-case Content-Disposition, "" if missing, and its parameters. RFC 2183 2."""
+        value = unfold(self.field("content-disposition"))
+        word = _WORD.match(value)
+        return (word[1].lower() if word else ""), parse_parameters(value)
+
+    def content(self) -> bytes:
+        """Return the body without its transfer encoding; charset and line ends as they are."""
+        body = self.raw[self.start : self.end]
+        encoding = unfold(self.field("content-transfer-encoding")).strip().lower()
+        if encoding == "base64":
+            return decode_base64(body)
+        return binascii.a2b_qp(body) if encoding == "quoted-printable" else body
+
+
+def read_entity(raw: bytes) -> Entity:
+    """Read a message into its tree; parts beyond the bounds of this module are left out."""
+    return _read(raw, (0, len(raw)), 0, [MAX_PARTS])
+
+
+def unfold(value: bytes) -> str:
+    """Return a field's value without line breaks; UTF-8 where it is, else Latin-1."""
+    joined = _LINE_BREAK.sub(b"", value).strip()
+    try:
+        return joined.decode()
+    except UnicodeDecodeError:
+        return joined.decode("latin-1")
+
+
+def decode_words(text: str) -> str:
+    """Return the text with its encoded words decoded and control characters made spaces. RFC 2047 6.
+
+    Neighbours of one charset are joined first: some senders cut characters in two.
+    """
+    pieces: list[str | tuple[str, bytes]] = []
+    at = 0
+    for word in _ENCODED_WORD.finditer(text):
+        gap, charset = text[at : word.start()], word[1].partition("*")[0].lower()
+        data, at = _decode_word(word[2], word[3]), word.end()
+        previous = pieces[-1] if pieces else ""
+        if isinstance(previous, tuple) and not gap.strip():
+            if previous[0] == charset:
+                pieces.pop()
+                data = previous[1] + data
+        elif gap:
+            pieces.append(gap)
+        pieces.append((charset, data))
+    pieces.append(text[at:])
+    decoded = (piece if isinstance(piece, str) else decode_text(piece[1], piece[0]) for piece in pieces)
+    return _CONTROL.sub(" ", "".join(decoded))
+
+
+def decode_text(data: bytes, charset: str) -> str:
+    """Return octets as text that can be written as UTF-8; an unknown or wrong charset is guessed, never an error."""
+    try:
+        name = codecs.lookup(charset).name if charset else "ascii"
+        if name == "ascii" or name.replace("_", "-") in _NO_CHARSETS:
+            return _guess(data)
+        text = data.decode(name, "replace")
+    except (LookupError, ValueError, AssertionError):
+        return _guess(data)
+    return text.encode("utf-8", "replace").decode()
+
+
+def decode_base64(data: bytes) -> bytes:
+    """Return what base64 stands for, skipping what is not of its alphabet and repairing a lost end."""
+    try:
+        return binascii.a2b_base64(data)
+    except binascii.Error:
+        letters = _NOT_BASE64.sub(b"", data)
+        letters = letters[:-1] if len(letters) % 4 == 1 else letters
+        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def parse_parameters(value: str) -> dict[str, str]:
+    """Return the parameters of a Content-Type or Content-Disposition value, keys in lower case. RFC 2231 3 and 4."""
+    pieces: dict[str, list[tuple[int, bool, str]]] = {}
+    for found in _PARAMETER.finditer(value):
+        key, quoted, bare = found.groups()
+        text = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else bare.strip()
+        if parsed := _PIECE.fullmatch(key.lower()):
+            name, number, is_encoded = parsed.groups()
+            pieces.setdefault(name, []).append((int(number or 0), bool(is_encoded), text))
+    return {name: _join_pieces(sorted(found)) for name, found in pieces.items()}
+
+
+def _guess(data: bytes) -> str:
+    """Return octets of unknown charset as text: UTF-8 if they are, else Latin-1, which takes everything."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _decode_word(encoding: str, text: str) -> bytes:
+    data = text.encode()
+    return decode_base64(data) if encoding in "bB" else binascii.a2b_qp(data, header=True)
+
+
+def _join_pieces(pieces: list[tuple[int, bool, str]]) -> str:
+    """Return the value of a parameter from its numbered pieces, or from its only one."""
+    if not any(is_encoded for _, is_encoded, _ in pieces):
+        return "".join(text for _, _, text in pieces)
+    charset, data = "", b""
+    for at, (_, is_encoded, text) in enumerate(pieces):
+        if is_encoded and at == 0 and text.count("'") >= 2:
+            charset, _, text = text.split("'", 2)  # noqa: PLW2901 - the first piece starts with charset'language'
+        data += unquote_to_bytes(text) if is_encoded else text.encode()
+    return decode_text(data, charset)
+
+
+def _read(raw: bytes, span: tuple[int, int], depth: int, parts_left: list[int]) -> Entity:
+    """Read the entity in raw[start:end]; parts_left: one number, shared by the whole tree."""
+    start, end = span
+    if raw.startswith((b"\n", b"\r\n"), start, end):
+        header_end, body = start, start + (1 if raw[start] == 0x0A else 2)
+    elif blank := _BLANK_LINE.search(raw, start, end):
+        header_end, body = blank.span()
+    else:
+        header_end = body = end
+    headers = _read_headers(raw[start : min(header_end, start + MAX_HEADER_OCTETS)])
+    content_type = unfold(next((value for name, value in headers if name == "content-type"), b""))
+    media = _MEDIA_TYPE.match(content_type)
+    media_type = media[1].lower() if media else "/"
+    params = parse_parameters(content_type)
+    parts: tuple[Entity, ...] = ()
+    if media_type.startswith("multipart/") and depth < MAX_DEPTH and (boundary := params.get("boundary", "").rstrip()):
+        spans = _part_spans(raw, (body, end), b"--" + boundary.encode(), parts_left)
+        parts = tuple([_read(raw, part, depth + 1, parts_left) for part in spans])
+    return Entity(raw, body, end, headers, media_type, params, parts)
+
+
+def _read_headers(block: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Return the fields of a header block; lines that are no field are skipped."""
+    fields = (_FIELD.fullmatch(line) for line in _FIELD_END.split(block))
+    return tuple((field[1].decode("ascii").lower(), field[2]) for field in fields if field)
+
+
+def _part_spans(raw: bytes, body: tuple[int, int], delimiter: bytes, parts_left: list[int]) -> list[tuple[int, int]]:
+    """Return the spans between delimiter lines, each without the line break before its delimiter. RFC 2046 5.1.1.
+
+    A missing close delimiter ends the last part with the body.
+    """
+    spans: list[tuple[int, int]] = []
+    part_start: int | None = None
+    at = raw.find(delimiter, *body)
+    while at >= 0 and parts_left[0] > 0:
+        after = at + len(delimiter)
+        line_end = raw.find(b"\n", after, body[1])
+        line_end = body[1] if line_end < 0 else line_end
+        tail = raw[after : min(line_end, after + 100)].strip()
+        is_line = (at == body[0] or raw[at - 1] == 0x0A) and tail in {b"", b"--"}
+        if is_line:
+            if part_start is not None:
+                spans.append((part_start, max(part_start, _before_line_break(raw, at))))
+                parts_left[0] -= 1
+            if tail:
+                return spans
+            part_start = min(line_end + 1, body[1])
+        at = raw.find(delimiter, max(line_end if is_line else after, at + 1), body[1])
+    if part_start is not None and parts_left[0] > 0:
+        spans.append((part_start, body[1]))
+        parts_left[0] -= 1
+    return spans
+
+
+def _before_line_break(raw: bytes, at: int) -> int:
+    """Return the offset of the line break that ends just before `at`."""
+    return at - 2 if raw[max(at - 2, 0) : at] == b"\r\n" else at - 1
