@@ -16,6 +16,7 @@ from email.utils import parsedate_tz
 
 from egret.core.diagnostic import reply_codes, status_code
 from egret.core.mimescan import (
+    MAX_FIELDS,
     Fields,
     Part,
     decode_text,
@@ -134,7 +135,7 @@ def _blocks(part: Part) -> Iterator[Fields]:
     """Return the blocks of a status part; fields that stand in the part's own header come first."""
     yield tuple(field for field in part.fields if not field[0].lower().startswith(("content-", "mime-")))
     text = decode_text(part.body[:MAX_STATUS_BYTES])
-    for block in re.split(r"\n[ \t]*\n\s*", text):
+    for block in re.split(r"\n[ \t]*\n\s*", text, maxsplit=MAX_FIELDS):
         yield read_fields(block)
 
 
