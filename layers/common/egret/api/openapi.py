@@ -164,5 +164,5 @@ def _tidy(schema: Schema) -> Schema:
     return {**schema, "description": described} if described else schema
 
 
-_FIELD_LIST: Final = re.compile(r"\b[a-z_]+\b(?=(?: \([a-z]+\))?(?:, [a-z_]+(?: \([a-z]+\))?)*:)")
-"""Words that a colon follows, alone or as a list."""
+_FIELD_LIST: Final = re.compile(r"(?<=`)[a-z_]+(?=`)|\b[a-z_]+\b(?=(?: \([a-z]+\))?(?:, [a-z_]+(?: \([a-z]+\))?)*:)")
+"""Words in backticks, and words that a colon follows, alone or as a list."""
