@@ -117,7 +117,7 @@ def key_create(ports: OperatorPorts, account_name: str, key: ApiKey | None = Non
     """Make an API key of an account and return its text, this once.
 
     key: login, scope and name are taken from it; a login of "" (or no key) means the account's main address.
-    text: a given text instead of a random one, for local mode. Raises InvalidRequest when the login is not the account's.
+    text: a given text instead of a random one, for local mode. Raises InvalidRequest when the login is another's.
     """
     account = account_named(ports.settings, account_name)
     wanted = key or ApiKey(hash="", account="", login="", scope=Scope.FULL)

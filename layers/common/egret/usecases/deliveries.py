@@ -25,7 +25,7 @@ from egret.core.address import Address, AddressError
 from egret.core.delivery import Attempt, Delivery, Message, State
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.events import Event, event_id
-from egret.core.ids import message_of
+from egret.core.ids import MAX_ID, message_of
 from egret.core.lifecycle import Cancel, Change, Hold, Refusal, Unhold
 from egret.core.outcome import error_of, name_of
 from egret.usecases.change import Make, change
@@ -138,7 +138,7 @@ def listing_limit(wanted: int) -> int:
 
 
 def _visible(ports: DeliveryPorts, account: str, delivery_id: int, now: datetime) -> Delivery:
-    delivery = ports.store.get(account, delivery_id, now)
+    delivery = ports.store.get(account, delivery_id, now) if 0 < delivery_id <= MAX_ID else None
     if delivery is None or not delivery.is_visible(now):
         raise _not_found()
     return delivery
@@ -156,17 +156,17 @@ _REFUSED = {
 
 def _steer(ports: DeliveryPorts, account: str, delivery_id: int, decide: Make) -> Delivery:
     now = ports.clock.now()
+    _visible(ports, account, delivery_id, now)
     changed = change(
         ports.store,
         account,
         delivery_id,
-        lambda delivery: decide(delivery) if delivery.is_visible(now) else Refusal.TERMINAL,
+        decide,
         now,
     )
     if changed is None:
         raise _not_found()
     if isinstance(changed, Refusal):
-        _visible(ports, account, delivery_id, now)
         raise InvalidRequest("user", _REFUSED.get(changed, f"That cannot be done: {changed.value}."))
     return changed
 
@@ -181,8 +181,8 @@ def _filter(request: DeliveryListRequest) -> DeliveryFilter:
         recipient = str(Address.parse(request.recipient)) if request.recipient else ""
     except AddressError as error:
         raise InvalidRequest("badAddress", str(error)) from error
-    if request.queue_msg_id < 0:
-        raise InvalidRequest("user", "A QueueMsgID is not negative.")
+    if not 0 <= request.queue_msg_id <= MAX_ID:
+        raise InvalidRequest("user", "No delivery has that QueueMsgID.")
     return DeliveryFilter(states, recipient, message_of(request.queue_msg_id), request.since, request.until)
 
 
@@ -244,5 +244,5 @@ def _event_info(delivery: Delivery, event: Event) -> EventInfo:
         smtp_code=event.code,
         smtp_enhanced_code=event.enhanced_code,
         error=event.error,
-        dsn=event.is_dsn,
+        dsn=event.dsn,
     )

@@ -12,7 +12,7 @@ from egret.contracts.settings import HoldRule
 from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import InvalidRequest
-from egret.core.lifecycle import Change, Hold, Refusal
+from egret.core.lifecycle import Hold
 from egret.usecases.change import change
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,4 @@ def waiting_pages(store: MailStore, account: str, now: datetime) -> Iterator[tup
 
 
 def _hold(ports: HoldPorts, waiting: Delivery, now: datetime) -> bool:
-    def decide(delivery: Delivery) -> Change | Refusal:
-        return Hold(now)
-
-    return isinstance(change(ports.store, waiting.account, waiting.id, decide, now), Delivery)
+    return isinstance(change(ports.store, waiting.account, waiting.id, lambda _: Hold(now), now), Delivery)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from egret.contracts.ports import Clock, Dice, Suppressions
 from egret.contracts.settings import Suppression
-from egret.core import suppression
 from egret.core.address import Address, AddressError
 from egret.core.errors import InvalidRequest
 from egret.core.ids import message_id_number
+from egret.core.suppression import Strikes, clear
 
 MAX_REASON_CHARACTERS = 1000
 """Kept small: the entry is read for every recipient of every message."""
@@ -69,8 +69,8 @@ def suppression_remove(ports: SuppressionPorts, account: str, address: str) -> N
     key, now = suppression_key(_parse(address)), ports.clock.now()
     if not ports.suppressions.remove(account, key, now):
         raise InvalidRequest("error", "The address is not on the suppression list.")
-    strikes = ports.suppressions.find_strikes([(account, key)]).get((account, key), suppression.Strikes())
-    ports.suppressions.put_strikes(account, key, suppression.clear(strikes, now))
+    strikes = ports.suppressions.find_strikes([(account, key)]).get((account, key), Strikes())
+    ports.suppressions.put_strikes(account, key, clear(strikes, now))
 
 
 def suppression_present(ports: SuppressionPorts, account: str, address: str) -> bool:
