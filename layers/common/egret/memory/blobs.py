@@ -6,8 +6,6 @@ import threading
 from datetime import timedelta
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from egret.core.errors import Conflict
-
 
 class MemoryBlobs:
     """The `Blobs` port. Its URLs have the scheme `memory`; `upload` and `download` stand for the HTTP requests."""
@@ -44,12 +42,13 @@ class MemoryBlobs:
         """Return a URL for one GET."""
         return f"memory://blobs/{quote(key)}"
 
-    def upload(self, url: str, body: bytes) -> None:
-        """PUT to an upload URL; Conflict when the size is not the agreed one."""
+    def upload(self, url: str, body: bytes) -> bool:
+        """PUT to an upload URL; False when the size is not the agreed one."""
         parts = urlsplit(url)
         if parse_qs(parts.query)["size"] != [str(len(body))]:
-            raise Conflict("The upload does not have the size it was announced with.")
+            return False
         self.put(unquote(parts.path.removeprefix("/")), body)
+        return True
 
     def download(self, url: str) -> bytes | None:
         """GET a download URL."""
