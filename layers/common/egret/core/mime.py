@@ -17,6 +17,8 @@ MAX_DEPTH = 30
 MAX_PARTS = 1000
 MAX_HEADER_OCTETS = 1 << 19  # per entity; 1,000 recipients with long names need about a quarter
 
+_LONGEST_PADDING = 100  # octets looked at behind a delimiter
+
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _FIELD_END = re.compile(rb"\r?\n(?![ \t])")
@@ -206,22 +208,32 @@ def _part_spans(raw: bytes, body: tuple[int, int], delimiter: bytes, parts_left:
     at = raw.find(delimiter, *body)
     while at >= 0 and parts_left[0] > 0:
         after = at + len(delimiter)
-        line_end = raw.find(b"\n", after, body[1])
-        line_end = body[1] if line_end < 0 else line_end
-        tail = raw[after : min(line_end, after + 100)].strip()
-        is_line = (at == body[0] or raw[at - 1] == 0x0A) and tail in {b"", b"--"}
-        if is_line:
+        if (found := _delimiter_line(raw, at, after, body)) is not None:
+            after, is_close = found
             if part_start is not None:
                 spans.append((part_start, max(part_start, _before_line_break(raw, at))))
                 parts_left[0] -= 1
-            if tail:
+            if is_close:
                 return spans
-            part_start = min(line_end + 1, body[1])
-        at = raw.find(delimiter, max(line_end if is_line else after, at + 1), body[1])
+            part_start = after
+        at = raw.find(delimiter, after, body[1])
     if part_start is not None and parts_left[0] > 0:
         spans.append((part_start, body[1]))
         parts_left[0] -= 1
     return spans
+
+
+def _delimiter_line(raw: bytes, at: int, after: int, body: tuple[int, int]) -> tuple[int, bool] | None:
+    """Return where the line after a delimiter begins and whether it closes; None if raw[at:after] is no delimiter.
+
+    A delimiter begins a line and has only `--` and padding behind it. In this order, no octet is searched twice.
+    """
+    if at > body[0] and raw[at - 1] != 0x0A:
+        return None
+    line_end = raw.find(b"\n", after, body[1])
+    line_end = body[1] if line_end < 0 else line_end
+    tail = raw[after : min(line_end, after + _LONGEST_PADDING)].strip()
+    return (min(line_end + 1, body[1]), tail == b"--") if tail in {b"", b"--"} else None
 
 
 def _before_line_break(raw: bytes, at: int) -> int:
