@@ -1,0 +1,110 @@
+"""Each method's use case: what a call gives it, and what its result is on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from egret.api.auth import AuthPorts
+from egret.api.router import Api, Call, Operation
+from egret.contracts import webapi as w
+from egret.contracts.settings import Suppression
+from egret.usecases import attachments, deliveries, mailbox, suppressions
+from egret.usecases.prepare import SendPorts
+from egret.usecases.send import send
+
+
+@dataclass(frozen=True, slots=True)
+class ApiPorts:
+    """What authentication and the use cases of the API need."""
+
+    auth: AuthPorts
+    send: SendPorts
+    uploads: attachments.UploadPorts
+    deliveries: deliveries.DeliveryPorts
+    suppression: suppressions.SuppressionPorts
+    mailbox: mailbox.MailboxPorts
+
+
+def api_of(ports: ApiPorts) -> Api:
+    """Return the API on these ports."""
+    operations = {
+        **_sending(ports.send, ports.uploads),
+        **_deliveries(ports.deliveries),
+        **_suppression(ports.suppression),
+        **_mailbox(ports.mailbox),
+    }
+    return Api(ports.auth, MappingProxyType(operations))
+
+
+def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str, Operation]:
+    return {
+        "Send": lambda call: send(ports, call.caller, call.request, call.idempotency_key),
+        "UploadCreate": lambda call: attachments.upload_create(uploads, _account(call), call.request),
+    }
+
+
+def _deliveries(ports: deliveries.DeliveryPorts) -> Mapping[str, Operation]:
+    def get(call: Call) -> w.DeliveryGetResult:
+        return w.DeliveryGetResult(delivery=deliveries.delivery_get(ports, _account(call), call.request.queue_msg_id))
+
+    def cancel(call: Call) -> None:
+        deliveries.delivery_cancel(ports, _account(call), call.request.queue_msg_id)
+
+    return {
+        "DeliveryGet": get,
+        "DeliveryList": lambda call: deliveries.delivery_list(ports, _account(call), call.request),
+        "DeliveryCancel": cancel,
+    }
+
+
+def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation]:
+    def listed(call: Call) -> w.SuppressionListResult:
+        entries = suppressions.suppression_list(ports, _account(call))
+        name = call.caller.account.name
+        return w.SuppressionListResult(suppressions=tuple(_suppression_info(entry, name) for entry in entries))
+
+    def add(call: Call) -> None:
+        request: w.SuppressionAddRequest = call.request
+        suppressions.suppression_add(
+            ports, _account(call), request.email_address, manual=request.manual, reason=request.reason
+        )
+
+    def remove(call: Call) -> None:
+        suppressions.suppression_remove(ports, _account(call), call.request.email_address)
+
+    def present(call: Call) -> w.SuppressionPresentResult:
+        found = suppressions.suppression_present(ports, _account(call), call.request.email_address)
+        return w.SuppressionPresentResult(present=found)
+
+    return {
+        "SuppressionList": listed,
+        "SuppressionAdd": add,
+        "SuppressionRemove": remove,
+        "SuppressionPresent": present,
+    }
+
+
+def _suppression_info(entry: Suppression, account_name: str) -> w.SuppressionInfo:
+    return w.SuppressionInfo(
+        id=entry.id,
+        created=entry.created_at,
+        account=account_name,
+        base_address=entry.base_address,
+        original_address=entry.original_address,
+        manual=entry.manual,
+        reason=entry.reason,
+    )
+
+
+def _mailbox(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    return {
+        "MessageList": lambda call: mailbox.message_list(ports, _account(call), call.request),
+        "MessageGet": lambda call: mailbox.message_get(ports, _account(call), call.request.msg_id),
+        "MessageRawGet": lambda call: mailbox.message_raw_get(ports, _account(call), call.request.msg_id),
+    }
+
+
+def _account(call: Call) -> str:
+    return call.caller.account.id
