@@ -491,6 +491,7 @@ def test_a_callers_ascii_header_is_left_as_it_is() -> None:
     [
         ({"text": ""}, "missingBody"),
         ({"from_": ()}, "user"),
+        ({"from_": (SHOP, ANN)}, "multipleFrom"),
         ({"message_id": "id@example.com"}, "malformedMessageID"),
         ({"message_id": "<a b@example.com>"}, "malformedMessageID"),
         ({"message_id": "<ü@example.com>"}, "malformedMessageID"),

@@ -134,8 +134,6 @@ def canonical_domain(text: str) -> str:
     domain = text.lower() if text.isascii() else text
     if not _LDH_DOMAIN.fullmatch(domain) or domain.endswith("."):
         domain = _encode_idna(domain)
-    if len(domain) > MAX_DOMAIN_OCTETS:
-        raise AddressError("The domain of the address is too long.")
     if domain.rpartition(".")[2].isdigit():
         raise AddressError("The domain of the address must be a name, not an IP address.")
     return domain
@@ -148,7 +146,7 @@ def u_label_domain(domain: str) -> str:
 
 
 def _encode_idna(domain: str) -> str:
-    """Return the A-label form of a domain that is not plain letters, digits and hyphens."""
+    """Return the A-label form of a domain that is not plain letters, digits and hyphens; `idna` limits its length."""
     if domain.startswith("["):
         raise AddressError("The domain of the address must be a name, not an IP address literal.")
     try:

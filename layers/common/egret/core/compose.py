@@ -54,7 +54,7 @@ class Draft:
     """All that goes into a message. Texts are Unicode; nothing is encoded yet."""
 
     from_: tuple[Mailbox, ...]
-    """One or more header_from addresses."""
+    """Exactly one: several would need a Sender (RFC 5322 3.6.2)."""
     message_id: str
     """With `<>`."""
     date: datetime
@@ -115,7 +115,7 @@ def compose(draft: Draft, new_boundary: Callable[[], str]) -> Composed:
 
     new_boundary: a fresh unguessable token of 1 to 68 letters, digits, `_`, `.` or `-`, called once for each
     multipart level, outermost first; the same tokens give the same message.
-    Raises InvalidRequest (`missingBody`, `malformedMessageID`, `user`) with a sentence that names the field.
+    Raises InvalidRequest (`missingBody`, `multipleFrom`, `malformedMessageID`, `user`), which names the field.
     """
     _check(draft)
     smtputf8 = needs_smtputf8(draft)
@@ -155,6 +155,8 @@ def _check(draft: Draft) -> None:
         raise InvalidRequest("missingBody", "A message needs Text or HTML.")
     if not draft.from_:
         raise InvalidRequest("user", "A message needs a From address.")
+    if len(draft.from_) > 1:
+        raise InvalidRequest("multipleFrom", "A message has only one From address.")
     if not (draft.message_id.isascii() and _MESSAGE_ID.fullmatch(draft.message_id)):
         raise InvalidRequest("malformedMessageID", "MessageID must be ASCII in angle brackets, like <id@example.com>.")
     header.refuse_controls("MessageID", draft.message_id)

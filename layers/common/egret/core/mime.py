@@ -25,8 +25,8 @@ _FIELD_END = re.compile(rb"\r?\n(?![ \t])")
 _LINE_BREAK = re.compile(rb"\r?\n")
 _MEDIA_TYPE = re.compile(r"\s*([^\s;/()\"]+/[^\s;/()\"]+)")
 _WORD = re.compile(r"\s*([^\s;()\"]+)")
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))')
-_PIECE = re.compile(r"(.+?)(?:\*(\d{1,4}))?(\*)?")
+# Key, piece number and `*` for percent-encoding (RFC 2231), quoted value or bare value.
+_PARAMETER = re.compile(r';\s*([^\s=;"*]+)(?:\*(\d{1,4}))?(\*)?\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bq])\?([^?]*)\?=", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
@@ -138,11 +138,9 @@ def parse_parameters(value: str) -> dict[str, str]:
     """Return the parameters of a Content-Type or Content-Disposition value, keys in lower case. RFC 2231 3 and 4."""
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
     for found in _PARAMETER.finditer(value):
-        key, quoted, bare = found.groups()
+        key, number, is_encoded, quoted, bare = found.groups()
         text = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else bare.strip()
-        if parsed := _PIECE.fullmatch(key.lower()):
-            name, number, is_encoded = parsed.groups()
-            pieces.setdefault(name, []).append((int(number or 0), bool(is_encoded), text))
+        pieces.setdefault(key.lower(), []).append((int(number or 0), bool(is_encoded), text))
     return {name: _join_pieces(sorted(found)) for name, found in pieces.items()}
 
 
