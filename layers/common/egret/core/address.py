@@ -25,7 +25,9 @@ MAX_INPUT_CHARACTERS = 1000
 # Domains whose mailbox providers ignore dots in the local part.
 DOT_BLIND_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 
-_DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~\x80-\U0010ffff-]+(?:\.[\w!#$%&'*+/=?^`{|}~\x80-\U0010ffff-]+)*", re.ASCII)
+# RFC 5322 3.2.3 atext with RFC 6531's non-ASCII, said by what it is not: a set up to U+10FFFF takes 3 ms to compile.
+_ATOM = r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+'
+_DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"@(.*)', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_BACKSLASH = re.compile(r'(["\\])')
