@@ -1,0 +1,101 @@
+"""What a delivery waits for, in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from egret.contracts.ports import Suspension
+from egret.contracts.settings import HoldRule
+from egret.core.delivery import Lease, State
+from egret.usecases.waiting import explain
+from tests.unit.builders import ACCOUNT, HOUR, LATER, NOW, OTHER_ACCOUNT, a_delivery, a_message, a_unit, an_attempt
+
+SUSPENDED = Suspension("example.net", NOW + HOUR, "too many deferrals")
+SECOND = a_unit(id="unit-2")
+
+
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        ([], "Due now, but no egress unit is alive."),
+        ([a_unit(valid_until=NOW)], "Due now, but no egress unit is alive."),
+        ([a_unit(port25=False)], "Due now, but outbound port 25 of every egress unit is closed."),
+        (
+            [a_unit(port25=False), replace(SECOND, valid_until=NOW)],
+            "Due now, but outbound port 25 of every egress unit is closed.",
+        ),
+        ([a_unit(room=0)], "Due now, but every egress unit is busy."),
+        (
+            [a_unit(suspensions=(SUSPENDED,))],
+            "Due now, but attempts to example.net are suspended until 2026-03-04 06:06:07 UTC: too many deferrals",
+        ),
+        ([a_unit(suspensions=(SUSPENDED,)), SECOND], "Due now."),
+        ([a_unit(suspensions=(replace(SUSPENDED, domain="example.org"),))], "Due now."),
+        ([a_unit(suspensions=(replace(SUSPENDED, until=NOW),))], "Due now."),
+        ([a_unit(port25=False), SECOND], "Due now."),
+        ([a_unit(room=0), SECOND], "Due now."),
+        ([a_unit()], "Due now."),
+    ],
+)
+def test_a_due_delivery_says_what_the_units_lack(units: list[Any], sentence: str) -> None:
+    """The most general reason first."""
+    assert explain(a_delivery(), a_message(), units, (), NOW) == sentence
+
+
+def test_a_later_one_says_when() -> None:
+    """FutureRelease."""
+    delivery = a_delivery(not_before=NOW + HOUR)
+
+    assert explain(delivery, a_message(), [], (), NOW) == "To be sent not before 2026-03-04 06:06:07 UTC."
+
+
+def test_a_retry_says_when_and_why() -> None:
+    """The attempts show the reason itself."""
+    delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),))
+
+    assert explain(delivery, a_message(), [], (), NOW) == (
+        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since the last one failed for the time being."
+    )
+
+
+def test_an_attempt_under_way_says_so() -> None:
+    """With its number."""
+    delivery = a_delivery(state=State.ATTEMPTING, lease=Lease(3, "unit-1", NOW + HOUR))
+
+    assert explain(delivery, a_message(), [], (), NOW) == "Attempt 3 is being made."
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ((), "On hold until an operator releases it."),
+        ((HoldRule("r1", account=OTHER_ACCOUNT),), "On hold until an operator releases it."),
+        ((HoldRule("r1", sender="example.com"),), "On hold by rule r1 until an operator releases it."),
+        (
+            (HoldRule("r1", account=ACCOUNT, recipient="example.net"),),
+            "On hold by rule r1 until an operator releases it.",
+        ),
+    ],
+)
+def test_a_held_one_names_the_rule(rules: tuple[HoldRule, ...], sentence: str) -> None:
+    """If a rule still matches; its hold may be older than the rules."""
+    assert explain(a_delivery(state=State.HELD), a_message(), [], rules, NOW) == sentence
+
+
+def test_a_message_that_is_gone_does_not_matter() -> None:
+    """A rule by recipient still matches."""
+    rules = (HoldRule("r1", recipient="example.net"),)
+
+    assert "rule r1" in explain(a_delivery(state=State.HELD), None, [], rules, NOW)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state.is_terminal])
+def test_what_has_ended_waits_for_nothing(state: State) -> None:
+    """No sentence."""
+    delivery = a_delivery(state=state, ended_at=NOW, not_before=NOW + timedelta(days=1))
+
+    assert explain(delivery, a_message(), [], (), NOW) == ""
