@@ -1,0 +1,34 @@
+"""`python -m egret_local`: the product on one machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from egret_local.settings import from_environment
+from egret_local.supervisor import CannotStart, Supervisor
+
+
+def main() -> int:
+    """Run; 1 when it cannot start."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        supervisor = Supervisor(from_environment(os.environ, root), os.environ)
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            supervisor.end()
+
+        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGTERM, end)
+        supervisor.run()
+    except (CannotStart, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Play API Gateway (HTTP API, payload format 2.0) in front of the send function, with its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiohttp import web
+
+from egret_local.sources import Invoke
+
+MAX_REQUEST_BYTES = 10 * 1024 * 1024
+"""API Gateway's limit of a request."""
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
+"""Lambda's limit of an event and of an answer, base64 included."""
+TEXT_TYPES = (
+    "text/",
+    "application/json",
+    "application/xml",
+    "application/javascript",
+    "application/x-www-form-urlencoded",
+)
+"""Bodies of these types reach the function as text; all others in base64."""
+
+
+def event_of(request: web.Request, body: bytes) -> dict[str, Any]:
+    """Return the event that API Gateway makes of a request."""
+    is_text = request.headers.get("content-type", "").lower().startswith(TEXT_TYPES)
+    text = _text(body) if is_text else None
+    path, _, query = request.raw_path.partition("?")
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name.lower()] = f"{headers[name.lower()]},{value}" if name.lower() in headers else value
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "local",
+            "domainName": request.host,
+            "http": {
+                "method": request.method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": request.remote or "127.0.0.1",
+                "userAgent": request.headers.get("user-agent", ""),
+            },
+            "requestId": str(uuid.uuid4()),
+            "routeKey": "$default",
+            "stage": "$default",
+            "timeEpoch": int(time.time() * 1000),
+        },
+        "body": text if text is not None else base64.b64encode(body).decode("ascii"),
+        "isBase64Encoded": text is None,
+    }
+
+
+def _text(body: bytes) -> str | None:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def answer_of(result: Mapping[str, Any]) -> web.Response:
+    """Return the HTTP answer that API Gateway makes of a function's result."""
+    body = result.get("body") or ""
+    content = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode()
+    headers = {name: str(value) for name, value in (result.get("headers") or {}).items()}
+    return web.Response(status=int(result.get("statusCode", 200)), headers=headers, body=content)
+
+
+def application(invoke: Invoke, workers: int = 8) -> web.Application:
+    """Return the web application; the handler runs in threads, as many at once as there are workers."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="send")
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.read()
+        event = event_of(request, body)
+        if len(json.dumps(event)) > MAX_PAYLOAD_BYTES:
+            return web.json_response({"message": "Request Entity Too Large"}, status=413)
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(pool, invoke, event)
+        except Exception:  # as API Gateway: a function that fails is an internal server error
+            request.app.logger.exception("the send function failed")
+            return web.json_response({"message": "Internal Server Error"}, status=500)
+        if len(result.get("body") or "") > MAX_PAYLOAD_BYTES:
+            return web.json_response({"message": "Internal Server Error"}, status=500)
+        return answer_of(result)
+
+    app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+    app.router.add_route("*", "/{path:.*}", answer)
+    return app

@@ -1,0 +1,171 @@
+"""The processes of local mode: started, started again when they die, ended; and what a killed supervisor left.
+
+Every process heads a group of its own, so that Ctrl-C reaches only the supervisor, which ends the others in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from egret import posix
+from egret_local.settings import HOST
+
+RESTART_PAUSE_S = 0.5
+"""At least this long between two starts of the same process."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One process: its command, its environment, and the process itself once it runs."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    shows_output: bool = False
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = field(default=0)
+
+
+class Family:
+    """All processes in the order of their start; `record` is the file that names them for a later run."""
+
+    def __init__(self, logs: Path, record: Path) -> None:
+        self._logs, self._record = logs, record
+        self._children: list[Child] = []
+
+    def start(self, child: Child) -> None:
+        """Start a process and watch over it from now on. Raises OSError when its program is missing."""
+        self._children.append(child)
+        self._run(child)
+
+    def _run(self, child: Child) -> None:
+        child.started_at = time.monotonic()
+        output: IO[bytes] | None = None if child.shows_output else self._log(child).open("ab")
+        try:
+            child.process = posix.spawn_group(child.command, environment=child.environment, output=output)
+        finally:
+            if output is not None:
+                output.close()
+        self._write_record()
+
+    def _log(self, child: Child) -> Path:
+        return self._logs / f"{child.name}.log"
+
+    def _write_record(self) -> None:
+        running = [
+            {"name": c.name, "pid": c.process.pid, "mark": _mark(c.process.pid)} for c in self._children if c.process
+        ]
+        written = self._record.with_suffix(".new")
+        written.write_text(json.dumps(running))
+        written.replace(self._record)
+
+    def revive(self) -> list[str]:
+        """Start again what has died; return lines that say so."""
+        lines = []
+        for child in self._children:
+            if child.process is None or child.process.poll() is None:
+                continue
+            if time.monotonic() - child.started_at < RESTART_PAUSE_S:
+                continue
+            child.restarts += 1
+            lines.append(f"{child.name} ended with {child.process.returncode}; started again, see {self._log(child)}")
+            self._run(child)
+        return lines
+
+    def is_running(self, name: str) -> bool:
+        """Tell whether a process of that name runs."""
+        return any(c.name == name and c.process is not None and c.process.poll() is None for c in self._children)
+
+    def end(self, grace_s: float, *, last: str) -> None:
+        """End every process: all but the `last` at once, that one after them; whatever does not heed is killed."""
+        first = [child for child in self._children if child.name != last]
+        for children in (first, [child for child in self._children if child.name == last]):
+            _end(children, grace_s)
+        self._record.unlink(missing_ok=True)
+
+
+def _end(children: Sequence[Child], grace_s: float) -> None:
+    running = [child.process for child in children if child.process is not None]
+    for process in running:
+        posix.request_group_end(process.pid)
+    deadline = time.monotonic() + grace_s
+    for process in running:
+        try:
+            process.wait(max(0.05, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            posix.kill_group(process.pid)
+            process.wait()
+
+
+def clean_up(record: Path, grace_s: float = 5.0) -> list[str]:
+    """End what a supervisor that was killed left running; return the names.
+
+    Only a process that still is what the record says (its command line is looked at) is touched: ids are used again.
+    The emulator is given time to save its state.
+    """
+    if not record.exists():
+        return []
+    left = [entry for entry in json.loads(record.read_text()) if entry["mark"] and _mark(entry["pid"]) == entry["mark"]]
+    for entry in left:
+        posix.request_group_end(entry["pid"])
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline and any(_mark(entry["pid"]) == entry["mark"] for entry in left):
+        time.sleep(0.05)
+    for entry in left:
+        if _mark(entry["pid"]) == entry["mark"]:
+            posix.kill_group(entry["pid"])
+    record.unlink(missing_ok=True)
+    return [entry["name"] for entry in left]
+
+
+def _mark(pid: int) -> str:
+    """Return what tells a process from a later one with the same id: its start time, where the system shows it."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc").is_dir():
+        return str(pid) if posix.is_alive(pid) else ""
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def taken(ports: Mapping[str, int]) -> list[str]:
+    """Return a sentence for every port that somebody else listens on."""
+    return [
+        f"port {port} is taken: choose another with {name}=<number>"
+        for name, port in ports.items()
+        if not _is_free(port)
+    ]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def await_port(port: int, timeout_s: float) -> bool:
+    """Wait until somebody listens; False when nobody does in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((HOST, port), timeout=0.5):
+                return True
+        except OSError:
+            time.sleep(0.02)
+    return False

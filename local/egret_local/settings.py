@@ -1,0 +1,99 @@
+"""Settings of local mode, from environment variables; every port can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+REGION: Final = "eu-west-1"
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """Where everything listens and keeps its state.
+
+    root: the checkout. state: folder of everything that survives a restart. real: speak to real MX hosts.
+    fresh: forget the state first. retry_base_s: wait after the first attempt (it doubles), short so that retries show.
+    sweep_s: pause between two sweeps (a minute on AWS).
+    """
+
+    root: Path
+    state: Path
+    http_port: int
+    smtp_port: int
+    egress_port: int
+    receiver_port: int
+    sink_port: int
+    emulator_port: int
+    real: bool
+    fresh: bool
+    retry_base_s: float
+    sweep_s: float
+
+    @property
+    def emulator_url(self) -> str:
+        """The AWS endpoint."""
+        return f"http://{HOST}:{self.emulator_port}"
+
+    @property
+    def api_url(self) -> str:
+        """The API's base URL."""
+        return f"http://{HOST}:{self.http_port}/webapi/v0/"
+
+    @property
+    def receiver_url(self) -> str:
+        """The webhook that local mode sets for its account."""
+        return f"http://{HOST}:{self.receiver_port}/webhook"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port by the name of the variable that sets it."""
+        return {
+            "HTTP_PORT": self.http_port,
+            "SMTP_PORT": self.smtp_port,
+            "EGRESS_PORT": self.egress_port,
+            "RECEIVER_PORT": self.receiver_port,
+            "SINK_PORT": self.sink_port,
+            "EMULATOR_PORT": self.emulator_port,
+        }
+
+
+def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
+    """Read the settings; raises ValueError with a sentence when one is no number or no port."""
+    return LocalSettings(
+        root=root,
+        state=Path(environ.get("STATE", str(root / ".egret"))),
+        http_port=_port(environ, "HTTP_PORT", 1080),
+        smtp_port=_port(environ, "SMTP_PORT", 1025),
+        egress_port=_port(environ, "EGRESS_PORT", 1081),
+        receiver_port=_port(environ, "RECEIVER_PORT", 1082),
+        sink_port=_port(environ, "SINK_PORT", 1026),
+        emulator_port=_port(environ, "EMULATOR_PORT", 1083),
+        real=environ.get("DELIVER", "") == "real",
+        fresh=environ.get("FRESH", "") not in ("", "0"),
+        retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),
+        sweep_s=_number(environ, "SWEEP_S", 1.0),
+    )
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        message = f"{name}={text!r} is no port: give a number from 1 to 65535"
+        raise ValueError(message)
+    return int(text)
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e6:
+        message = f"{name}={text!r} is no number of seconds"
+        raise ValueError(message)
+    return value

@@ -1,0 +1,133 @@
+"""The remote side of local mode: an SMTP server that answers as addresses ask and gives the rest to its sender.
+
+Mail it takes is stored as incoming mail of the account that sent it, and so comes into that account's Inbox by the
+same way as mail from outside: S3, its queue, dsn_ingest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from email.parser import BytesHeaderParser
+from email.utils import parseaddr
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from egret import posix
+from egret.aws.app import App
+from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
+from egret.core import fromid
+from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
+from egret_local.settings import HOST
+
+log = logging.getLogger(__name__)
+
+SILENCE_S = 3600.0
+MAX_BYTES = 32 * 1024 * 1024
+
+
+class Sink:
+    """aiosmtpd's handler: each method answers one command."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._greylisted: set[str] = set()
+
+    async def handle_MAIL(  # noqa: N802 (aiosmtpd's name and arguments)
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer MAIL."""
+        reply = await self._play(server, at_mail(address), address)
+        if reply is None:
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return reply or "250 2.1.0 sender ok"
+
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name and arguments)
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer RCPT."""
+        reply = await self._play(server, at_rcpt(address), address)
+        if reply is None:
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_options.extend(options)
+        return reply or "250 2.1.5 recipient ok"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Answer the end of the message: as the first address asks that asks for something, or take it."""
+        for address in envelope.rcpt_tos:
+            reply = await self._play(server, at_data(address), address)
+            if reply is not None:
+                return reply
+        stored = await asyncio.to_thread(self._store, envelope, str(session.peer[0]) if session.peer else "")
+        return f"250 2.0.0 taken as {stored}" if stored else "554 5.7.0 no account sent this"
+
+    async def _play(self, server: SMTP, action: Answer | Trick | None, address: str) -> str | None:
+        match action:
+            case None:
+                return None
+            case Answer():
+                return str(action)
+            case Trick.SILENCE:
+                await asyncio.sleep(SILENCE_S)
+                return "451 4.4.2 scripted time-out"
+            case Trick.DISCONNECT:
+                if isinstance(server.transport, asyncio.Transport):
+                    server.transport.abort()
+                return "421 4.3.2 closed"
+            case Trick.GREYLIST:
+                known = address in self._greylisted
+                self._greylisted ^= {address}
+                return None if known else "451 4.7.1 greylisted, try again later"
+
+    def _store(self, envelope: Envelope, peer: str) -> str:
+        """Store the mail for the account that sent it; return its id, "" when nobody did."""
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        account = self._sender(envelope.mail_from or "", content)
+        if not account:
+            return ""
+        now, mail_id = self._app.clock.now(), self._app.dice.octets(12).hex()
+        recipients = [InboundRecipient(address, account) for address in envelope.rcpt_tos]
+        mail = Inbound(mail_id, now.isoformat(), envelope.mail_from or "", recipients, remote_ip=peer)
+        self._app.blobs.put(f"inbound/{now:%Y-%m-%d}/{mail_id}", pack_inbound(mail, content))
+        return mail_id
+
+    def _sender(self, reverse_path: str, content: bytes) -> str:
+        """Return the account id: by the fromid of the reverse-path, else by the From address, else ""."""
+        local_part = reverse_path.rpartition("@")[0]
+        known = fromid.verify(self._app.secrets.fromid, local_part[-fromid.LENGTH :])
+        if known is not None:
+            return known.account
+        header = parseaddr(BytesHeaderParser().parsebytes(content)["From"] or "")[1]
+        account = self._app.settings.account_of_address(header.lower())
+        return account.id if account else ""
+
+
+class _Server(SMTP):
+    """Answers as a server on the internet does: no AUTH, SMTPUTF8 known."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__(sink, hostname="sink.localhost", enable_SMTPUTF8=True, data_size_limit=MAX_BYTES)
+
+
+async def serve(app: App, port: int) -> None:
+    """Listen until asked to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    posix.on_terminate(loop, ended.set)
+    sink = Sink(app)
+    server = await loop.create_server(lambda: _Server(sink), HOST, port)
+    await ended.wait()
+    server.close()
+
+
+def main() -> None:
+    """Run on the port given."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    asyncio.run(serve(App.from_environment(os.environ), int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Start everything in order, keep it running, end it in order."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from egret import posix
+from egret.aws.app import App
+from egret.usecases.replay import ReplayPorts, replay
+from egret_local import emulator, resources, seed
+from egret_local.processes import Child, Family, await_port, clean_up, taken
+from egret_local.settings import HOST, REGION, LocalSettings
+from egret_local.stack import Function, Names, Stack, read_stack
+
+START_TIMEOUT_S = 30.0
+GRACE_S = 2.0
+"""Time for processes to end by themselves: Ctrl-C is to be done within 5 s, the emulator saving its state included."""
+WATCH_PAUSE_S = 0.2
+EMULATOR = "emulator"
+REPLAY_MARGIN = timedelta(minutes=1)
+
+
+class CannotStart(Exception):
+    """Local mode cannot run; the text says what to do."""
+
+
+class Supervisor:
+    """One run of local mode."""
+
+    def __init__(self, settings: LocalSettings, inherited: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._inherited = inherited
+        self._family = Family(settings.state / "logs", settings.state / "processes.json")
+        self._ending = False
+
+    def run(self) -> None:
+        """Start, watch until `end` is called, stop. Raises CannotStart."""
+        settings = self._settings
+        settings.state.mkdir(parents=True, exist_ok=True)
+        with _exclusive(settings):
+            for name in clean_up(settings.state / "processes.json"):
+                print(f"ended {name}, left over from a run that was killed")
+            _check_ports(settings)
+            if settings.fresh:
+                _forget(settings)
+            (settings.state / "logs").mkdir(exist_ok=True)
+            try:
+                self._start()
+                print(banner(settings), flush=True)
+                self._watch()
+            finally:
+                self._family.end(GRACE_S, last=EMULATOR)
+
+    def end(self) -> None:
+        """Ask the run to stop."""
+        self._ending = True
+
+    def _watch(self) -> None:
+        while not self._ending:
+            for line in self._family.revive():
+                print(line, flush=True)
+            time.sleep(WATCH_PAUSE_S)
+
+    def _start(self) -> None:
+        settings = self._settings
+        self._family.start(Child(EMULATOR, emulator.command(settings), self._plain(emulator.environment(settings))))
+        if not await_port(settings.emulator_port, START_TIMEOUT_S):
+            raise CannotStart(f"the AWS emulator did not start: see {settings.state / 'logs' / 'emulator.log'}")
+        stack, names = _make_stack(settings)
+        common = self._common(stack)
+        resources.make(stack, names)
+        seed.seed(common, settings.receiver_url)
+        self._catch_up(common)
+        self._start_mail(common)
+        for function in stack.functions.values():
+            if function.sources or function.has_http:
+                self._family.start(self._worker(function, common))
+        for port in (settings.http_port, settings.egress_port, settings.smtp_port, settings.receiver_port):
+            if not await_port(port, START_TIMEOUT_S):
+                raise CannotStart(f"nothing came up on port {port}: see {settings.state / 'logs'}")
+
+    def _start_mail(self, common: Mapping[str, str]) -> None:
+        settings = self._settings
+        receiver = [sys.executable, "-m", "egret_local.receiver", str(settings.receiver_port)]
+        self._family.start(Child("receiver", receiver, self._plain({}), shows_output=True))
+        if not settings.real:
+            sink = [sys.executable, "-m", "egret_local.sink", str(settings.sink_port)]
+            self._family.start(Child("sink", sink, self._plain(common)))
+        self._family.start(
+            Child("egress", [sys.executable, "-m", "egret_egress"], self._plain({**common, **_egress(settings)}))
+        )
+
+    def _worker(self, function: Function, common: Mapping[str, str]) -> Child:
+        spec = {**asdict(function), "environment": {}}
+        environment = {**function.environment, **common, "EGRET_LOCAL_FUNCTION": json.dumps(spec)}
+        command = [sys.executable, "-m", "egret_local.worker", function.name]
+        return Child(function.name, command, self._plain(environment))
+
+    def _common(self, stack: Stack) -> dict[str, str]:
+        """Return what every process of ours has in its environment: the functions' variables, for this machine."""
+        settings = self._settings
+        variables: dict[str, str] = {}
+        for function in stack.functions.values():
+            variables |= {name: value for name, value in function.environment.items() if name.startswith("EGRET_")}
+        return variables | {
+            **resources.CREDENTIALS,
+            **{name: str(port) for name, port in settings.ports.items()},
+            "AWS_ENDPOINT_URL": settings.emulator_url,
+            "EGRET_LOCAL": "1",
+            "EGRET_LOCAL_ROOT": str(settings.root),
+            "STATE": str(settings.state),
+            "SWEEP_S": str(settings.sweep_s),
+            "EGRET_HOSTNAME": "localhost",
+            "EGRET_RETRY_BASE_S": str(settings.retry_base_s),
+            "EGRET_HINT_GRACE_S": "5",
+        }
+
+    def _plain(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return a complete environment: what a program needs of ours, and the variables."""
+        kept = ("PATH", "HOME", "PYTHONPATH", "SYSTEMROOT", "LANG", "TMPDIR")
+        return {name: self._inherited[name] for name in kept if name in self._inherited} | dict(variables)
+
+    def _catch_up(self, common: Mapping[str, str]) -> None:
+        """Tell events that were written but not told when the last run ended: the emulator's stream ends with it."""
+        checkpoints = list(self._settings.state.glob("stream-*.json"))
+        if not checkpoints:
+            return
+        last = max(path.stat().st_mtime for path in checkpoints)
+        for path in checkpoints:
+            path.unlink()
+        app = App.from_environment(common)
+        ports = ReplayPorts(app.store, app.settings_writer, app.suppressions, app.call_queue, app.clock)
+        replay(ports, datetime.fromtimestamp(last, UTC) - REPLAY_MARGIN)
+
+
+def _exclusive(settings: LocalSettings) -> posix.FileLock:
+    try:
+        return posix.FileLock(settings.state / "lock")
+    except BlockingIOError as error:
+        message = f"another `make serve` runs in {settings.state}: end it, or choose another folder with STATE=<folder>"
+        raise CannotStart(message) from error
+
+
+def _check_ports(settings: LocalSettings) -> None:
+    sentences = taken(settings.ports)
+    if sentences:
+        raise CannotStart("\n".join(sentences))
+
+
+def _forget(settings: LocalSettings) -> None:
+    """Remove the state of earlier runs, but not the lock that this run holds."""
+    for path in settings.state.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _make_stack(settings: LocalSettings) -> tuple[Stack, Names]:
+    master = _master(settings)
+
+    def secret(reference: str) -> str:
+        return hmac.new(master, reference.encode(), hashlib.sha256).hexdigest()
+
+    text = (settings.root / "template.yaml").read_text()
+    names = Names(settings.emulator_url, REGION, secret)
+    path = settings.state / "kms.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    keys = resources.make_keys(read_stack(text, {}, names), settings.emulator_url, known)
+    path.write_text(json.dumps(keys))
+    names = Names(settings.emulator_url, REGION, secret, keys)
+    return read_stack(text, {"Hostname": "localhost"}, names), names
+
+
+def _master(settings: LocalSettings) -> bytes:
+    """Return the secret that stands for AWS's generated ones; it survives restarts like the data signed with it."""
+    path = settings.state / "secret"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def _egress(settings: LocalSettings) -> dict[str, str]:
+    variables = {
+        "EGRET_EGRESS_BIND": f"{HOST}:{settings.egress_port}",
+        "EGRET_EGRESS_URL": f"http://{HOST}:{settings.egress_port}",
+        "EGRET_SMTP_LISTEN": f"{HOST}:{settings.smtp_port}",
+        "EGRET_JOURNAL_DIR": str(settings.state / "journal"),
+        "EGRET_ROUTE": "direct",
+    }
+    if not settings.real:
+        variables["EGRET_LOCAL_SINK"] = f"{HOST}:{settings.sink_port}"
+    return variables
+
+
+def banner(settings: LocalSettings) -> str:
+    """Return what is printed once everything runs."""
+    request = '{"To": [{"Address": "ann@example.net"}], "Subject": "Hello", "Text": "It works."}'
+    where = "real MX hosts" if settings.real else "the sender's own mailbox, unless the address asks for a failure"
+    return f"""
+Egret runs. Ctrl-C ends it; its state stays in {settings.state}.
+
+  API       {settings.api_url}    account {seed.LOGIN}, key {seed.KEY}
+  SMTP in   {HOST}:{settings.smtp_port}    egress {HOST}:{settings.egress_port}/healthz
+  mail to   {where}
+
+Send a message:
+
+  curl -u {seed.LOGIN}:{seed.KEY} {settings.api_url}Send --data-urlencode 'request={request}'
+
+Webhook events are printed here as they come.
+"""

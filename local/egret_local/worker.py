@@ -1,0 +1,91 @@
+"""One process for one function: `python -m egret_local.worker NAME`, with its event sources played around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from egret import posix
+from egret_local import gateway, resources
+from egret_local.handlers import Context, load
+from egret_local.settings import HOST, REGION, from_environment
+from egret_local.sources import Invoke, QueueSource, ScheduleSource, StreamSource
+from egret_local.stack import Function, Names
+
+Runner = Any
+"""A source: something with `run(stop)`."""
+
+
+def main() -> None:
+    """Run until asked to end."""
+    name = sys.argv[1]
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    spec = json.loads(os.environ["EGRET_LOCAL_FUNCTION"])
+    function = Function(**{**spec, "environment": {}, "sources": ()})
+    settings = from_environment(os.environ, Path(os.environ["EGRET_LOCAL_ROOT"]))
+    handler = load(settings.root, function.folder, function.entry)
+
+    def invoke(event: Any) -> Any:
+        return handler(event, Context(name, function.timeout_s))
+
+    stop = threading.Event()
+    runners = [_source(source, invoke) for source in spec["sources"]]
+    threads = [threading.Thread(target=runner.run, args=(stop,), daemon=True) for runner in runners]
+    for thread in threads:
+        thread.start()
+    asyncio.run(_serve(invoke if function.has_http else None, settings.http_port))
+    stop.set()
+    for thread in threads:
+        thread.join(timeout=2)
+
+
+async def _serve(invoke: Invoke | None, port: int) -> None:
+    """Serve HTTP, if the function is behind the API, until asked to end."""
+    ended = asyncio.Event()
+    posix.on_terminate(asyncio.get_running_loop(), ended.set)
+    if invoke is None:
+        await ended.wait()
+        return
+    runner = web.AppRunner(gateway.application(invoke), access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, port).start()
+    await ended.wait()
+    await runner.cleanup()
+
+
+def _source(source: dict[str, Any], invoke: Invoke) -> Runner:
+    """Return the player of one event source of the template."""
+    settings = from_environment(os.environ, Path(os.environ["EGRET_LOCAL_ROOT"]))
+    endpoint = settings.emulator_url
+    if source["kind"] == "Schedule":
+        return ScheduleSource(settings.sweep_s, invoke)
+    names = Names(endpoint, REGION, str)
+    if source["kind"] == "SQS":
+        return QueueSource(
+            resources.client("sqs", endpoint),
+            names.reference(source["source"], "AWS::SQS::Queue"),
+            names.attribute(source["source"], "AWS::SQS::Queue", "Arn"),
+            source["batch_size"],
+            invoke,
+        )
+    table = resources.client("dynamodb", endpoint).describe_table(TableName=names.physical(source["source"]))["Table"]
+    return StreamSource(
+        resources.client("dynamodbstreams", endpoint),
+        table["LatestStreamArn"],
+        source["batch_size"],
+        source["pattern"],
+        settings.state / f"stream-{source['source']}.json",
+        invoke,
+    )
+
+
+if __name__ == "__main__":
+    main()
