@@ -1,0 +1,237 @@
+"""The composition root on AWS: the only place that reads the environment and knows which adapter serves which port.
+
+Everything is made when first asked for, so that a function has only the clients it needs; what is costly to import is
+imported there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from egret.aws.clients import Clients, Target
+from egret.aws.clock import SystemClock, SystemDice
+from egret.aws.table import Table
+from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
+from egret.core.secrets import Secrets, derive
+
+if TYPE_CHECKING:
+    from egret.aws.calls import DynamoCalls
+    from egret.aws.counters import DynamoAuthFailures, DynamoCounters
+    from egret.aws.due import DynamoDueIndex
+    from egret.aws.egress_client import HttpEgress
+    from egret.aws.idempotency import DynamoIdempotency
+    from egret.aws.kms import KmsKeyWrapper
+    from egret.aws.mail_store import DynamoMailStore
+    from egret.aws.mailboxes import DynamoMailboxes
+    from egret.aws.poster import HttpWebhookPoster
+    from egret.aws.s3 import S3Blobs
+    from egret.aws.settings_reader import CachedSettings
+    from egret.aws.settings_store import DynamoSettings
+    from egret.aws.sqs import SqsCallQueue, SqsHintQueue
+    from egret.aws.suppressions import DynamoSuppressions
+    from egret.aws.units import DynamoUnits
+
+
+class App:
+    """One process's view of an installation: every port, and the facts of the deployment.
+
+    environ: as `os.environ`, with the names that template.yaml sets. A variable is read when something needs it: a
+    missing one is a KeyError there, so that each function is given only what it uses.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> App:
+        """Return the app of this environment."""
+        return cls(environ)
+
+    # --- facts
+
+    @cached_property
+    def installation(self) -> Installation:
+        """The facts of this deployment."""
+        return Installation(
+            hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._environ.get("EGRET_LOCAL") == "1"
+        )
+
+    @property
+    def _retry(self) -> RetryPolicy:
+        return RetryPolicy(
+            base=self._seconds("EGRET_RETRY_BASE_S", DEFAULT_RETRY.base),
+            max_age=self._seconds("EGRET_MAX_AGE_S", DEFAULT_RETRY.max_age),
+            hint_grace=self._seconds("EGRET_HINT_GRACE_S", DEFAULT_RETRY.hint_grace),
+        )
+
+    def _seconds(self, name: str, default: timedelta) -> timedelta:
+        given = self._environ.get(name, "")
+        return timedelta(seconds=float(given)) if given else default
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The keys of fromids, Message-IDs and cursors."""
+        return derive(self._environ["EGRET_SECRET"])
+
+    # --- the world
+
+    @cached_property
+    def clock(self) -> SystemClock:
+        """The time of day."""
+        return SystemClock()
+
+    @cached_property
+    def dice(self) -> SystemDice:
+        """Randomness."""
+        return SystemDice()
+
+    @cached_property
+    def clients(self) -> Clients:
+        """The clients of the AWS services."""
+        environ = self._environ
+        return Clients(
+            Target(
+                region=environ.get("AWS_REGION") or environ["AWS_DEFAULT_REGION"],
+                endpoint_url=environ.get("AWS_ENDPOINT_URL", ""),
+                access_key_id=environ.get("AWS_ACCESS_KEY_ID", ""),
+                secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
+                session_token=environ.get("AWS_SESSION_TOKEN", ""),
+            )
+        )
+
+    @cached_property
+    def _mail_table(self) -> Table:
+        return Table(self.clients, self._environ["EGRET_MAIL_TABLE"])
+
+    @cached_property
+    def _settings_table(self) -> Table:
+        return Table(self.clients, self._environ["EGRET_SETTINGS_TABLE"])
+
+    # --- ports over the mail table
+
+    @cached_property
+    def store(self) -> DynamoMailStore:
+        """Messages and deliveries."""
+        from egret.aws.mail_store import DynamoMailStore
+
+        return DynamoMailStore(self._mail_table, self.blobs)
+
+    @cached_property
+    def due(self) -> DynamoDueIndex:
+        """What is due."""
+        from egret.aws.due import DynamoDueIndex
+
+        return DynamoDueIndex(self._mail_table)
+
+    @cached_property
+    def idempotency(self) -> DynamoIdempotency:
+        """Idempotency-Keys."""
+        from egret.aws.idempotency import DynamoIdempotency
+
+        return DynamoIdempotency(self._mail_table)
+
+    @cached_property
+    def counters(self) -> DynamoCounters:
+        """Recipients per account and day."""
+        from egret.aws.counters import DynamoCounters
+
+        return DynamoCounters(self._mail_table)
+
+    @cached_property
+    def auth_failures(self) -> DynamoAuthFailures:
+        """Failed logins per network."""
+        from egret.aws.counters import DynamoAuthFailures
+
+        return DynamoAuthFailures(self._mail_table)
+
+    @cached_property
+    def suppressions(self) -> DynamoSuppressions:
+        """Suppression lists and strikes."""
+        from egret.aws.suppressions import DynamoSuppressions
+
+        return DynamoSuppressions(self._mail_table)
+
+    @cached_property
+    def calls(self) -> DynamoCalls:
+        """Webhook calls and breakers."""
+        from egret.aws.calls import DynamoCalls
+
+        return DynamoCalls(self._mail_table)
+
+    @cached_property
+    def units(self) -> DynamoUnits:
+        """Announcements of egress units."""
+        from egret.aws.units import DynamoUnits
+
+        return DynamoUnits(self._mail_table)
+
+    @cached_property
+    def mailboxes(self) -> DynamoMailboxes:
+        """Mail of the accounts."""
+        from egret.aws.mailboxes import DynamoMailboxes
+
+        return DynamoMailboxes(self._mail_table)
+
+    # --- settings
+
+    @cached_property
+    def settings(self) -> CachedSettings:
+        """Settings through the cache."""
+        from egret.aws.settings_reader import CachedSettings
+        from egret.aws.settings_store import SettingsTable
+
+        return CachedSettings(SettingsTable(self._settings_table), self.clock)
+
+    @cached_property
+    def settings_writer(self) -> DynamoSettings:
+        """Changes of settings, uncached."""
+        from egret.aws.settings_store import DynamoSettings
+
+        return DynamoSettings(self._settings_table)
+
+    @cached_property
+    def key_wrapper(self) -> KmsKeyWrapper:
+        """Encryption of DKIM private keys."""
+        from egret.aws.kms import KmsKeyWrapper
+
+        return KmsKeyWrapper(self.clients, self._environ["EGRET_KMS_KEY_ID"])
+
+    # --- objects, queues, HTTP
+
+    @cached_property
+    def blobs(self) -> S3Blobs:
+        """Objects."""
+        from egret.aws.s3 import S3Blobs
+
+        return S3Blobs(self.clients, self._environ["EGRET_BUCKET"])
+
+    @cached_property
+    def hint_queue(self) -> SqsHintQueue:
+        """Hints for deliver."""
+        from egret.aws.sqs import SqsHintQueue
+
+        return SqsHintQueue(self.clients, self._environ["EGRET_HINT_QUEUE_URL"])
+
+    @cached_property
+    def call_queue(self) -> SqsCallQueue:
+        """Calls for the webhook poster."""
+        from egret.aws.sqs import SqsCallQueue
+
+        return SqsCallQueue(self.clients, self._environ["EGRET_CALL_QUEUE_URL"])
+
+    @cached_property
+    def egress(self) -> HttpEgress:
+        """The way to egress units."""
+        from egret.aws.egress_client import HttpEgress
+
+        return HttpEgress(self._environ["EGRET_HANDOFF_SECRET"])
+
+    @cached_property
+    def poster(self) -> HttpWebhookPoster:
+        """HTTP to customers' webhooks."""
+        from egret.aws.poster import HttpWebhookPoster
+
+        return HttpWebhookPoster(allow_loopback=self.installation.local)

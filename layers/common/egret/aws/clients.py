@@ -1,0 +1,133 @@
+"""Clients of the AWS services, made when first used, and what their failures mean to us.
+
+One botocore session for all; the configuration is chosen for many small calls: no validation of parameters (the
+adapters are tested instead), a fixed User-Agent (building the long one costs a tenth of a call), kept connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from egret.core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+CONNECT_TIMEOUT_S = 2.0
+"""A healthy endpoint in the region connects in milliseconds; waiting longer only holds up the retry."""
+READ_TIMEOUT_S = 10.0
+ATTEMPTS = 4
+"""Of one call, the first one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where AWS is. endpoint_url: of an emulator, "" for AWS itself. Empty credentials: botocore finds its own."""
+
+    region: str
+    endpoint_url: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    session_token: str = ""
+
+
+class Clients:
+    """The clients of one process; safe for threads.
+
+    pool: connections kept per service; as many as there are threads that call at once.
+    """
+
+    def __init__(self, target: Target, pool: int = 16) -> None:
+        self.session = botocore.session.Session()
+        self._target = target
+        self._pool = pool
+        self._made: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def dynamodb(self) -> DynamoDBClient:
+        """The client of DynamoDB."""
+        client: DynamoDBClient = self._client("dynamodb")
+        return client
+
+    @property
+    def sqs(self) -> SQSClient:
+        """The client of SQS."""
+        client: SQSClient = self._client("sqs")
+        return client
+
+    @property
+    def s3(self) -> S3Client:
+        """The client of S3."""
+        client: S3Client = self._client("s3")
+        return client
+
+    @property
+    def kms(self) -> KMSClient:
+        """The client of KMS."""
+        client: KMSClient = self._client("kms")
+        return client
+
+    def _client(self, service: str) -> Any:
+        if service not in self._made:
+            with self._lock:  # botocore's sessions are not safe for threads
+                if service not in self._made:
+                    self._made[service] = self._make(service)
+        return self._made[service]
+
+    def _make(self, service: str) -> Any:
+        target = self._target
+        return self.session.create_client(
+            service,
+            region_name=target.region,
+            endpoint_url=target.endpoint_url or None,
+            aws_access_key_id=target.access_key_id or None,
+            aws_secret_access_key=target.secret_access_key or None,
+            aws_session_token=target.session_token or None,
+            config=_config(self._pool, "s3v4" if service == "s3" else None),
+        )
+
+
+def _config(pool: int, signature_version: str | None) -> Config:
+    """Return the configuration. signature_version: S3 presigns in an older way unless told."""
+    return Config(
+        user_agent="egret",
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        parameter_validation=False,
+        tcp_keepalive=True,
+        max_pool_connections=pool,
+        signature_version=signature_version,
+    )
+
+
+@contextlib.contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Turn what botocore raises inside into Unavailable. what: service and operation, for the log."""
+    try:
+        yield
+    except ClientError as error:
+        raise Unavailable(detail=f"{what}: {code_of(error)}: {_sentence(error)}") from error
+    except BotoCoreError as error:
+        raise Unavailable(detail=f"{what}: {type(error).__name__}: {error}") from error
+
+
+def code_of(error: ClientError) -> str:
+    """Return the code that the service gave, such as ConditionalCheckFailedException."""
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _sentence(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Message", "")[:200]

@@ -1,0 +1,43 @@
+"""Records of the mail table's change stream, as Lambda hands them over, as changes of deliveries."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from egret.aws.mail_items import read_delivery
+from egret.aws.table import Item
+from egret.contracts.stream import StreamRecord
+from egret.core.errors import ContractError
+
+TTL_PRINCIPAL = "dynamodb.amazonaws.com"
+
+
+def decode_record(record: Mapping[str, Any]) -> StreamRecord | None:
+    """Return the change of a delivery; None when the record is of another kind of item.
+
+    record: one of `Records` of the event, with NEW_AND_OLD_IMAGES. Raises ContractError when it cannot be read.
+    """
+    change = record.get("dynamodb", {})
+    if not str(change.get("Keys", {}).get("sk", {}).get("S", "")).startswith("D#"):
+        return None
+    old, new = change.get("OldImage"), change.get("NewImage")
+    if not old and not new:
+        raise ContractError(detail="a stream record without images")
+    return StreamRecord(read_delivery(_item(old)) if old else None, read_delivery(_item(new)) if new else None)
+
+
+def is_expiry(record: Mapping[str, Any]) -> bool:
+    """Tell whether a removal was done by the table's time to live, not by one of us."""
+    return record.get("eventName") == "REMOVE" and record.get("userIdentity", {}).get("principalId") == TTL_PRINCIPAL
+
+
+def _item(image: Mapping[str, Any]) -> Item:
+    """Return an image as an item: Lambda writes binary values as base64, the API client gives them as bytes."""
+    return {name: _value(value) for name, value in image.items()}
+
+
+def _value(value: Mapping[str, Any]) -> dict[str, Any]:
+    raw = value.get("B")
+    return {"B": base64.b64decode(raw)} if isinstance(raw, str) else dict(value)
