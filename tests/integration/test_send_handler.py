@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.settings import Scope
+from egret.aws.app import App
+from egret.aws.webapi import webapi
+from egret.contracts.settings import ApiKey, Scope
+from egret.core.apikey import key_hash
 from functions.send.handler import answer
 from tests.api_client import field, file, form_data
 from tests.api_service import KEY, Client, api_of_service, content, event
+from tests.aws_resources import create_resources
 from tests.unit.builders import ACCOUNT
-from tests.unit.sending import Service
+from tests.unit.sending import LOGIN, Service, a_domain, an_account
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 PDF = b"%PDF-1.4\n"
@@ -302,3 +306,26 @@ def test_a_disabled_account_cannot_call(client: Client, service: Service) -> Non
     """At once, since the settings say so."""
     service.settings.put_account(replace(service.caller().account, disabled=True))
     assert client.post("SuppressionList", {})[0] == 401
+
+
+@pytest.mark.emulator
+def test_the_function_on_aws(moto_endpoint: str) -> None:
+    """Composed from the environment that template.yaml sets, on tables, bucket, queue and key of an emulator."""
+    resources = create_resources(moto_endpoint)
+    app = App.from_environment(resources.environment(moto_endpoint))
+    app.settings_writer.put_account(an_account())
+    app.settings_writer.put_key(ApiKey(hash=key_hash(KEY), account=ACCOUNT, login=LOGIN))
+    app.settings_writer.put_domain(a_domain(dkim_keys=()))
+    client = Client(webapi(app))
+    sent = client.good("Send", {"To": ANN, "Text": "t", "SaveSent": True})
+    shown = client.good("DeliveryGet", {"QueueMsgID": sent["Submissions"][0]["QueueMsgID"]})["Delivery"]
+    listed = client.good("MessageList", {})["Messages"]
+    read = client.good("MessageGet", {"MsgID": listed[0]["MsgID"]})
+    assert (shown["State"], shown["MessageID"], read["Message"]["MessageID"]) == (
+        *("queued", sent["MessageID"]),
+        sent["MessageID"],
+    )
+    assert client.good("SuppressionAdd", {"EmailAddress": "a@example.net"}) == {}
+    assert len(client.good("SuppressionList", {})["Suppressions"]) == 1
+    client.headers["Authorization"] = "Bearer wrong"
+    assert [client.post("Send", {})[0] for _ in range(11)] == [401] * 10 + [429]
