@@ -6,7 +6,9 @@ import functools
 import secrets
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -48,18 +50,57 @@ class _HastyClock:
         return self._now
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the resources of one backend are called."""
+
+    mail_table: str
+    settings_table: str
+    bucket: str
+    hint_queue_url: str
+    call_queue_url: str
+    kms_key_id: str
+
+
+def names() -> Names:
+    """Return names of resources that do not exist."""
+    suffix = secrets.token_hex(4)
+    queues = f"http://127.0.0.1/000000000000/{suffix}"
+    return Names(
+        mail_table=f"mail-{suffix}",
+        settings_table=f"settings-{suffix}",
+        bucket=f"egret-{suffix}",
+        hint_queue_url=f"{queues}-hints",
+        call_queue_url=f"{queues}-calls",
+        kms_key_id=str(uuid.uuid4()),
+    )
+
+
 def aws_backend(name: str, endpoint_url: str) -> Backend:
     """Return the ports on new resources of an emulator."""
-    clients, suffix = _clients(endpoint_url), secrets.token_hex(4)
-    mail_table, settings_table, bucket = f"mail-{suffix}", f"settings-{suffix}", f"egret-{suffix}"
-    aws_resources.create_mail_table(clients.dynamodb, mail_table)
-    aws_resources.create_settings_table(clients.dynamodb, settings_table)
-    place: Any = {"LocationConstraint": REGION}  # a name of the stubs' list, if they have it yet
-    clients.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
-    hints = clients.sqs.create_queue(QueueName=f"hints-{suffix}")["QueueUrl"]
-    calls = clients.sqs.create_queue(QueueName=f"calls-{suffix}")["QueueUrl"]
-    table, blobs = Table(clients, mail_table), S3Blobs(clients, bucket)
-    settings = DynamoSettings(Table(clients, settings_table))
+    clients, wanted = _clients(endpoint_url), names()
+    aws_resources.create_mail_table(clients.dynamodb, wanted.mail_table)
+    aws_resources.create_settings_table(clients.dynamodb, wanted.settings_table)
+    place: Any = {"LocationConstraint": REGION}  # the stubs want a literal
+    clients.s3.create_bucket(Bucket=wanted.bucket, CreateBucketConfiguration=place)
+    made = replace(
+        wanted,
+        hint_queue_url=_new_queue(clients, wanted.hint_queue_url),
+        call_queue_url=_new_queue(clients, wanted.call_queue_url),
+        kms_key_id=_kms_key(endpoint_url),
+    )
+    return adapters(name, endpoint_url, made)
+
+
+def _new_queue(clients: Clients, url: str) -> str:
+    return clients.sqs.create_queue(QueueName=url.rpartition("/")[2])["QueueUrl"]
+
+
+def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
+    """Return the ports on resources of an emulator, whether they exist or not."""
+    clients = _clients(endpoint_url)
+    table, blobs = Table(clients, on.mail_table), S3Blobs(clients, on.bucket)
+    settings = DynamoSettings(Table(clients, on.settings_table))
     return Backend(
         name=name,
         store=DynamoMailStore(table, blobs),
@@ -68,20 +109,20 @@ def aws_backend(name: str, endpoint_url: str) -> Backend:
         calls=DynamoCalls(table),
         counters=DynamoCounters(table),
         suppressions=DynamoSuppressions(table),
-        hints=SqsHintQueue(clients, hints),
-        call_queue=SqsCallQueue(clients, calls),
+        hints=SqsHintQueue(clients, on.hint_queue_url),
+        call_queue=SqsCallQueue(clients, on.call_queue_url),
         units=DynamoUnits(table),
         blobs=blobs,
         mailboxes=DynamoMailboxes(table),
         reader=CachedSettings(settings, _HastyClock()),
         writer=settings,
-        wrapper=KmsKeyWrapper(clients, _kms_key(endpoint_url)),
+        wrapper=KmsKeyWrapper(clients, on.kms_key_id),
         auth_failures=DynamoAuthFailures(table),
         clock=SystemClock(),
         dice=SystemDice(),
-        take_hints=lambda: _receive(clients, hints, decode_hint),
-        take_calls=lambda: _receive(clients, calls, decode_call),
-        stream=lambda: _stream(endpoint_url, mail_table),
+        take_hints=lambda: _receive(clients, on.hint_queue_url, decode_hint),
+        take_calls=lambda: _receive(clients, on.call_queue_url, decode_call),
+        stream=lambda: _stream(endpoint_url, on.mail_table),
         upload=_upload,
         download=_download,
     )

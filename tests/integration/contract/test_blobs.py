@@ -68,3 +68,25 @@ def test_download_url_gives_the_object(backend: Backend, key: str) -> None:
 
     assert before is None
     assert backend.download(backend.blobs.download_url(key, VALID)) == b"\x00body\xff"
+
+
+def test_upload_url_takes_no_other_size(backend: Backend) -> None:
+    """Who was allowed a small file cannot store a large one."""
+    if backend.name == "moto":
+        pytest.skip("it does not check signatures")
+    url = backend.blobs.upload_url(KEY, 10, VALID)
+
+    assert [backend.upload(url, bytes(size)) for size in (9, 11, 100_000)] == [False, False, False]
+    assert backend.blobs.get(KEY) is None
+    assert backend.upload(url, bytes(10))
+
+
+def test_url_for_one_key_opens_no_other(backend: Backend) -> None:
+    """Neither does an upload URL give, nor a download URL take."""
+    if backend.name == "moto":
+        pytest.skip("it does not check signatures")
+    backend.blobs.put(KEY, b"secret")
+    url = backend.blobs.download_url(KEY + "0", VALID)
+
+    assert backend.download(url) is None
+    assert backend.upload(url, b"x") is False

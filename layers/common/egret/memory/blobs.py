@@ -43,9 +43,9 @@ class MemoryBlobs:
         return f"memory://blobs/{quote(key)}"
 
     def upload(self, url: str, body: bytes) -> bool:
-        """PUT to an upload URL; False when the size is not the agreed one."""
+        """PUT to a URL; False when it is not for uploads, or the size is not the agreed one."""
         parts = urlsplit(url)
-        if parse_qs(parts.query)["size"] != [str(len(body))]:
+        if parse_qs(parts.query).get("size") != [str(len(body))]:
             return False
         self.put(unquote(parts.path.removeprefix("/")), body)
         return True
