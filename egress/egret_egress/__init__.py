@@ -1,0 +1,1 @@
+"""The always-on container: SMTP client engine and inbound SMTP."""

@@ -1,0 +1,114 @@
+"""One transaction while it is tried: between the courier, who tries it, and ledger and recorder, who keep it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from egret.contracts.handoff import Transaction
+from egret.contracts.ports import Clock
+from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, name_of
+from egret_egress.commit import GroupCommit
+from egret_egress.courier import TooLate
+from egret_egress.ledger import AttemptKey, Ledger, keys_of
+from egret_egress.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What keeps the state of attempts. may_begin: whether the unit's own announcement holds at an instant."""
+
+    ledger: Ledger
+    commit: GroupCommit
+    recorder: Recorder
+    clock: Clock
+    may_begin: Callable[[datetime], bool]
+
+
+class Attempting:
+    """The `courier.Progress` of one transaction."""
+
+    def __init__(self, transaction: Transaction, keeping: Keeping) -> None:
+        self._transaction = transaction
+        self._keys = keys_of(transaction)
+        self._undecided = set(range(len(self._keys)))
+        self._may_be_sent: set[int] = set()
+        self._ledger = keeping.ledger
+        self._commit = keeping.commit
+        self._recorder = keeping.recorder
+        self._clock = keeping.clock
+        self._may_begin = keeping.may_begin
+        self._started_at: datetime | None = None
+
+    @property
+    def ids(self) -> dict[str, object]:
+        """What a log line says of it."""
+        return {"account": self._transaction.account, "message": self._transaction.message_id}
+
+    def begin(self) -> None:
+        """Note the time; raises TooLate when a lease has run out or the unit is not announced any more."""
+        if self._started_at is not None:
+            return
+        now = self._clock.now()
+        leases = (self._ledger.lease_until(key) for key in self._keys)
+        if not self._may_begin(now) or any(until is None or until <= now for until in leases):
+            raise TooLate
+        self._started_at = now
+
+    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+        """Note the dot, durably."""
+        started_at = self._started_at or self._clock.now()
+        self._ledger.note_dot([self._keys[index] for index in recipients], started_at, remote)
+        await self._commit.commit()
+        self._may_be_sent.update(recipients)
+
+    def decide(self, recipient: int, outcome: Outcome) -> None:
+        """Keep an outcome and have it recorded."""
+        self._undecided.discard(recipient)
+        key = self._keys[recipient]
+        now = self._clock.now()
+        started_at = self._started_at or now
+        attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at))
+        self._recorder.record(key, attempt)
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "attempt",
+                extra={**self._ids_of(key), **_facts(outcome), "duration_s": attempt.duration.total_seconds()},
+            )
+
+    def _ids_of(self, key: AttemptKey) -> dict[str, object]:
+        return {**self.ids, "delivery": key.delivery_id, "attempt": key.attempt, "domain": self._transaction.domain}
+
+    def fail(self, outcome: Deferred) -> None:
+        """Decide everybody who is left: with the outcome, or as unknown when the dot may have gone."""
+        for index in sorted(self._undecided):
+            self.decide(index, Unknown(outcome.reason) if index in self._may_be_sent else outcome)
+
+    def abandon(self, reason: str) -> None:
+        """Stop here: who certainly got nothing is given back, for the others it cannot be known."""
+        self.give_back(reason)
+        self.fail(Deferred(reason))
+
+    def give_back(self, why: str) -> None:
+        """Give back whose dot was not noted."""
+        for index in sorted(self._undecided):
+            key = self._keys[index]
+            if self._ledger.releasing(key):
+                self._undecided.discard(index)
+                self._recorder.release(key)
+                log.info("released", extra={**self._ids_of(key), "why": why})
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    reply = outcome.reply
+    return {
+        "outcome": name_of(outcome),
+        "remote": str(outcome.remote),
+        "code": reply.code if reply else 0,
+        "enhanced_code": reply.enhanced_code if reply else "",
+        "error": error_of(outcome),
+    }

@@ -1,0 +1,48 @@
+"""Transactions that wait: by recipient domain, and within it in turns between accounts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Backlog(Generic[T]):
+    """Queues by (domain, account). A domain or an account without waiting work costs nothing."""
+
+    def __init__(self) -> None:
+        self._domains: dict[str, OrderedDict[str, deque[T]]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, domain: str, account: str, item: T) -> None:
+        """Put an item at the end of its account's queue."""
+        self._domains.setdefault(domain, OrderedDict()).setdefault(account, deque()).append(item)
+        self._counts[domain] = self._counts.get(domain, 0) + 1
+
+    def count(self, domain: str) -> int:
+        """Return how many items wait for a domain."""
+        return self._counts.get(domain, 0)
+
+    def pop(self, domain: str) -> T | None:
+        """Take the next item of a domain, None when there is none; its account then stands at the end of the line."""
+        accounts = self._domains.get(domain)
+        if accounts is None:
+            return None
+        account, items = next(iter(accounts.items()))
+        item = items.popleft()
+        if items:
+            accounts.move_to_end(account)
+        else:
+            del accounts[account]
+        self._counts[domain] -= 1
+        if not accounts:
+            del self._domains[domain], self._counts[domain]
+        return item
+
+    def pop_all(self) -> list[T]:
+        """Take everything."""
+        items = [item for accounts in self._domains.values() for queue in accounts.values() for item in queue]
+        self._domains.clear()
+        self._counts.clear()
+        return items

@@ -1,0 +1,203 @@
+"""One TCP connection to an SMTP server as awaitable replies: the asyncio shell around `wire.ReplyReader`.
+
+Speaks no SMTP by itself; `session` does. Trouble of every kind is one exception, `ConnectionFailed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from egret.core.reply import Reply
+from egret_egress.wire import Event, Garbage, ReplyReader
+
+MAX_UNREAD = 2000
+"""Replies that may lie unread: more than one transaction has recipients, so only a server that babbles gets there."""
+
+
+class ConnectionFailed(Exception):
+    """The connection cannot be used any more; the message is one sentence for the delivery's record."""
+
+    @property
+    def reason(self) -> str:
+        """The sentence."""
+        return str(self.args[0])
+
+
+class Connection(asyncio.Protocol):
+    """A connection that gives replies one by one.
+
+    on_lost: called once when the connection has ended, for whatever cause.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._reader = ReplyReader()
+        self._events: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._closed = loop.create_future()
+        self._transport: asyncio.Transport | None = None
+        self._lost = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._late_reason = ""
+        self.on_lost: Callable[[], None] | None = None
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands, or now has TLS."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._events.extend(self._reader.feed(data))
+        if len(self._events) > MAX_UNREAD:
+            self._end("the server sent more replies than there were commands")
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """The server will send nothing more."""
+        self._end("the server closed the connection")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._end(f"the connection was lost ({_words(exc)})" if exc else "the server closed the connection")
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if self._timer:
+            self._timer.cancel()
+        if self.on_lost:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """The server reads slower than we write."""
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The server has caught up."""
+        if self._drained and not self._drained.done():
+            self._drained.set_result(None)
+        self._drained = None
+
+    # --- for the session
+
+    @property
+    def is_open(self) -> bool:
+        """Nothing has ended it."""
+        return not self._lost
+
+    @property
+    def has_unread(self) -> bool:
+        """The server said something that was not asked for (yet)."""
+        return bool(self._events) or not self._reader.is_clean
+
+    def write(self, data: bytes) -> None:
+        """Send; raises ConnectionFailed when the connection has ended and nothing is left to read."""
+        if self._transport is None or (self._lost and not self._events):
+            raise ConnectionFailed(self._lost or "the connection is not open")
+        if not self._lost:
+            self._transport.write(data)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until more may be written."""
+        if self._drained is not None and not self._lost:
+            await self._wait(self._drained, timeout_s, "the server did not read the message in time")
+
+    async def reply(self, timeout_s: float) -> Reply:
+        """Return the next reply, complete within `timeout_s`; raises ConnectionFailed."""
+        while not self._events:
+            if self._lost:
+                raise ConnectionFailed(self._lost)
+            self._waiter = self._loop.create_future()
+            await self._wait(self._waiter, timeout_s, f"the server did not answer within {timeout_s:.0f} s")
+        event = self._events.popleft()
+        if isinstance(event, Garbage):
+            self._end(event.reason)
+            raise ConnectionFailed(event.reason)
+        return event
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str, timeout_s: float) -> None:
+        """Go on with TLS; raises ConnectionFailed. What was read before is forgotten (RFC 3207 section 4.2)."""
+        if self._transport is None or self._lost or self.has_unread:
+            # Bytes behind the 220 are from whoever could write into the plain connection: a STARTTLS injection.
+            self._end("the server sent more than its answer to STARTTLS")
+            raise ConnectionFailed(self._lost)
+        try:
+            transport = await self._loop.start_tls(
+                self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout_s
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            reason = f"TLS could not be agreed on ({_words(error)})"
+            self._end(reason)
+            # asyncio does not tell the protocol of a connection that ends within the handshake.
+            self.connection_lost(None)
+            raise ConnectionFailed(reason) from error
+        if transport is None:
+            self._end("the connection was lost during the TLS handshake")
+            raise ConnectionFailed(self._lost)
+        self._transport = transport
+
+    def tls_version(self) -> str:
+        """Return "TLSv1.3" and the like, "" without TLS."""
+        encryption = self._transport.get_extra_info("ssl_object") if self._transport else None
+        return str(encryption.version()) if encryption else ""
+
+    def close(self) -> None:
+        """End it at once."""
+        self._end("the connection was closed")
+
+    async def closed(self) -> None:
+        """Wait until the socket is gone."""
+        if self._transport is not None:
+            await asyncio.shield(self._closed)
+
+    # --- inside
+
+    def _end(self, reason: str) -> None:
+        if not self._lost:
+            self._lost = reason
+            if self._transport is not None:
+                self._transport.abort()
+        self.resume_writing()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, future: asyncio.Future[None], timeout_s: float, reason: str) -> None:
+        """Wait for the future; one timer per connection is pushed ahead instead of one made for every wait."""
+        self._deadline = self._loop.time() + timeout_s
+        self._late_reason = reason
+        if self._timer is None or self._timer.cancelled() or self._timer.when() > self._deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+        try:
+            await future
+        finally:
+            self._deadline = 0.0
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._deadline or self._lost:
+            return
+        if self._loop.time() >= self._deadline:
+            self._end(self._late_reason)
+        else:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong in the words of the system, without addresses of objects."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

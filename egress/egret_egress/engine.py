@@ -1,0 +1,211 @@
+"""The engine: takes transactions by the ledger, tries each through the courier, has every outcome recorded.
+
+Fair in turns: between the accounts of a domain, and between domains when all workers are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
+from egret.core.errors import Unavailable
+from egret.core.outcome import Deferred
+from egret_egress.attempt import Attempting, Keeping
+from egret_egress.backlog import Backlog
+from egret_egress.contents import Contents
+from egret_egress.courier import Courier, Parcel, TooLate
+from egret_egress.ledger import keys_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much is taken and done at a time.
+
+    deliveries: in hand, that is taken and not recorded. size_bytes: of their messages. workers: transactions under way
+    or waiting for a connection, over all domains; per_domain: of one domain. turn: transactions of one domain that a
+    worker makes before it looks whether another domain waits.
+    """
+
+    deliveries: int = 2000
+    size_bytes: int = 256 * 1024 * 1024
+    workers: int = 500
+    per_domain: int = 20
+    turn: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the engine works with."""
+
+    keeping: Keeping
+    courier: Courier
+    contents: Contents
+
+
+class Draining(Exception):
+    """The unit takes nothing any more."""
+
+
+class Engine:
+    """One unit's engine; all methods are for the event loop's thread."""
+
+    def __init__(self, parts: Parts, capacity: Capacity | None = None) -> None:
+        self._parts = parts
+        self._keeping = parts.keeping
+        self._capacity = capacity or Capacity()
+        self._backlog: Backlog[Transaction] = Backlog()
+        self._workers: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starved: deque[str] = deque()
+        self._bytes = 0
+        self._is_draining = False
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries would be taken now."""
+        if self._is_draining or self._bytes >= self._capacity.size_bytes:
+            return 0
+        return max(0, self._capacity.deliveries - self._keeping.ledger.in_hand)
+
+    @property
+    def is_draining(self) -> bool:
+        """SIGTERM came."""
+        return self._is_draining
+
+    def recover(self) -> None:
+        """Make good what the last run left; before the first handoff."""
+        recovery = self._keeping.ledger.recover(self._keeping.clock.now())
+        for key in recovery.release:
+            self._keeping.recorder.release(key)
+        for key, attempt in (*recovery.unknown, *recovery.rerecord):
+            self._keeping.recorder.record(key, attempt)
+        counts = {"released": len(recovery.release), "unknown": len(recovery.unknown), "again": len(recovery.rerecord)}
+        log.info("the journal was read", extra=counts)
+
+    def take(self, handoff: Handoff) -> HandoffAnswer:
+        """Take what there is room for; raises Draining."""
+        if self._is_draining:
+            raise Draining
+        fitting, flags = self._fitting(handoff)
+        taking = self._keeping.ledger.take(fitting, self._keeping.clock.now())
+        for key, attempt in taking.rerecord:
+            self._keeping.recorder.record(key, attempt)
+        for transaction in taking.start:
+            self._bytes += transaction.content.size_bytes
+            self._backlog.add(transaction.domain, transaction.account, transaction)
+            self._employ(transaction.domain)
+        taken = iter(taking.taken)
+        return HandoffAnswer([fits and next(taken) for fits in flags], self.room)
+
+    def _fitting(self, handoff: Handoff) -> tuple[Handoff, list[bool]]:
+        """Leave out what goes beyond the room; what is known already needs none."""
+        room, size_bytes = self.room, self._bytes
+        flags: list[bool] = []
+        for transaction in handoff.transactions:
+            new = sum(self._keeping.ledger.phase(key) is None for key in keys_of(transaction))
+            fits = new <= room and (not new or size_bytes < self._capacity.size_bytes)
+            flags.append(fits)
+            if fits and new:
+                room -= new
+                size_bytes += transaction.content.size_bytes
+        fitting = [transaction for transaction, fits in zip(handoff.transactions, flags, strict=True) if fits]
+        return Handoff(handoff.unit, fitting, handoff.version), flags
+
+    # --- workers
+
+    def _employ(self, domain: str) -> None:
+        """See to it that enough workers look after a domain: the first at once, more as its queue grows."""
+        busy = self._workers.get(domain, 0)
+        if busy >= self._capacity.per_domain or (busy and self._backlog.count(domain) < 2 * busy):
+            return
+        if len(self._tasks) >= self._capacity.workers:
+            if not busy and domain not in self._starved:
+                self._starved.append(domain)
+            return
+        self._workers[domain] = busy + 1
+        task = asyncio.get_running_loop().create_task(self._work(domain))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._dismiss(done, domain))
+
+    def _dismiss(self, task: asyncio.Task[None], domain: str) -> None:
+        self._tasks.discard(task)
+        self._workers[domain] -= 1
+        if not self._workers[domain]:
+            del self._workers[domain]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a worker failed", exc_info=error, extra={"domain": domain})
+        while self._starved and len(self._tasks) < self._capacity.workers:
+            self._employ(self._starved.popleft())
+        if self._backlog.count(domain):
+            self._employ(domain)
+
+    async def _work(self, domain: str) -> None:
+        done = 0
+        while (transaction := self._backlog.pop(domain)) is not None:
+            try:
+                await self._attempt(transaction)
+            finally:
+                self._bytes -= transaction.content.size_bytes
+            done += 1
+            if self._starved and done >= self._capacity.turn:
+                return
+
+    async def _attempt(self, transaction: Transaction) -> None:
+        """Try one transaction; whatever happens, each of its attempts is decided or given back."""
+        attempting = Attempting(transaction, self._keeping)
+        try:
+            await self._deliver(transaction, attempting)
+        except (TooLate, Unavailable) as cause:
+            attempting.give_back(type(cause).__name__)
+        except OSError as error:
+            log.exception("the journal cannot be written")
+            attempting.abandon(f"the egress could not write its journal ({error.strerror})")
+        except asyncio.CancelledError:
+            attempting.abandon("the egress stopped during the attempt")
+            raise
+        except Exception:
+            log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
+            attempting.fail(Deferred("the egress failed; its operators can read why in its log"))
+
+    async def _deliver(self, transaction: Transaction, attempting: Attempting) -> None:
+        contents = self._parts.contents
+        content = await contents.acquire(transaction.content)
+        try:
+            if content is None:
+                log.error("the content is missing", extra=attempting.ids)
+                attempting.begin()
+                attempting.fail(Deferred("the stored message could not be found"))
+                return
+            await self._parts.courier.deliver(Parcel(transaction, content, attempting))
+        finally:
+            contents.release(transaction.content)
+
+    # --- the end
+
+    async def drain(self, limit_s: float) -> None:
+        """Take nothing new, give back what has not begun, let the rest finish for up to limit_s seconds."""
+        self._is_draining = True
+        for transaction in self._backlog.pop_all():
+            self._bytes -= transaction.content.size_bytes
+            for key in keys_of(transaction):
+                if self._keeping.ledger.releasing(key):
+                    self._keeping.recorder.release(key)
+        deadline = asyncio.get_running_loop().time() + limit_s
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        left = max(1.0, deadline - asyncio.get_running_loop().time())
+        try:
+            async with asyncio.timeout(left):
+                await self._keeping.recorder.idle()
+        except TimeoutError:
+            # The journal has them: they are recorded after the next start.
+            log.warning("not everything is recorded", extra={"open": self._keeping.recorder.open})

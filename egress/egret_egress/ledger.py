@@ -1,0 +1,337 @@
+"""What this unit has promised and done, attempt by attempt: the memory that keeps mail from being lost or sent twice.
+
+Synchronous, and without I/O of its own: it stands on a `JournalFile`, so that engine and simulator run the same code.
+An attempt goes TAKEN -> DOTTED -> FINISHED -> RECORDED, or TAKEN -> RELEASING -> forgotten. The journal notes each
+step; "dot about to go" must be durable before the dot goes. After a restart: no dot noted -> it was not sent, give it
+back; dot without outcome -> `Unknown`; outcome not recorded -> record it again.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from egret.contracts.handoff import VERSION, Handoff, Transaction
+from egret.core.delivery import Attempt
+from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
+from egret_egress import records
+from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Recorded, Taken
+
+
+class AttemptKey(NamedTuple):
+    """Names one attempt, over all units and times."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+
+
+class JournalFile(Protocol):
+    """An append-only file. Errors of storage raise OSError, and then nothing of that record is in the file."""
+
+    def append(self, record: bytes) -> None:
+        """Add a record; durable after the next `sync`, safe from the death of this process at once."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        ...
+
+    def read_all(self) -> list[bytes]:
+        """Return the records in order, without one that was cut off at the end."""
+        ...
+
+    def rotate(self, records: Sequence[bytes]) -> None:
+        """Replace the content by these records, durably and atomically."""
+        ...
+
+
+class Phase(enum.Enum):
+    """How far an attempt has come."""
+
+    TAKEN = "taken"
+    DOTTED = "dot noted"
+    FINISHED = "outcome known"
+    RECORDED = "outcome recorded"
+    RELEASING = "being given back"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One attempt as it is remembered. finished: from FINISHED on."""
+
+    phase: Phase
+    lease_until: datetime
+    started_at: datetime | None = None
+    remote: Remote = NOWHERE
+    finished: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The answer to a handoff.
+
+    taken: one flag per transaction. start: the transactions to begin, only with legs that were not known before.
+    rerecord: outcomes that were asked for again.
+    """
+
+    taken: list[bool]
+    start: list[Transaction]
+    rerecord: list[tuple[AttemptKey, Attempt]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a restart has to make good. release: certainly not sent. unknown, rerecord: outcomes to record."""
+
+    release: list[AttemptKey]
+    unknown: list[tuple[AttemptKey, Attempt]]
+    rerecord: list[tuple[AttemptKey, Attempt]]
+
+
+COMPACT_AFTER = 50_000
+"""Records in the journal before it may be compacted: some 5 MB, read in well under a second at a start."""
+
+
+class Ledger:
+    """The attempts of one unit. unit: its id; a handoff to another one is refused whole."""
+
+    def __init__(self, unit: str, journal: JournalFile, compact_after: int = COMPACT_AFTER) -> None:
+        self._unit = unit
+        self._journal = journal
+        self._compact_after = compact_after
+        self._entries: dict[AttemptKey, Entry] = {}
+        self._ends: list[tuple[datetime, AttemptKey]] = []
+        self._written = 0
+        self._in_hand = 0
+
+    @property
+    def in_hand(self) -> int:
+        """Attempts that are neither recorded nor given back."""
+        return self._in_hand
+
+    @property
+    def remembered(self) -> int:
+        """Attempts in memory, recorded ones included."""
+        return len(self._entries)
+
+    def phase(self, key: AttemptKey) -> Phase | None:
+        """Return how far an attempt has come, None when it is not known (any more)."""
+        entry = self._entries.get(key)
+        return entry.phase if entry else None
+
+    # --- handoff
+
+    def take(self, handoff: Handoff, now: datetime) -> Taking:
+        """Take what may be begun and is not known yet.
+
+        Refused: another unit's or version's handoff, a lease that has run out, an attempt that is just being given
+        back. An attempt that is under way is taken again without a second start, one that has ended is taken and its
+        outcome is to be recorded again. What the journal cannot keep is refused.
+        """
+        self.forget(now)
+        taking = Taking([], [], [])
+        for transaction in handoff.transactions:
+            is_ours = handoff.unit == self._unit and handoff.version <= VERSION
+            taking.taken.append(is_ours and self._take(transaction, now, taking))
+        return taking
+
+    def _take(self, transaction: Transaction, now: datetime, taking: Taking) -> bool:
+        keys = keys_of(transaction)
+        if transaction.lease_until <= now or not keys or len(set(keys)) < len(keys):
+            return False
+        if any(self.phase(key) is Phase.RELEASING for key in keys):
+            return False
+        fresh = [leg for key, leg in zip(keys, transaction.legs, strict=True) if key not in self._entries]
+        try:
+            self._write([Taken(*key, transaction.lease_until) for key in keys])
+        except OSError:
+            records.log.exception("the journal cannot be written: nothing can be taken")
+            return False
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.lease_until = max(entry.lease_until, transaction.lease_until)
+                if entry.finished is not None:
+                    taking.rerecord.append((key, entry.finished))
+        for leg in fresh:
+            self._enter(AttemptKey(transaction.account, leg.delivery_id, leg.attempt), transaction.lease_until)
+        if fresh:
+            taking.start.append(msgspec.structs.replace(transaction, legs=fresh))
+        return True
+
+    def _enter(self, key: AttemptKey, lease_until: datetime) -> None:
+        self._entries[key] = Entry(Phase.TAKEN, lease_until)
+        self._in_hand += 1
+
+    # --- the attempt
+
+    def note_dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote) -> None:
+        """Write that the final dot is about to go; `sync` must have returned before it does.
+
+        Raises OSError when the journal cannot be written: the dot must not go then.
+        """
+        noted = list(keys)
+        self._write([Dotted(*key, started_at, remote.mx_host, remote.address) for key in noted])
+        for key in noted:
+            entry = self._entries[key]
+            entry.phase, entry.started_at, entry.remote = Phase.DOTTED, started_at, remote
+
+    def sync(self) -> None:
+        """Make everything written durable; may run in another thread. Raises OSError."""
+        self._journal.sync()
+
+    def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
+        """Note the dot durably: when this returns, the final dot (or BDAT LAST) may go. Raises OSError."""
+        self.note_dot(keys, started_at, remote)
+        self.sync()
+
+    def finish(self, key: AttemptKey, outcome: Outcome, started_at: datetime, duration: timedelta) -> Attempt:
+        """Keep the outcome of an attempt and return it as it is to be recorded.
+
+        A journal that cannot be written does not matter here: the outcome is still recorded; only a crash before that
+        would make it unknown.
+        """
+        entry = self._entries[key]
+        if entry.finished is not None:
+            return entry.finished
+        attempt = Attempt(key.attempt, started_at, duration, outcome)
+        entry.phase, entry.finished = Phase.FINISHED, attempt
+        self._try_write(records.finished(key.account, key.delivery_id, attempt))
+        return attempt
+
+    def recorded(self, key: AttemptKey) -> None:
+        """The outcome stands in the table; it is remembered until its lease has run out, in case it is asked for."""
+        entry = self._entries.get(key)
+        if entry is None or entry.phase is Phase.RECORDED:
+            return
+        entry.phase = Phase.RECORDED
+        self._in_hand -= 1
+        heapq.heappush(self._ends, (entry.lease_until, key))
+        self._try_write(Recorded(*key))
+
+    def releasing(self, key: AttemptKey) -> bool:
+        """Begin to give an attempt back; False when that is impossible since its dot was noted or it has ended."""
+        entry = self._entries.get(key)
+        if entry is None or entry.phase not in (Phase.TAKEN, Phase.RELEASING):
+            return False
+        entry.phase = Phase.RELEASING
+        return True
+
+    def released(self, key: AttemptKey) -> None:
+        """The attempt was given back; it may come again as a new one."""
+        if self.phase(key) is Phase.RELEASING:
+            del self._entries[key]
+            self._in_hand -= 1
+            self._try_write(Forgotten(*key))
+
+    def lease_until(self, key: AttemptKey) -> datetime | None:
+        """Return until when an attempt may begin, None when it is not known."""
+        entry = self._entries.get(key)
+        return entry.lease_until if entry else None
+
+    # --- time and restarts
+
+    def forget(self, now: datetime) -> None:
+        """Drop recorded attempts whose lease has run out, and shrink the journal when most of it is about such."""
+        while self._ends and self._ends[0][0] <= now:
+            _, key = heapq.heappop(self._ends)
+            entry = self._entries.get(key)
+            if entry is None or entry.phase is not Phase.RECORDED:
+                continue
+            if entry.lease_until > now:
+                heapq.heappush(self._ends, (entry.lease_until, key))
+                continue
+            del self._entries[key]
+        if self._written >= self._compact_after and self._written >= 8 * len(self._entries):
+            try:
+                self.compact()
+            except OSError:
+                records.log.exception("the journal cannot be compacted")
+                self._written = 0  # so that it is tried again after as many records, not at each handoff
+
+    def compact(self) -> None:
+        """Rewrite the journal with what is still remembered."""
+        lines = [records.encode(record) for key, entry in self._entries.items() for record in _records_of(key, entry)]
+        self._journal.rotate(lines)
+        self._written = len(lines)
+
+    def recover(self, now: datetime) -> Recovery:
+        """Read the journal of the last run: what to give back, what is unknown now, what to record again.
+
+        Call once, before anything else. Attempts to be released are in phase RELEASING afterwards.
+        """
+        for line in self._journal.read_all():
+            self._replay(records.decode(line))
+            self._written += 1
+        recovery = Recovery([], [], [])
+        for key, entry in list(self._entries.items()):
+            match entry.phase:
+                case Phase.TAKEN | Phase.RELEASING:
+                    entry.phase = Phase.RELEASING
+                    recovery.release.append(key)
+                case Phase.DOTTED:
+                    unknown = Unknown("the egress stopped between the message and the server's answer", entry.remote)
+                    started_at = entry.started_at or now
+                    recovery.unknown.append((key, self.finish(key, unknown, started_at, timedelta(0))))
+                case Phase.FINISHED:
+                    if entry.finished is not None:
+                        recovery.rerecord.append((key, entry.finished))
+                case Phase.RECORDED:
+                    heapq.heappush(self._ends, (entry.lease_until, key))
+        self._in_hand = sum(entry.phase is not Phase.RECORDED for entry in self._entries.values())
+        self.forget(now)
+        return recovery
+
+    def _replay(self, record: JournalRecord | None) -> None:
+        if record is None:
+            return
+        key = AttemptKey(record.account, record.delivery_id, record.attempt)
+        if isinstance(record, Taken):
+            known = self._entries.setdefault(key, Entry(Phase.TAKEN, record.lease_until))
+            known.lease_until = max(known.lease_until, record.lease_until)
+            return
+        if (entry := self._entries.get(key)) is None:
+            return
+        match record:
+            case Dotted():
+                entry.phase, entry.started_at = Phase.DOTTED, record.started_at
+                entry.remote = Remote(record.mx_host, record.address)
+            case Finished():
+                entry.phase, entry.finished = Phase.FINISHED, records.attempt_of(record)
+            case Recorded():
+                entry.phase = Phase.RECORDED
+            case Forgotten():
+                del self._entries[key]
+
+    def _write(self, lines: Iterable[JournalRecord]) -> None:
+        for line in lines:
+            self._journal.append(records.encode(line))
+            self._written += 1
+
+    def _try_write(self, line: JournalRecord) -> None:
+        try:
+            self._write([line])
+        except OSError:
+            records.log.exception("the journal cannot be written")
+
+
+def keys_of(transaction: Transaction) -> list[AttemptKey]:
+    """Return the attempts of a transaction, in the order of its legs."""
+    return [AttemptKey(transaction.account, leg.delivery_id, leg.attempt) for leg in transaction.legs]
+
+
+def _records_of(key: AttemptKey, entry: Entry) -> Iterator[JournalRecord]:
+    yield Taken(*key, entry.lease_until)
+    if entry.phase is Phase.DOTTED and entry.started_at is not None:
+        yield Dotted(*key, entry.started_at, entry.remote.mx_host, entry.remote.address)
+    if entry.finished is not None:
+        yield records.finished(key.account, key.delivery_id, entry.finished)
+    if entry.phase is Phase.RECORDED:
+        yield Recorded(*key)

@@ -1,0 +1,126 @@
+"""The records of the journal: MessagePack arrays that begin with their kind. Kinds and fields are only ever added."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import msgspec
+
+from egret.core.delivery import Attempt
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown, name_of
+from egret.core.reply import Reply
+
+log = logging.getLogger(__name__)
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+    """The attempt was handed over and accepted; it may begin until lease_until."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+    lease_until: datetime
+
+
+class Dotted(msgspec.Struct, frozen=True, array_like=True, tag="dot"):
+    """The final dot is about to go to this server."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+    started_at: datetime
+    mx_host: str = ""
+    address: str = ""
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """The outcome. name: as `outcome.name_of`. code: 0 without a reply."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+    started_at: datetime
+    duration_us: int
+    name: str
+    reason: str
+    code: int
+    lines: list[str]
+    mx_host: str
+    address: str
+
+
+class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
+    """The outcome stands in the table."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+
+
+class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag="released"):
+    """The attempt was given back without having been made."""
+
+    account: str
+    delivery_id: int
+    attempt: int
+
+
+JournalRecord = Taken | Dotted | Finished | Recorded | Forgotten
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(JournalRecord)
+
+
+def encode(record: JournalRecord) -> bytes:
+    """Return the bytes of a record."""
+    return _encoder.encode(record)
+
+
+def decode(line: bytes) -> JournalRecord | None:
+    """Return the record; None, and a line in the log, for one of a kind that a later version wrote."""
+    try:
+        record: JournalRecord = _decoder.decode(line)
+        return record
+    except msgspec.MsgspecError:
+        log.exception("a record of the journal cannot be read and is left out")
+        return None
+
+
+def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
+    """Return the record of an attempt that has ended."""
+    outcome = attempt.outcome
+    reply, remote = outcome.reply, outcome.remote
+    return Finished(
+        account=account,
+        delivery_id=delivery_id,
+        attempt=attempt.number,
+        started_at=attempt.started_at,
+        duration_us=attempt.duration // timedelta(microseconds=1),
+        name=name_of(outcome),
+        reason="" if isinstance(outcome, Delivered) else outcome.reason,
+        code=reply.code if reply else 0,
+        lines=list(reply.lines) if reply else [],
+        mx_host=remote.mx_host,
+        address=remote.address,
+    )
+
+
+def attempt_of(record: Finished) -> Attempt:
+    """Return the attempt that a record remembers."""
+    duration = timedelta(microseconds=record.duration_us)
+    return Attempt(record.attempt, record.started_at, duration, _outcome(record))
+
+
+def _outcome(record: Finished) -> Outcome:
+    reply = Reply(record.code, tuple(record.lines)) if record.code else None
+    remote = Remote(record.mx_host, record.address)
+    match record.name:
+        case "delivered" if reply is not None:
+            return Delivered(reply, remote)
+        case "deferred":
+            return Deferred(record.reason, reply, remote)
+        case "bounced":
+            return Bounced(record.reason, reply, remote)
+        case _:
+            return Unknown(record.reason or "the journal's record of the outcome cannot be read", remote)

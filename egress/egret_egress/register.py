@@ -1,0 +1,140 @@
+"""How a unit makes itself known: its id, its announcement every 10 seconds, the probe of outbound port 25."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from egret import posix
+from egret.contracts.ports import UNIT_VALIDITY, Clock, Unit, Units
+from egret.core.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_EVERY_S = 10.0
+PROBE_EVERY_S = 300.0
+PROBE_TIMEOUT_S = 15.0
+_UNIT_ID = re.compile(r"[a-z0-9-]{8,64}")
+
+
+def unit_id_in(directory: Path) -> str:
+    """Return the id that belongs to this journal directory, made when there is none.
+
+    It stays with the volume: a restarted unit finds its own attempts; a lost volume makes another unit, so that the
+    attempts of the lost one are known to be unknown.
+    """
+    path = directory / "unit.id"
+    with contextlib.suppress(FileNotFoundError):
+        text = path.read_text().strip()
+        if _UNIT_ID.fullmatch(text):
+            return text
+    unit_id = f"unit-{secrets.token_hex(8)}"
+    beside = directory / "unit.id.new"
+    beside.write_text(unit_id + "\n")
+    beside.replace(path)
+    posix.sync_directory(directory)
+    return unit_id
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What does not change while the unit runs. url: where deliver reaches it; hostname: its EHLO and PTR name."""
+
+    unit_id: str
+    url: str
+    hostname: str
+    source_addresses: tuple[str, ...]
+
+
+class Announcer:
+    """Keeps the unit's row alive. room: asked at each announcement. targets: (host, port) of the probe, () = open."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        units: Units,
+        clock: Clock,
+        room: Callable[[], int],
+        targets: Sequence[tuple[str, int]],
+    ) -> None:
+        self._identity = identity
+        self._units = units
+        self._clock = clock
+        self._room = room
+        self._targets = list(targets)
+        self.port25 = not targets
+        self._valid_until: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether the last announcement that was written has not run out: only then may attempts begin."""
+        return self._valid_until is not None and now < self._valid_until
+
+    async def announce(self, executor: Executor) -> bool:
+        """Write the row once; False, and a line in the log, when the table does not answer."""
+        now = self._clock.now()
+        identity = self._identity
+        unit = Unit(
+            id=identity.unit_id,
+            url=identity.url,
+            hostname=identity.hostname,
+            source_addresses=identity.source_addresses,
+            port25=self.port25,
+            room=self._room(),
+            valid_until=now + UNIT_VALIDITY,
+        )
+        try:
+            await asyncio.get_running_loop().run_in_executor(executor, self._units.put, unit)
+        except Unavailable as error:
+            log.warning("not announced: %s", error)
+            return False
+        self._valid_until = unit.valid_until
+        return True
+
+    async def keep_announcing(self, executor: Executor, every_s: float = ANNOUNCE_EVERY_S) -> None:
+        """Announce for ever; cancel to stop."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.announce(executor)
+            except Exception:
+                log.exception("the announcement failed")
+
+    async def probe(self) -> bool:
+        """Find out whether outbound port 25 is open: one target that greets us is enough."""
+        if self._targets:
+            results = await asyncio.gather(*(_greets(host, port) for host, port in self._targets))
+            if any(results) != self.port25:
+                log.warning("outbound port 25 is %s", "open" if any(results) else "closed")
+            self.port25 = any(results)
+        return self.port25
+
+    async def keep_probing(self, every_s: float = PROBE_EVERY_S) -> None:
+        """Probe for ever; cancel to stop."""
+        while self._targets:
+            await self.probe()
+            await asyncio.sleep(every_s)
+
+
+async def _greets(host: str, port: int) -> bool:
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            greeting = await reader.read(3)
+            writer.write(b"QUIT\r\n")
+            return greeting[:1] in (b"2", b"4", b"5")
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()

@@ -1,0 +1,236 @@
+"""SMTP as a client reads and writes it, without I/O: bytes in, events out; commands and content out as bytes.
+
+Implements: RFC 5321 sections 4.1.1, 4.2 and 4.5.2; the keywords of EHLO of RFC 1870, 2034, 2920, 3207, 6152, 6531.
+Does not decide anything: `exchange` knows what an answer means, `session` moves the bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from egret.core.reply import Reply
+
+MAX_KEPT_LINE = 2048
+"""Bytes kept of a reply line, code included: four times what RFC 5321 section 4.5.3.1.5 allows; the rest is skipped."""
+MAX_LINES = 100
+"""Lines of one reply; EHLO answers of real servers have about 20."""
+MAX_REPLY_BYTES = 256 * 1024
+"""Bytes of one reply, skipped ones included: more is an attack on our time."""
+DOT = b".\r\n"
+
+_UNSAFE_IN_PATH = re.compile(r"[\x00-\x20\x7f<>]")
+_UNSAFE_IN_WORD = re.compile(r"[^\x21-\x7e]")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class WireError(ValueError):
+    """A value cannot be written in an SMTP command; the message is one sentence without the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """The server sent what is no SMTP reply; nothing after it can be understood. reason: one sentence."""
+
+    reason: str
+
+
+Event = Reply | Garbage
+
+
+class ReplyReader:
+    """Reads replies from a stream cut anywhere: the same events whatever the cuts, bounded memory whatever the bytes.
+
+    The last event ever is `Garbage`, if one comes.
+    """
+
+    def __init__(self) -> None:
+        self._part = bytearray()
+        self._reply_bytes = 0
+        self._code = 0
+        self._lines: list[str] = []
+        self._is_broken = False
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing of an unfinished reply has been read."""
+        return not self._reply_bytes and not self._is_broken
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete, in order."""
+        events: list[Event] = []
+        if self._is_broken:
+            return events
+        pieces = data.split(b"\n")
+        for piece in pieces[:-1]:
+            event = self._end_line(piece)
+            if event is not None:
+                events.append(event)
+            if isinstance(event, Garbage):
+                return events
+        if pieces[-1] and not self._collect(pieces[-1], 0):
+            events.append(self._break("the server's reply is too long"))
+        return events
+
+    def _break(self, reason: str) -> Garbage:
+        self._is_broken = True
+        self._part.clear()
+        return Garbage(reason)
+
+    def _collect(self, piece: bytes, line_end_bytes: int) -> bool:
+        """Keep what may be kept of a line; False when the reply has grown too long."""
+        self._reply_bytes += len(piece) + line_end_bytes
+        self._part += piece[: max(0, MAX_KEPT_LINE - len(self._part))]
+        return self._reply_bytes <= MAX_REPLY_BYTES
+
+    def _end_line(self, piece: bytes) -> Event | None:
+        if not self._collect(piece, 1):
+            return self._break("the server's reply is too long")
+        line = bytes(self._part)
+        self._part.clear()
+        # The cut may have taken the CR of a long line, never that of a short one.
+        line = line.removesuffix(b"\r")
+        code = int(line[:3]) if line[:3].isdigit() and len(line) >= 3 else 0
+        if not 200 <= code <= 599 or line[3:4] not in (b"", b" ", b"-"):
+            return self._break("the server's answer is not an SMTP reply")
+        if self._lines and code != self._code:
+            return self._break("the lines of the server's reply have different codes")
+        if len(self._lines) == MAX_LINES:
+            return self._break("the server's reply has too many lines")
+        self._code = code
+        self._lines.append(printable(line[4:]))
+        return None if line[3:4] == b"-" else self._end_reply()
+
+    def _end_reply(self) -> Reply:
+        reply = Reply(self._code, tuple(self._lines))
+        self._lines = []
+        self._reply_bytes = 0
+        return reply
+
+
+def printable(text: bytes) -> str:
+    r"""Return the text of a peer with everything that is not printable escaped (\x00): safe in logs and in JSON."""
+    decoded = text.decode("utf-8", "backslashreplace")
+    if decoded.isprintable():
+        return decoded
+    return "".join(c if c.isprintable() else " " if c == "\t" else f"\\x{ord(c):02x}" for c in decoded)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What a server said of itself: its name and the extensions of its EHLO reply, keywords in upper case.
+
+    is_verified: the connection is encrypted and its certificate was verified for the server's name.
+    """
+
+    name: str = ""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    is_encrypted: bool = False
+    is_verified: bool = False
+
+    @property
+    def pipelines(self) -> bool:
+        """PIPELINING, RFC 2920."""
+        return "PIPELINING" in self.extensions
+
+    @property
+    def size_limit(self) -> int:
+        """The largest message in bytes, 0 when the server names none (RFC 1870 section 4)."""
+        limit = self.extensions.get("SIZE", "")
+        return int(limit) if limit.isascii() and limit.isdigit() and len(limit) <= 18 else 0
+
+    def offers(self, keyword: str) -> bool:
+        """Whether the extension was announced."""
+        return keyword in self.extensions
+
+
+def peer_of(reply: Reply) -> Peer:
+    """Read the answer to EHLO (RFC 5321 section 4.1.1.1): unknown keywords are kept, ungrammatical ones left out."""
+    extensions: dict[str, str] = {}
+    for line in reply.lines[1:]:
+        keyword, _, parameters = line.strip().partition(" ")
+        # "AUTH=PLAIN" is what servers of before RFC 2554 wrote.
+        if keyword.replace("-", "").isalnum():
+            extensions[keyword.upper()] = parameters.strip()
+    return Peer(reply.lines[0].partition(" ")[0], extensions)
+
+
+def ehlo(name: str) -> bytes:
+    """Return the EHLO command. name: a domain or an address literal."""
+    return b"EHLO " + _word(name) + b"\r\n"
+
+
+def helo(name: str) -> bytes:
+    """Return the HELO command."""
+    return b"HELO " + _word(name) + b"\r\n"
+
+
+def mail_from(reverse_path: str, parameters: tuple[str, ...] = ()) -> bytes:
+    """Return the MAIL command. reverse_path: without <>, "" is the null reverse-path. Raises WireError."""
+    words = b"".join(b" " + _word(parameter) for parameter in parameters)
+    return b"MAIL FROM:<" + _path(reverse_path) + b">" + words + b"\r\n"
+
+
+def rcpt_to(forward_path: str, parameters: tuple[str, ...] = ()) -> bytes:
+    """Return the RCPT command. forward_path: without <>. Raises WireError."""
+    if not forward_path:
+        raise WireError("The recipient's address is empty.")
+    words = b"".join(b" " + _word(parameter) for parameter in parameters)
+    return b"RCPT TO:<" + _path(forward_path) + b">" + words + b"\r\n"
+
+
+def auth_plain(user: str, password: str) -> bytes:
+    """Return the AUTH command with its initial response (RFC 4616, RFC 4954 section 4)."""
+    if "\0" in user or "\0" in password:
+        raise WireError("A user name or password may not contain NUL.")
+    return b"AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()) + b"\r\n"
+
+
+def _path(path: str) -> bytes:
+    """Refuse what could end the path or the line early: an address with a line end in it would inject commands."""
+    if _UNSAFE_IN_PATH.search(path):
+        raise WireError("The address has characters that cannot be written in an SMTP command.")
+    try:
+        return path.encode()
+    except UnicodeEncodeError as error:
+        raise WireError("The address is not valid Unicode.") from error
+
+
+def _word(word: str) -> bytes:
+    if not word or _UNSAFE_IN_WORD.search(word):
+        raise WireError("The parameter cannot be written in an SMTP command.")
+    return word.encode("ascii")
+
+
+def with_crlf(content: bytes) -> bytes:
+    """Return the content with each bare CR and bare LF made CRLF, and a line end at the end.
+
+    A line end that servers read differently would let a message smuggle in another one: none ever leaves us.
+    """
+    pairs = content.count(b"\r\n")
+    if content.count(b"\n") != pairs or content.count(b"\r") != pairs:
+        content = _LINE_END.sub(b"\r\n", content)
+    return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
+
+
+class DotStuffer:
+    """Doubles each dot at the start of a line (RFC 5321 section 4.5.2), however the content is cut into chunks."""
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the chunk as it goes over the wire."""
+        if not chunk:
+            return b""
+        stuffed = (self._tail + chunk).replace(b"\r\n.", b"\r\n..")[len(self._tail) :]
+        self._tail = (self._tail + chunk)[-2:]
+        return stuffed
+
+
+def stuffed(content: bytes) -> bytes:
+    """Return whole content (CRLF line ends, ending in one) with its dots doubled."""
+    doubled = content.replace(b"\r\n.", b"\r\n..")
+    return b"." + doubled if doubled.startswith(b".") else doubled

@@ -1,0 +1,194 @@
+"""A server that plays SMTP dialogues from text files, and what is needed to send one message to it.
+
+File: lines of `#` first, the first of which cites the RFC section; among them settings `# name: value`:
+  rcpt: forward-paths, separated by commas (default a@example.org)     from: reverse-path (default s@example.net)
+  body: the message, with \\r \\n escapes (default "Subject: x\\r\\n\\r\\nhello\\r\\n")   smtputf8: yes   require-tls: yes
+  expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`, `deferred`, `unknown`;
+          words after the codes must occur in its reason
+  sent: no — the content must never have been handed over with a dot
+Then the conversation: `S:` what the server sends (\\xNN and \\r\\n escapes; a line end is added unless `S|`), `C:` what
+the client must send; `--` the next connection; `S: !close` closes, `S: !silence` says nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from egret.contracts.handoff import Content as HandedContent
+from egret.contracts.handoff import Leg, Transaction
+from egret.core.outcome import Outcome, Remote
+from egret_egress.content import Content
+from egret_egress.courier import Courier, Parcel
+from egret_egress.destinations import Fixed, Host
+from egret_egress.pool import Pool
+from egret_egress.session import Dialing, Timeouts, Tls
+
+SHORT = Timeouts(
+    connect=2, tls=2, greeting=0.4, hello=0.4, mail=0.4, rcpt=0.4, data=0.4, block=0.4, final=0.4, quit=0.2, attempt=2
+)
+"""RFC 5321's minutes in fractions of a second."""
+
+
+@dataclass
+class Dialogue:
+    """One file. connections: the lines of each connection, as (direction, bytes)."""
+
+    name: str
+    settings: dict[str, str] = field(default_factory=dict)
+    connections: list[list[tuple[str, bytes]]] = field(default_factory=lambda: [[]])
+
+    @property
+    def recipients(self) -> list[str]:
+        """The forward-paths."""
+        return [path.strip() for path in self.settings.get("rcpt", "a@example.org").split(",")]
+
+
+def read(path: Path) -> Dialogue:
+    """Parse a dialogue file."""
+    dialogue = Dialogue(path.stem)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            if match := re.match(r"# ([a-z0-9-]+): (.*)", line):
+                dialogue.settings[match[1]] = match[2]
+        elif line == "--":
+            dialogue.connections.append([])
+        elif line:
+            dialogue.connections[-1].append(_line(line))
+    return dialogue
+
+
+def _line(line: str) -> tuple[str, bytes]:
+    direction, mark, text = line[0], line[1], line[2:].removeprefix(" ")
+    data = unescape(text)
+    if direction == "S" and not text.startswith("!") and mark == ":":
+        data += b"\r\n"
+    return direction, data
+
+
+def unescape(text: str) -> bytes:
+    r"""Return the bytes of a text with \r, \n, \xNN and \\ escapes."""
+    return text.encode("utf-8").decode("unicode_escape").encode("latin-1")
+
+
+class ScriptedServer:
+    """Plays the connections of a dialogue in order. mismatches: where the client left the script."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._scripts = list(dialogue.connections)
+        self.mismatches: list[str] = []
+        self.played = 0
+        self.unplayed: list[bytes] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Play one connection."""
+        if self.played >= len(self._scripts):
+            self.mismatches.append("one connection too many")
+            writer.close()
+            return
+        script = self._scripts[self.played]
+        self.played += 1
+        try:
+            await self._play(script, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            self.mismatches.append(f"the client closed: {error!r}")
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _play(
+        self, script: list[tuple[str, bytes]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        for direction, data in script:
+            if data == b"!close":
+                return
+            if data == b"!silence":
+                await reader.read()
+                return
+            if direction == "S":
+                writer.write(data)
+                await writer.drain()
+            else:
+                line = (await reader.readline()).removesuffix(b"\r\n")
+                if line != data:
+                    self.mismatches.append(f"expected {data!r}, got {line!r}")
+                    return
+        rest = await reader.read()
+        if rest not in (b"", b"QUIT\r\n"):
+            self.unplayed.append(rest)
+
+
+@contextlib.asynccontextmanager
+async def playing(dialogue: Dialogue) -> AsyncIterator[tuple[ScriptedServer, int]]:
+    """Run the server of a dialogue on a free loopback port."""
+    scripted = ScriptedServer(dialogue)
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    try:
+        yield scripted, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+class Notes:
+    """A `courier.Progress` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self.dots: list[list[int]] = []
+
+    def begin(self) -> None:
+        """The attempt may always begin."""
+
+    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+        """Note for whom."""
+        self.dots.append(list(recipients))
+
+    def decide(self, recipient: int, outcome: Outcome) -> None:
+        """Note what came of it; twice would be a fault."""
+        assert recipient not in self.outcomes
+        self.outcomes[recipient] = outcome
+
+
+def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: object) -> Parcel:
+    """Return a parcel of one message. options: reverse_path, smtputf8, require_tls."""
+    content = Content(body)
+    transaction = Transaction(
+        account="aaaaaaaa",
+        message_id=1024,
+        domain="example.org",
+        reverse_path=str(options.get("reverse_path", "s@example.net")),
+        legs=[Leg(1024 | index, 1, path) for index, path in enumerate(recipients)],
+        content=HandedContent(
+            len(body),
+            body,
+            smtputf8=bool(options.get("smtputf8")),
+            require_tls=True if options.get("require_tls") else None,
+        ),
+        lease_until=datetime(2030, 1, 1, tzinfo=UTC) + timedelta(minutes=40),
+    )
+    return Parcel(transaction, content, notes)
+
+
+class NoDns:
+    """A `Resolver` that is never asked."""
+
+    async def mx(self, domain: str) -> None:
+        """Nothing exists."""
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Nothing exists."""
+        return ()
+
+
+def courier_to(port: int, pool: Pool, timeouts: Timeouts = SHORT) -> Courier:
+    """Return a courier whose only next hop is a loopback port, as MX host 127.0.0.1."""
+    host = Host("127.0.0.1", port, Tls.OPPORTUNISTIC)
+    return Courier(Fixed(host, NoDns()), pool, Dialing("unit.example", timeouts))

@@ -1,0 +1,67 @@
+"""SMTP dialogues from text files, one file one conversation, played to the real engine over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from egret.core.outcome import Delivered, Outcome, name_of
+from egret_egress.pool import Pool
+from tests.conformance.scripted import Dialogue, Notes, courier_to, parcel, playing, read, unescape
+
+FILES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
+
+
+async def converse(dialogue: Dialogue) -> tuple[Notes, list[str]]:
+    """Send the dialogue's message; return what became of it and where the client left the script."""
+    settings = dialogue.settings
+    notes, pool = Notes(), Pool()
+    body = unescape(settings.get("body", r"Subject: x\r\n\r\nhello\r\n"))
+    async with playing(dialogue) as (server, port):
+        await courier_to(port, pool).deliver(
+            parcel(
+                notes,
+                dialogue.recipients,
+                body,
+                reverse_path=settings.get("from", "s@example.net"),
+                smtputf8=settings.get("smtputf8") == "yes",
+                require_tls=settings.get("require-tls") == "yes",
+            )
+        )
+        await pool.close()
+    left = [*server.mismatches, *(f"unexpected {rest!r}" for rest in server.unplayed)]
+    if server.played < len(dialogue.connections):
+        left.append(f"only {server.played} connections were made")
+    return notes, left
+
+
+def describe(outcome: Outcome) -> str:
+    """Return outcome, code, enhanced code and reason as the files expect them."""
+    reply = outcome.reply
+    reason = "" if isinstance(outcome, Delivered) else outcome.reason
+    return " ".join(
+        filter(None, [name_of(outcome), str(reply.code) if reply else "", reply.enhanced_code if reply else "", reason])
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_client_keeps_to_the_dialogue(path: Path) -> None:
+    """The client sends exactly what the file says, and each recipient gets the outcome that it expects."""
+    dialogue = read(path)
+
+    notes, left = asyncio.run(converse(dialogue))
+
+    assert [] == left
+    expected = [text.strip() for text in dialogue.settings["expect"].split(";")]
+    actual = [describe(notes.outcomes[index]) for index in range(len(dialogue.recipients))]
+    assert expected == [text[: len(wanted)] for text, wanted in zip(actual, expected, strict=True)]
+    if dialogue.settings.get("sent") == "no":
+        assert [] == notes.dots
+
+
+def test_every_dialogue_cites_its_rfc() -> None:
+    """The first line of each file names the clause it holds the client to."""
+    assert FILES
+    assert [] == [path.name for path in FILES if not path.read_text().startswith("# RFC ")]

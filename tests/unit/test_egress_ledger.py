@@ -1,0 +1,308 @@
+"""The ledger: nothing lost, nothing made twice, whatever crashes when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egret.contracts.handoff import Content, Handoff, Leg, Transaction
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
+from egret.core.reply import Reply
+from egret_egress import records
+from egret_egress.journal import MAGIC, FileJournal, MemoryJournal, frame_of
+from egret_egress.ledger import AttemptKey, Ledger, Phase
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LEASE = timedelta(minutes=40)
+REMOTE = Remote("mx.example.org", "192.0.2.1")
+DELIVERED = Delivered(Reply(250, ("2.0.0 ok",)), REMOTE)
+KEY = AttemptKey("aaaaaaaa", 1024, 1)
+
+
+def handoff(*ids: int, unit: str = "unit-1", attempt: int = 1, until: datetime = NOW + LEASE) -> Handoff:
+    """Return a handoff of one transaction with these deliveries."""
+    legs = [Leg(id_, attempt, f"r{id_}@example.org") for id_ in ids]
+    transaction = Transaction("aaaaaaaa", 1024, "example.org", "s@x.example", legs, Content(1, b"x"), until)
+    return Handoff(unit, [transaction])
+
+
+def ledger(journal: MemoryJournal | None = None) -> Ledger:
+    """Return the ledger of unit-1."""
+    return Ledger("unit-1", journal or MemoryJournal())
+
+
+def test_a_handoff_is_taken_and_begun() -> None:
+    """What is new is taken and to be started."""
+    book = ledger()
+
+    taking = book.take(handoff(1024, 1025), NOW)
+
+    assert [True] == taking.taken
+    assert [[1024, 1025]] == [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start]
+    assert 2 == book.in_hand
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        handoff(1024, unit="unit-2"),
+        handoff(1024, until=NOW),
+        handoff(),
+        handoff(1024, 1024),
+        Handoff("unit-1", handoff(1024).transactions, version=2),
+    ],
+    ids=["another unit's", "late", "empty", "twice the same", "of a later version"],
+)
+def test_what_cannot_be_begun_is_refused(refused: Handoff) -> None:
+    """Refused transactions leave no trace."""
+    book = ledger()
+
+    taking = book.take(refused, NOW)
+
+    assert ([False], [], []) == (taking.taken, taking.start, taking.rerecord)
+    assert 0 == book.remembered
+
+
+def test_an_attempt_under_way_is_not_begun_again() -> None:
+    """The same attempt handed over again is taken, and only what is new is started."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+
+    taking = book.take(handoff(1024, 1025, until=NOW + 2 * LEASE), NOW)
+
+    assert [True] == taking.taken
+    assert [[1025]] == [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start]
+    assert NOW + 2 * LEASE == book.lease_until(KEY)
+
+
+def test_an_attempt_that_has_ended_gets_its_remembered_outcome() -> None:
+    """A finished attempt is never made again; its outcome is recorded again."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+    book.dot([KEY], NOW, REMOTE)
+    attempt = book.finish(KEY, DELIVERED, NOW, timedelta(seconds=1))
+    book.recorded(KEY)
+
+    taking = book.take(handoff(1024), NOW + timedelta(minutes=1))
+
+    assert ([True], [], [(KEY, attempt)]) == (taking.taken, taking.start, taking.rerecord)
+
+
+def test_a_recorded_attempt_is_forgotten_when_its_lease_is_over() -> None:
+    """Memory is bounded by what is in hand and what could still be asked for."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+    book.finish(KEY, DELIVERED, NOW, timedelta(0))
+    book.recorded(KEY)
+
+    book.forget(NOW + LEASE - timedelta(seconds=1))
+    assert 1 == book.remembered
+    book.forget(NOW + LEASE)
+    assert 0 == book.remembered
+
+
+def test_an_unrecorded_attempt_is_never_forgotten() -> None:
+    """An outcome stays until it stands in the table."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+    book.finish(KEY, DELIVERED, NOW, timedelta(0))
+
+    book.forget(NOW + 100 * LEASE)
+
+    assert Phase.FINISHED is book.phase(KEY)
+
+
+def test_an_attempt_being_given_back_is_refused_until_it_is() -> None:
+    """While a release may still be under way the same attempt must not begin: the release would undo its claim."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+    assert book.releasing(KEY)
+
+    assert [False] == book.take(handoff(1024), NOW).taken
+    book.released(KEY)
+    assert [True] == book.take(handoff(1024), NOW).taken
+
+
+def test_an_attempt_whose_dot_is_noted_cannot_be_given_back() -> None:
+    """From the dot on only an outcome ends it."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+    book.dot([KEY], NOW)
+
+    assert not book.releasing(KEY)
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_restart_sorts_attempts_by_what_the_journal_says(power: bool) -> None:
+    """No dot: released. Dot without outcome: unknown. Outcome without record: recorded again. Recorded: remembered."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024, 1025, 1026, 1027), NOW)
+    keys = [AttemptKey("aaaaaaaa", id_, 1) for id_ in (1024, 1025, 1026, 1027)]
+    ended = [book.finish(key, DELIVERED, NOW, timedelta(seconds=2)) for key in keys[2:]]
+    book.recorded(keys[3])
+    book.dot([keys[1]], NOW, REMOTE)
+
+    reborn = ledger(journal.crash(power=power))
+    recovery = reborn.recover(NOW + timedelta(seconds=5))
+
+    assert [keys[0]] == recovery.release
+    assert [(keys[2], ended[0])] == recovery.rerecord
+    assert [keys[1]] == [key for key, _ in recovery.unknown]
+    assert REMOTE == recovery.unknown[0][1].outcome.remote
+    assert isinstance(recovery.unknown[0][1].outcome, Unknown)
+    assert [False] == reborn.take(handoff(1024), NOW).taken
+    assert [(keys[3], ended[1])] == reborn.take(handoff(1027), NOW).rerecord
+    assert 3 == reborn.in_hand
+
+
+def test_an_unknown_outcome_is_the_same_after_a_second_restart() -> None:
+    """What was said once is said again, not found anew."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024), NOW)
+    book.dot([KEY], NOW, REMOTE)
+    second = journal.crash(power=True)
+    unknown = ledger(second).recover(NOW).unknown
+
+    assert unknown == ledger(second.crash(power=False)).recover(NOW + LEASE).rerecord
+
+
+def test_a_released_attempt_stays_released_after_a_restart() -> None:
+    """What was given back is not given back again."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024), NOW)
+    book.releasing(KEY)
+    book.released(KEY)
+
+    assert [] == ledger(journal.crash(power=False)).recover(NOW).release
+
+
+def test_compaction_keeps_what_is_remembered() -> None:
+    """A compacted journal recovers to the same as the long one."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    for id_ in range(1024, 1030):
+        book.take(handoff(id_), NOW)
+    keys = [AttemptKey("aaaaaaaa", id_, 1) for id_ in range(1024, 1030)]
+    book.dot(keys[1:], NOW, REMOTE)
+    for key in keys[3:]:
+        book.finish(key, DELIVERED, NOW, timedelta(0))
+    book.recorded(keys[5])
+    before = ledger(journal.crash(power=False)).recover(NOW)
+
+    book.compact()
+
+    assert before == ledger(journal.crash(power=True)).recover(NOW)
+
+
+def test_the_journal_does_not_grow_with_what_is_over() -> None:
+    """A unit that runs for ever keeps a short journal and a small memory."""
+    journal = MemoryJournal()
+    book = Ledger("unit-1", journal, compact_after=100)
+    now = NOW
+    for id_ in range(2000, 4000):
+        now += timedelta(minutes=1)
+        book.take(handoff(id_, until=now + LEASE), now)
+        key = AttemptKey("aaaaaaaa", id_, 1)
+        book.dot([key], now)
+        book.finish(key, DELIVERED, now, timedelta(0))
+        book.recorded(key)
+
+    assert book.remembered <= 41
+    assert len(journal.read_all()) <= 41 * 8 + 100
+
+
+class FullDisk(MemoryJournal):
+    """A journal on a full disk."""
+
+    def append(self, record: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_takes_nothing() -> None:
+    """What cannot be kept is not promised."""
+    assert [False] == ledger(FullDisk()).take(handoff(1024), NOW).taken
+
+
+replies = st.builds(Reply, st.integers(400, 599), st.lists(st.text(max_size=20), min_size=1, max_size=3).map(tuple))
+remotes = st.builds(Remote, st.text(max_size=10), st.text(max_size=10))
+outcomes: st.SearchStrategy[Outcome] = st.one_of(
+    st.builds(Delivered, replies, remotes),
+    st.builds(Deferred, st.text(max_size=20), st.none() | replies, remotes),
+    st.builds(Bounced, st.text(max_size=20), st.none() | replies, remotes),
+    st.builds(Unknown, st.text(min_size=1, max_size=20), remotes),
+)
+
+
+@given(outcomes, st.timedeltas(timedelta(0), timedelta(hours=1)))
+def test_an_outcome_survives_the_journal(outcome: Outcome, duration: timedelta) -> None:
+    """What is read back is what was recorded, to the microsecond."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024), NOW)
+    attempt = book.finish(KEY, outcome, NOW, duration)
+
+    assert [(KEY, attempt)] == ledger(journal.crash(power=False)).recover(NOW).rerecord
+
+
+def test_records_of_a_later_version_are_left_out() -> None:
+    """A journal with a kind that we do not know is still read."""
+    assert None is records.decode(b"\x92\xa6future\x01")
+
+
+def test_a_file_journal_keeps_records_over_a_reopening(tmp_path: Path) -> None:
+    """What was appended is there, in order, before and after a rotation."""
+    journal = FileJournal(tmp_path / "journal")
+    for record in (b"a", b"", b"c" * 5000):
+        journal.append(record)
+    journal.sync()
+    journal.close()
+
+    again = FileJournal(tmp_path / "journal")
+    assert [b"a", b"", b"c" * 5000] == again.read_all()
+    again.rotate([b"x"])
+    again.append(b"y")
+    again.close()
+    last = FileJournal(tmp_path / "journal")
+    assert [b"x", b"y"] == last.read_all()
+    last.close()
+
+
+@given(st.lists(st.binary(max_size=30), max_size=5), st.integers(0, 400), st.binary(max_size=3))
+def test_a_torn_tail_is_dropped_and_overwritten(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int, noise: bytes
+) -> None:
+    """Whatever a crash leaves at the end, whole records before it are read and new ones follow them."""
+    path = tmp_path_factory.mktemp("torn") / "journal"
+    content = MAGIC + b"".join(map(frame_of, lines))
+    keep = max(len(MAGIC), len(content) - cut)
+    path.write_bytes(content[:keep] + noise)
+    whole, size = [], len(MAGIC)
+    for line in lines:
+        size += len(frame_of(line))
+        if size <= keep:
+            whole.append(line)
+
+    journal = FileJournal(path)
+    found = journal.read_all()
+    journal.append(b"new")
+    journal.close()
+
+    assert found[: len(whole)] == whole
+    after = FileJournal(path)
+    assert [*found, b"new"] == after.read_all()
+    after.close()
+
+
+def test_a_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
+    """A journal directory that holds something else stops the start."""
+    (tmp_path / "journal").write_bytes(b"something else entirely")
+
+    with pytest.raises(OSError, match="not a journal"):
+        FileJournal(tmp_path / "journal")

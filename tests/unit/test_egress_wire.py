@@ -1,0 +1,161 @@
+"""The wire of SMTP: replies from bytes, commands and content to bytes."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egret.core.reply import Reply
+from egret_egress import wire
+from egret_egress.wire import DotStuffer, Event, Garbage, ReplyReader, WireError
+
+pieces = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([b"250 ok\r\n", b"250-a\r\n", b"250 b\n", b"354\r\n", b"\r\n", b"421 x\r\n", b"x" * 3000, b"250-"]),
+)
+streams = st.lists(pieces, max_size=12).map(b"".join)
+
+
+def read_in(stream: bytes, cuts: list[int]) -> list[Event]:
+    """Return the events of a stream cut at the given places."""
+    reader, events, start = ReplyReader(), [], 0
+    for end in [*sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]:
+        events += reader.feed(stream[start:end])
+        start = end
+    return events
+
+
+@given(streams, st.lists(st.integers(0, 100_000), max_size=20))
+def test_events_are_equal_however_the_bytes_are_cut(stream: bytes, cuts: list[int]) -> None:
+    """Cuts of the stream change nothing, and no bytes make the reader raise."""
+    assert ReplyReader().feed(stream) == read_in(stream, cuts)
+
+
+@given(streams)
+def test_events_are_equal_when_the_stream_is_cut_at_each_byte(stream: bytes) -> None:
+    """One byte at a time is as good as all at once."""
+    assert ReplyReader().feed(stream) == read_in(stream, list(range(len(stream))))
+
+
+def test_lines_of_one_reply_become_one_event() -> None:
+    """A reply of several lines is one value."""
+    assert [Reply(250, ("mx", "SIZE 10"))] == ReplyReader().feed(b"250-mx\r\n250 SIZE 10\r\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (b"hello\r\n", "the server's answer is not an SMTP reply"),
+        (b"\r\n", "the server's answer is not an SMTP reply"),
+        (b"199 x\r\n", "the server's answer is not an SMTP reply"),
+        (b"600 x\r\n", "the server's answer is not an SMTP reply"),
+        (b"2500 x\r\n", "the server's answer is not an SMTP reply"),
+        (b"\xb2\xb2\xb2 x\r\n", "the server's answer is not an SMTP reply"),
+        (b"250-x\r\n251 x\r\n", "the lines of the server's reply have different codes"),
+        (b"250-x\r\n" * 101, "the server's reply has too many lines"),
+        (b"250 " + b"x" * wire.MAX_REPLY_BYTES, "the server's reply is too long"),
+        ((b"250-" + b"x" * 5000 + b"\r\n") * 60, "the server's reply is too long"),
+    ],
+)
+def test_what_is_no_reply_is_garbage_and_the_end(stream: bytes, reason: str) -> None:
+    """After garbage nothing is read any more."""
+    reader = ReplyReader()
+
+    assert [Garbage(reason)] == reader.feed(stream)
+    assert [] == reader.feed(b"250 ok\r\n")
+
+
+def test_a_hundred_lines_are_a_reply() -> None:
+    """The limit itself is allowed."""
+    (event,) = ReplyReader().feed(b"250-x\r\n" * 99 + b"250 y\r\n")
+
+    assert isinstance(event, Reply)
+    assert 100 == len(event.lines)
+
+
+def test_a_long_line_is_cut() -> None:
+    """Of an overlong line the beginning is kept."""
+    (event,) = ReplyReader().feed(b"550 " + b"x" * 9000 + b"\r\n")
+
+    assert Reply(550, ("x" * (wire.MAX_KEPT_LINE - 4),)) == event
+
+
+def test_controls_are_made_printable() -> None:
+    """NUL, escapes and broken UTF-8 of a peer cannot reach a log as they are."""
+    assert r"a\x00b\x1b[31m\xff é \x0d" == wire.printable(b"a\x00b\x1b[31m\xff \xc3\xa9 \r")
+
+
+@given(st.text(max_size=20))
+def test_a_path_has_nothing_that_ends_it(path: str) -> None:
+    """A command that is made at all is one line with one path."""
+    try:
+        command = wire.rcpt_to(path)
+    except WireError:
+        return
+    assert command.startswith(b"RCPT TO:<")
+    assert command.endswith(b">\r\n")
+    inside = command[len(b"RCPT TO:<") : -3]
+    assert not set(inside) & set(b"\r\n\0 <>")
+
+
+@pytest.mark.parametrize("path", ["", "a\r\nDATA", "a\nb", "a\0b", "a b", "a>b", "<a", "a\x7fb", "\ud800@x"])
+def test_unsafe_paths_are_refused(path: str) -> None:
+    """Addresses that would inject commands or parameters raise."""
+    with pytest.raises(WireError):
+        wire.rcpt_to(path)
+
+
+@pytest.mark.parametrize("parameter", ["", "A B", "SIZE=1\r\nRSET", "é"])
+def test_unsafe_parameters_are_refused(parameter: str) -> None:
+    """Parameters are words of printable ASCII."""
+    with pytest.raises(WireError):
+        wire.mail_from("a@b", (parameter,))
+
+
+def test_auth_plain_is_one_line() -> None:
+    """RFC 4616: NUL user NUL password, in base64; a password may contain anything else."""
+    command = wire.auth_plain("u", "p\r\nä")
+
+    assert b"AUTH PLAIN " + base64.b64encode("\0u\0p\r\nä".encode()) + b"\r\n" == command
+
+
+def test_ehlo_extensions_are_read_in_any_case() -> None:
+    """Keywords are case-insensitive, the old AUTH= form is left out, unknown ones are kept."""
+    peer = wire.peer_of(Reply(250, ("mx.example.org hello", "Pipelining", "size 100", "AUTH PLAIN", "AUTH=LOGIN", "X-Y z")))
+
+    assert "mx.example.org" == peer.name
+    assert {"PIPELINING": "", "SIZE": "100", "AUTH": "PLAIN", "X-Y": "z"} == peer.extensions
+    assert (True, 100) == (peer.pipelines, peer.size_limit)
+
+
+@pytest.mark.parametrize("limit", ["", "0", "x", "-1", "9" * 30, "²"])
+def test_a_size_that_is_no_limit_counts_as_none(limit: str) -> None:
+    """SIZE without a usable number limits nothing."""
+    assert 0 == wire.Peer(extensions={"SIZE": limit}).size_limit
+
+
+@given(st.lists(st.sampled_from([b".", b"\r\n", b"a", b"\r", b"\n", b"..", b"\r\n."]), max_size=30).map(b"".join), st.data())
+def test_stuffing_is_right_at_every_border(content: bytes, data: st.DataObject) -> None:
+    """However content is cut, it is stuffed as a whole would be, and a server gets it back by taking one dot away."""
+    whole = wire.stuffed(wire.with_crlf(content))
+    stuffer, stream = DotStuffer(), wire.with_crlf(content)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    parts = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+
+    assert whole == b"".join(stuffer.feed(part) for part in parts)
+    lines = whole.split(b"\r\n")
+    assert b"." not in lines
+    assert stream == b"\r\n".join(line.removeprefix(b".") for line in lines)
+
+
+@given(st.binary(max_size=200))
+def test_content_has_no_bare_line_ends(content: bytes) -> None:
+    """Whatever comes in, CR and LF go out in pairs and the last line is ended."""
+    made = wire.with_crlf(content)
+
+    assert made.count(b"\r\n") == made.count(b"\r") == made.count(b"\n")
+    assert not content or made.endswith(b"\r\n")
+    assert made == wire.with_crlf(made)
