@@ -1,7 +1,7 @@
 """The composition root on AWS: the only place that reads the environment and knows which adapter serves which port.
 
-Everything is made when first asked for, so that a function has only the clients it needs; what is costly to import is
-imported there too.
+Everything is made when first asked for, so that a function makes only the clients it needs: they are what a cold start
+costs, the adapters' own imports are not.
 """
 
 from __future__ import annotations
@@ -9,30 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+from egret.aws.calls import DynamoCalls
 from egret.aws.clients import Clients, Target
 from egret.aws.clock import SystemClock, SystemDice
+from egret.aws.counters import DynamoAuthFailures, DynamoCounters
+from egret.aws.due import DynamoDueIndex
+from egret.aws.egress_client import HttpEgress
+from egret.aws.idempotency import DynamoIdempotency
+from egret.aws.kms import KmsKeyWrapper
+from egret.aws.mail_store import DynamoMailStore
+from egret.aws.mailboxes import DynamoMailboxes
+from egret.aws.poster import HttpWebhookPoster
+from egret.aws.s3 import S3Blobs
+from egret.aws.settings_reader import CachedSettings
+from egret.aws.settings_store import DynamoSettings, SettingsTable
+from egret.aws.sqs import SqsCallQueue, SqsHintQueue
+from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
+from egret.aws.units import DynamoUnits
 from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
 from egret.core.secrets import Secrets, derive
-
-if TYPE_CHECKING:
-    from egret.aws.calls import DynamoCalls
-    from egret.aws.counters import DynamoAuthFailures, DynamoCounters
-    from egret.aws.due import DynamoDueIndex
-    from egret.aws.egress_client import HttpEgress
-    from egret.aws.idempotency import DynamoIdempotency
-    from egret.aws.kms import KmsKeyWrapper
-    from egret.aws.mail_store import DynamoMailStore
-    from egret.aws.mailboxes import DynamoMailboxes
-    from egret.aws.poster import HttpWebhookPoster
-    from egret.aws.s3 import S3Blobs
-    from egret.aws.settings_reader import CachedSettings
-    from egret.aws.settings_store import DynamoSettings
-    from egret.aws.sqs import SqsCallQueue, SqsHintQueue
-    from egret.aws.suppressions import DynamoSuppressions
-    from egret.aws.units import DynamoUnits
 
 
 class App:
@@ -55,9 +52,11 @@ class App:
     @cached_property
     def installation(self) -> Installation:
         """The facts of this deployment."""
-        return Installation(
-            hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._environ.get("EGRET_LOCAL") == "1"
-        )
+        return Installation(hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._is_local)
+
+    @property
+    def _is_local(self) -> bool:
+        return self._environ.get("EGRET_LOCAL") == "1"
 
     @property
     def _retry(self) -> RetryPolicy:
@@ -115,64 +114,46 @@ class App:
     @cached_property
     def store(self) -> DynamoMailStore:
         """Messages and deliveries."""
-        from egret.aws.mail_store import DynamoMailStore
-
         return DynamoMailStore(self._mail_table, self.blobs)
 
     @cached_property
     def due(self) -> DynamoDueIndex:
         """What is due."""
-        from egret.aws.due import DynamoDueIndex
-
         return DynamoDueIndex(self._mail_table)
 
     @cached_property
     def idempotency(self) -> DynamoIdempotency:
         """Idempotency-Keys."""
-        from egret.aws.idempotency import DynamoIdempotency
-
         return DynamoIdempotency(self._mail_table)
 
     @cached_property
     def counters(self) -> DynamoCounters:
         """Recipients per account and day."""
-        from egret.aws.counters import DynamoCounters
-
         return DynamoCounters(self._mail_table)
 
     @cached_property
     def auth_failures(self) -> DynamoAuthFailures:
         """Failed logins per network."""
-        from egret.aws.counters import DynamoAuthFailures
-
         return DynamoAuthFailures(self._mail_table)
 
     @cached_property
     def suppressions(self) -> DynamoSuppressions:
         """Suppression lists and strikes."""
-        from egret.aws.suppressions import DynamoSuppressions
-
         return DynamoSuppressions(self._mail_table)
 
     @cached_property
     def calls(self) -> DynamoCalls:
         """Webhook calls and breakers."""
-        from egret.aws.calls import DynamoCalls
-
         return DynamoCalls(self._mail_table)
 
     @cached_property
     def units(self) -> DynamoUnits:
         """Announcements of egress units."""
-        from egret.aws.units import DynamoUnits
-
         return DynamoUnits(self._mail_table)
 
     @cached_property
     def mailboxes(self) -> DynamoMailboxes:
         """Mail of the accounts."""
-        from egret.aws.mailboxes import DynamoMailboxes
-
         return DynamoMailboxes(self._mail_table)
 
     # --- settings
@@ -180,23 +161,16 @@ class App:
     @cached_property
     def settings(self) -> CachedSettings:
         """Settings through the cache."""
-        from egret.aws.settings_reader import CachedSettings
-        from egret.aws.settings_store import SettingsTable
-
         return CachedSettings(SettingsTable(self._settings_table), self.clock)
 
     @cached_property
     def settings_writer(self) -> DynamoSettings:
         """Changes of settings, uncached."""
-        from egret.aws.settings_store import DynamoSettings
-
         return DynamoSettings(self._settings_table)
 
     @cached_property
     def key_wrapper(self) -> KmsKeyWrapper:
         """Encryption of DKIM private keys."""
-        from egret.aws.kms import KmsKeyWrapper
-
         return KmsKeyWrapper(self.clients, self._environ["EGRET_KMS_KEY_ID"])
 
     # --- objects, queues, HTTP
@@ -204,34 +178,24 @@ class App:
     @cached_property
     def blobs(self) -> S3Blobs:
         """Objects."""
-        from egret.aws.s3 import S3Blobs
-
         return S3Blobs(self.clients, self._environ["EGRET_BUCKET"])
 
     @cached_property
     def hint_queue(self) -> SqsHintQueue:
         """Hints for deliver."""
-        from egret.aws.sqs import SqsHintQueue
-
         return SqsHintQueue(self.clients, self._environ["EGRET_HINT_QUEUE_URL"])
 
     @cached_property
     def call_queue(self) -> SqsCallQueue:
         """Calls for the webhook poster."""
-        from egret.aws.sqs import SqsCallQueue
-
         return SqsCallQueue(self.clients, self._environ["EGRET_CALL_QUEUE_URL"])
 
     @cached_property
     def egress(self) -> HttpEgress:
         """The way to egress units."""
-        from egret.aws.egress_client import HttpEgress
-
         return HttpEgress(self._environ["EGRET_HANDOFF_SECRET"])
 
     @cached_property
     def poster(self) -> HttpWebhookPoster:
         """HTTP to customers' webhooks."""
-        from egret.aws.poster import HttpWebhookPoster
-
-        return HttpWebhookPoster(allow_loopback=self.installation.local)
+        return HttpWebhookPoster(allow_loopback=self._is_local)

@@ -32,8 +32,8 @@ Hello,\rHi \rDear customer,\r\rWe received a request to reset the password for y
  subscription has been renewed. Your payment has been received. Please do not reply to this email. This message was
  sent to you because you are registered with us. If you have any questions, please contact our support team at support@
  or reply to this message. You are receiving this email because you signed up. If you no longer want to receive these
- emails, you can unsubscribe here. Privacy policy. Terms of service. All rights reserved. Copyright 2025 2026. Welcome to
- our new report is ready, see the details and the attached document for more information about what has happened with
+ emails, you can unsubscribe here. Privacy policy. Terms of service. All rights reserved. Copyright 2025 2026. Welcome
+ to our new report is ready, see the details and the attached document for more information about what has happened with
  that which they would have been from this one there were when who their time other then could first after people many
  must through before between because same most does where under last might great since against come right used. Monday
  Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June July August September October
