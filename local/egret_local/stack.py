@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -219,16 +219,36 @@ def read_stack(text: str, parameters: Mapping[str, Node], names: Names) -> Stack
             continue
         found.setdefault(resource["Type"], {})[logical_id] = resource.get("Properties", {})
     defaults = resolver.resolve(template.get("Globals", {}).get("Function", {}))
+    mapped = _mappings(resolver, found.get("AWS::Lambda::EventSourceMapping", {}))
     return Stack(
         tables=_resolved(resolver, found, "AWS::DynamoDB::Table"),
         queues=_resolved(resolver, found, "AWS::SQS::Queue"),
         buckets=_resolved(resolver, found, "AWS::S3::Bucket"),
         keys=tuple(found.get("AWS::KMS::Key", {})),
         functions={
-            name: _function(resolver, name, defaults, node)
+            name: replace(function, sources=(*function.sources, *mapped.get(name, ())))
             for name, node in found.get("AWS::Serverless::Function", {}).items()
+            for function in [_function(resolver, name, defaults, node)]
         },
     )
+
+
+def _mappings(resolver: _Resolver, found: Mapping[str, Node]) -> dict[str, tuple[EventSource, ...]]:
+    """Return the event sources that stand beside their functions, by the function's logical id."""
+    mapped: dict[str, tuple[EventSource, ...]] = {}
+    for node in found.values():
+        reference = node["EventSourceArn"]["Fn::GetAtt"]
+        kind = {"StreamArn": "DynamoDB", "Arn": "SQS"}[reference[1]]
+        source = _event_source(resolver, kind, reference[0], node)
+        name = _logical_id(node["FunctionName"])
+        mapped[name] = (*mapped.get(name, ()), source)
+    return mapped
+
+
+def _logical_id(node: Node) -> str:
+    """Return the logical id that a Ref or GetAtt names."""
+    ((_, target),) = node.items()
+    return str(target if isinstance(target, str) else target[0]).split(".")[0]
 
 
 def _resolved(resolver: _Resolver, found: Mapping[str, Mapping[str, Node]], kind: str) -> dict[str, Node]:
@@ -263,10 +283,11 @@ def _source(resolver: _Resolver, event: Node) -> EventSource | None:
         return EventSource("Schedule")
     if kind not in ("SQS", "DynamoDB"):
         return None
-    reference = properties["Queue" if kind == "SQS" else "Stream"]
-    ((_, target),) = reference.items()
-    logical_id = target if isinstance(target, str) else target[0]
+    return _event_source(resolver, kind, _logical_id(properties["Queue" if kind == "SQS" else "Stream"]), properties)
+
+
+def _event_source(resolver: _Resolver, kind: str, source: str, properties: Node) -> EventSource:
     filters = resolver.resolve(properties.get("FilterCriteria", {})).get("Filters", [])
     patterns = [entry["Pattern"] for entry in filters]
     pattern = "[" + ",".join(patterns) + "]" if patterns else ""
-    return EventSource(kind, logical_id.split(".")[0], int(properties.get("BatchSize", 10)), pattern)
+    return EventSource(kind, source, int(properties.get("BatchSize", 10)), pattern)
