@@ -189,7 +189,7 @@ class Names:
         if kind == "AWS::KMS::Key":
             return self.kms_keys.get(logical_id, logical_id)
         if kind == "AWS::SecretsManager::Secret":
-            return f"{{{{secret:{logical_id}}}}}"
+            return f"secret/{logical_id}"
         return self.physical(logical_id)
 
     def attribute(self, logical_id: str, kind: str, attribute: str) -> str:
@@ -205,7 +205,7 @@ class Names:
         return name if attribute in ("QueueName", "Name") else f"{name}.{attribute}"
 
 
-_SECRET = re.compile(r"\{\{resolve:secretsmanager:([^}]*(?:\}\}[^}]*)?)\}\}")
+_SECRET = re.compile(r"\{\{resolve:secretsmanager:([^}]*)\}\}")
 
 
 def read_stack(text: str, parameters: Mapping[str, Node], names: Names) -> Stack:

@@ -1,0 +1,187 @@
+"""The small parts of local mode: scripted answers, event filters, the gateway's events, settings, processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egret_local.processes import Child, Family, clean_up, taken
+from egret_local.receiver import line
+from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
+from egret_local.settings import from_environment
+from egret_local.sources import QueueSource, failed_ids, lambda_record, matches
+
+
+@pytest.mark.parametrize(
+    ("address", "at_end"),
+    [
+        ("ann@x.example", None),
+        ("ann+temperror@x.example", Answer(451, "4.0.0 scripted temporary error")),
+        ("PermError@x.example", Answer(550, "5.0.0 scripted permanent error")),
+        ("box-452@x.example", Answer(452, "4.0.0 scripted answer")),
+        ("u552@x.example", Answer(552, "5.0.0 scripted answer")),
+        ("u399@x.example", None),
+        ("u600@x.example", None),
+        ("timeout@x.example", Trick.SILENCE),
+        ("a.disconnect@x.example", Trick.DISCONNECT),
+        ("greylist@x.example", Trick.GREYLIST),
+        ("rcptto550@x.example", None),
+    ],
+)
+def test_a_local_part_scripts_the_answer_to_its_message(address: str, at_end: Answer | Trick | None) -> None:
+    """The suffix decides, without regard to case; a prefix moves the answer away from the end of the message."""
+    assert at_end == at_data(address)
+
+
+def test_prefixes_move_the_answer_to_a_command() -> None:
+    """`rcptto` answers at RCPT, `mailfrom` at MAIL, and only they do."""
+    assert (Answer(550, "5.0.0 scripted answer"), None) == (at_rcpt("rcptto550@x"), at_rcpt("x550@x"))
+    assert (Answer(451, "4.0.0 scripted answer"), None) == (at_mail("mailfrom451@x"), at_mail("x451@x"))
+
+
+PATTERN = '[{"a": {"b": ["1", {"prefix": "x"}]}}, {"c": [{"exists": false}], "d": [{"anything-but": ["n"]}]}]'
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"a": {"b": "1"}, "c": 1}, True),
+        ({"a": {"b": "xyz"}, "c": 1}, True),
+        ({"a": {"b": "2"}, "c": 1}, False),
+        ({"d": "m"}, True),
+        ({"d": "n"}, False),
+        ({"c": 1, "d": "m"}, False),
+    ],
+)
+def test_event_filters_pass_what_eventbridge_would(record: dict[str, Any], expected: bool) -> None:
+    """Any pattern suffices, all of its keys must fit."""
+    assert expected == matches(PATTERN, record)
+    assert matches("", record)
+
+
+def test_an_unknown_filter_is_an_error() -> None:
+    """A filter that local mode cannot play is not silently passed."""
+    with pytest.raises(ValueError, match="not known in local mode"):
+        matches('[{"a": [{"wildcard": "*"}]}]', {"a": "x"})
+
+
+def test_stream_records_become_lambdas_form() -> None:
+    """Binary values are base64 and times are numbers, as Lambda hands them over."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    record = {
+        "eventName": "INSERT",
+        "dynamodb": {"NewImage": {"d": {"B": b"\x00\xff"}}, "ApproximateCreationDateTime": at},
+    }
+    converted = lambda_record(record)
+
+    assert {"d": {"B": base64.b64encode(b"\x00\xff").decode()}} == converted["dynamodb"]["NewImage"]
+    assert at.timestamp() == converted["dynamodb"]["ApproximateCreationDateTime"]
+    assert json.dumps(converted)
+
+
+class FakeSqs:
+    """The two calls of SQS that a source makes."""
+
+    def __init__(self, *bodies: str) -> None:
+        self.waiting = [{"MessageId": body, "ReceiptHandle": body, "Body": body} for body in bodies]
+        self.deleted: list[str] = []
+
+    class meta:  # noqa: N801 (boto3's name)
+        """Where boto3 keeps the region."""
+
+        region_name = "eu-west-1"
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        """Hand out everything."""
+        return {"Messages": self.waiting}
+
+    def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> None:  # noqa: N803
+        """Note what was deleted."""
+        self.deleted += [entry["ReceiptHandle"] for entry in Entries]
+
+
+def test_what_a_handler_reports_as_failed_stays_in_the_queue() -> None:
+    """The rest of the batch is done with."""
+    sqs = FakeSqs("a", "b", "c")
+    QueueSource(sqs, "url", "arn", 10, lambda _: {"batchItemFailures": [{"itemIdentifier": "b"}]}).poll()
+
+    assert sqs.deleted == ["a", "c"]
+
+
+def test_a_handler_that_raises_keeps_its_batch() -> None:
+    """Nothing is deleted, and the poller lives."""
+    sqs = FakeSqs("a")
+
+    def fail(_: Any) -> None:
+        raise RuntimeError
+
+    QueueSource(sqs, "url", "arn", 10, fail).poll()
+
+    assert sqs.deleted == []
+    assert set() == failed_ids(None)
+
+
+@pytest.mark.parametrize("variables", [{"HTTP_PORT": "x"}, {"SMTP_PORT": "70000"}, {"RETRY_BASE_S": "soon"}])
+def test_a_setting_that_cannot_be_is_named(variables: dict[str, str], tmp_path: Path) -> None:
+    """The sentence says which variable is wrong."""
+    with pytest.raises(ValueError, match=next(iter(variables))):
+        from_environment(variables, tmp_path)
+
+
+def test_a_taken_port_is_named_with_its_variable() -> None:
+    """The user learns what to set."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+
+        assert [f"port {port} is taken: choose another with HTTP_PORT=<number>"] == taken({"HTTP_PORT": port})
+
+
+WAITS = [sys.executable, "-c", "import sys; sys.stdin.read(); import threading; threading.Event().wait()"]
+
+
+def test_what_a_killed_supervisor_left_is_ended(tmp_path: Path) -> None:
+    """The next run finds it in the record, and touches nothing else."""
+    record = tmp_path / "processes.json"
+    family = Family(tmp_path, record)
+    child = Child("sleeper", WAITS, {})
+    family.start(child)
+    assert child.process is not None
+    reaper = threading.Thread(target=child.process.wait)
+    reaper.start()
+
+    assert clean_up(record) == ["sleeper"]
+    reaper.join(10)
+    assert child.process.returncode is not None
+    assert clean_up(record) == []
+
+
+def test_a_process_that_died_is_started_again(tmp_path: Path) -> None:
+    """The family watches over its members."""
+    family = Family(tmp_path, tmp_path / "processes.json")
+    child = Child("short", [sys.executable, "-c", "pass"], {}, started_at=-1e9)
+    family.start(child)
+    assert child.process is not None
+    first = child.process.pid
+    child.process.wait()
+    child.started_at = -1e9
+
+    assert len(family.revive()) == 1
+    assert first != child.process.pid
+    family.end(5, last="")
+
+
+def test_the_receiver_prints_what_happened() -> None:
+    """One line names the event, the recipient and the answer."""
+    payload = {"Event": "failed", "Recipient": "a@x", "QueueMsgID": 7, "SMTPCode": 550, "SMTPEnhancedCode": "5.1.1"}
+
+    assert line({**payload, "Suppressing": True}) == "webhook  failed        a@x  #7  550 5.1.1  (address suppressed)"
