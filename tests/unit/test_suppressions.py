@@ -1,0 +1,158 @@
+"""The suppression methods, as the reference's own tests go through them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from egret.contracts.webapi import ErrorCode
+from egret.core.errors import InvalidRequest
+from egret.core.suppression import Strike, Strikes
+from egret.usecases.suppressions import (
+    MAX_REASON_CHARACTERS,
+    suppression_add,
+    suppression_list,
+    suppression_present,
+    suppression_remove,
+)
+from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
+from tests.unit.sending import Service
+
+
+def add(service: Service, address: str, account: str = ACCOUNT, reason: str = "") -> None:
+    """Add as a person does."""
+    suppression_add(service.suppressing, account, address, manual=True, reason=reason)
+
+
+def code_of(call: Any, *args: Any, **kwargs: Any) -> str:
+    """Call, be refused, return the code."""
+    with pytest.raises(InvalidRequest) as caught:
+        call(*args, **kwargs)
+    return caught.value.code
+
+
+def test_the_list_begins_empty() -> None:
+    """Nobody is suppressed unasked."""
+    assert suppression_list(Service().suppressing, ACCOUNT) == []
+
+
+def test_the_list_shows_both_addresses_for_people() -> None:
+    """Base and original address, domains in Unicode."""
+    service = Service()
+    add(service, "Remote.Last+catchall@xn--bcher-kva.example", reason="asked to")
+
+    (entry,) = suppression_list(service.suppressing, ACCOUNT)
+
+    assert entry.base_address == "remote.last@bücher.example"
+    assert entry.original_address == "Remote.Last+catchall@bücher.example"
+    assert (entry.manual, entry.reason, entry.created_at, entry.id < 1 << 53) == (True, "asked to", NOW, True)
+
+
+def test_the_list_is_oldest_first() -> None:
+    """As it grew."""
+    service = Service()
+    for name in ("b", "a", "c"):
+        add(service, f"{name}@example.net")
+        service.clock.advance(timedelta(seconds=1))
+
+    bases = [entry.base_address for entry in suppression_list(service.suppressing, ACCOUNT)]
+
+    assert bases == ["b@example.net", "a@example.net", "c@example.net"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ann@example.net", "ann@example.net"),
+        ("ann@example.net", "ANN+tag@Example.NET"),
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("a.nn@gmail.com", "ann+x@gmail.com"),
+    ],
+)
+def test_variants_of_a_mailbox_are_one_entry(one: str, other: str) -> None:
+    """Adding one variant makes every other present and a duplicate; removing one removes all."""
+    service = Service()
+    add(service, one)
+
+    assert suppression_present(service.suppressing, ACCOUNT, other)
+    assert code_of(add, service, other) == ErrorCode.ERROR
+
+    suppression_remove(service.suppressing, ACCOUNT, other)
+    assert not suppression_present(service.suppressing, ACCOUNT, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("jan-peter@x.example", "jan@x.example"), ("a.b@x.example", "ab@x.example")]
+)
+def test_different_people_are_not_folded(one: str, other: str) -> None:
+    """Hyphens never, dots only where the provider ignores them."""
+    service = Service()
+    add(service, one)
+
+    assert not suppression_present(service.suppressing, ACCOUNT, other)
+
+
+def test_removing_what_is_not_there_is_an_error() -> None:
+    """Also the second time."""
+    service = Service()
+    add(service, "ann@example.net")
+    suppression_remove(service.suppressing, ACCOUNT, "ann@example.net")
+
+    assert code_of(suppression_remove, service.suppressing, ACCOUNT, "ann@example.net") == ErrorCode.ERROR
+    assert suppression_list(service.suppressing, ACCOUNT) == []
+
+
+def test_what_was_removed_can_be_added_again() -> None:
+    """By a person, at any time."""
+    service = Service()
+    add(service, "ann@example.net")
+    suppression_remove(service.suppressing, ACCOUNT, "ann@example.net")
+    service.clock.advance(timedelta(seconds=1))
+    add(service, "ann@example.net")
+
+    assert suppression_present(service.suppressing, ACCOUNT, "ann@example.net")
+
+
+def test_removing_forgets_the_failures_in_a_row() -> None:
+    """The next failure is the first again, and older ones never count."""
+    service = Service()
+    add(service, "ann@example.net")
+    service.suppressions.put_strikes(ACCOUNT, "ann@example.net", Strikes((Strike(NOW, "evt_1"),)))
+
+    suppression_remove(service.suppressing, ACCOUNT, "ann@example.net")
+
+    key = (ACCOUNT, "ann@example.net")
+    assert service.suppressions.find_strikes([key]).get(key) == Strikes((), NOW)
+
+
+def test_lists_are_the_accounts_own() -> None:
+    """No account sees, meets or removes another's entries."""
+    service = Service()
+    add(service, "ann@example.net")
+
+    assert suppression_list(service.suppressing, OTHER_ACCOUNT) == []
+    assert not suppression_present(service.suppressing, OTHER_ACCOUNT, "ann@example.net")
+    assert code_of(suppression_remove, service.suppressing, OTHER_ACCOUNT, "ann@example.net") == ErrorCode.ERROR
+    add(service, "ann@example.net", OTHER_ACCOUNT)
+    assert suppression_present(service.suppressing, ACCOUNT, "ann@example.net")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ann", "ann@", "ann@[192.0.2.1]", "a\n@example.net", "x" * 65 + "@example.net"]
+)
+def test_a_bad_address_is_refused(address: str) -> None:
+    """By every method that takes one."""
+    service = Service()
+
+    assert code_of(add, service, address) == ErrorCode.BAD_ADDRESS
+    assert code_of(suppression_remove, service.suppressing, ACCOUNT, address) == ErrorCode.BAD_ADDRESS
+    assert code_of(suppression_present, service.suppressing, ACCOUNT, address) == ErrorCode.BAD_ADDRESS
+
+
+def test_a_reason_has_a_limit() -> None:
+    """It is read with every message to the address."""
+    service = Service()
+
+    assert code_of(add, service, "a@example.net", reason="x" * (MAX_REASON_CHARACTERS + 1)) == ErrorCode.USER
