@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 WILDCARD_RESOURCES = {
     "cloudwatch:PutMetricData": "metrics have no ARN",
+    "ec2:AssignPrivateIpAddresses": "as ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterface": "Lambda makes its network interfaces itself: their ids are not known here",
     "ec2:DeleteNetworkInterface": "as above",
     "ec2:DescribeAddresses": "EC2 describes without resource-level permissions",
     "ec2:DescribeInstances": "as above",
     "ec2:DescribeNetworkInterfaces": "as above",
+    "ec2:DescribeSubnets": "as above",
+    "ec2:UnassignPrivateIpAddresses": "as ec2:CreateNetworkInterface",
     "ecr:GetAuthorizationToken": "the token is the account's, not a repository's",
     "ecs:DiscoverPollEndpoint": "the agent asks where to poll before it belongs to a cluster",
 }
