@@ -1,6 +1,7 @@
 # Everything that is done with Egret. Each target first makes the environment it needs: Python >= 3.11 and make suffice.
 #
 #   make serve       the whole product on this machine             DELIVER=real  FRESH=1
+#   make egret       the command line                              ARGS='--local account list'
 #   make test        unit, integration, conformance, fault and end-to-end tests    ARGS='-k name'
 #   make peers       against a real Postfix (Debian, as root)
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
@@ -38,13 +39,16 @@ SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test peers lint fmt build bench simulate fuzz moto lock clean
+.PHONY: help serve egret test peers lint fmt build bench simulate fuzz moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 serve: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m egret_local $(ARGS)
+
+egret: .venv/.ready
+	@$(RUN) -m egret_cli $(ARGS)
 
 test: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m pytest --no-header -m "not peers" $(SUITES) $(ARGS)
