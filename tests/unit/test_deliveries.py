@@ -17,6 +17,7 @@ from egret.core.lifecycle import Claim, Record, apply
 from egret.core.outcome import Outcome
 from egret.usecases.change import change
 from egret.usecases.deliveries import (
+    MAX_STORE_PAGES,
     delivery_cancel,
     delivery_get,
     delivery_hold,
@@ -198,6 +199,30 @@ def test_filters_restrict(request_: DeliveryListRequest, positions: list[int]) -
     delivery_cancel(service.delivering, ACCOUNT, made[1])
 
     assert ids(delivery_list(service.delivering, ACCOUNT, request_)) == [made[position] for position in positions]
+
+
+def test_a_page_may_be_short_while_the_retention_hides_what_is_there() -> None:
+    """The work for one answer is bounded; the cursor goes on."""
+    service, made = a_service_with(1)
+    service.change_account(keep_deliveries=timedelta(0))
+    for _ in range(MAX_STORE_PAGES):
+        delivery_cancel(service.delivering, ACCOUNT, one(service))
+        service.clock.advance(timedelta(minutes=1))
+
+    first = delivery_list(service.delivering, ACCOUNT, DeliveryListRequest(limit=1))
+    second = delivery_list(service.delivering, ACCOUNT, DeliveryListRequest(limit=1, cursor=first.cursor))
+
+    assert (ids(first), ids(second), second.cursor) == ([], made, "")
+
+
+def test_a_delivery_without_its_message_is_shown_all_the_same() -> None:
+    """What is known of it is told."""
+    service, made = a_service_with(1)
+    service.store.table.messages.clear()
+
+    info = delivery_get(service.delivering, ACCOUNT, made[0])
+
+    assert (info.recipient, info.message_id, info.subject, info.extra) == ("r0@example.net", "", "", {})
 
 
 def test_a_submission_can_be_listed_by_any_of_its_deliveries() -> None:

@@ -60,6 +60,11 @@ def test_any_text_can_be_asked(text: str) -> None:
     assert verify([KEY], text) is None
 
 
+def test_what_is_no_base32_is_not_ours() -> None:
+    """Even at the right length."""
+    assert verify([KEY], f"<{'0' * 32}@example.com>") is None
+
+
 def test_an_id_out_of_range_is_a_bug() -> None:
     """Ids stay below 2^53."""
     with pytest.raises(ValueError, match="2\\^53"):

@@ -17,13 +17,21 @@ from egret.contracts.settings import HoldRule, Installation, Suppression
 from egret.contracts.webapi import ErrorCode, File, NameAddress
 from egret.core import fromid, messageid
 from egret.core.delivery import State
-from egret.core.errors import InvalidRequest
+from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.events import EventKind
 from egret.core.ids import delivery_id, message_of
 from egret.memory.dice import SeededDice
 from egret.usecases.send import send
 from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
 from tests.unit.sending import LOGIN, SECRETS, Service, a_domain, a_request, dkim_keys, people
+
+
+class StuckDice(SeededDice):
+    """Dice whose bits are always 0."""
+
+    def bits(self, count: int) -> int:
+        """Return 0."""
+        return 0
 
 
 def refused(service: Service, **changes: Any) -> str:
@@ -492,6 +500,17 @@ def test_a_taken_id_is_replaced_everywhere() -> None:
         assert messageid.verify(SECRETS.message_id, result.message_id) == messageid.Submission(ACCOUNT, number)
         assert f"id {number:x}" in parsed(service.content(result))["Received"]
     assert b"Another one." not in service.content(first)
+
+
+def test_ids_that_never_differ_end_in_unavailable() -> None:
+    """Dice that always fall the same way are no reason to loop for ever."""
+    service = Service()
+    service.dice = StuckDice()
+    service.send()
+
+    with pytest.raises(Unavailable, match="ids in a row"):
+        service.send()
+    assert service.stored_count == 1
 
 
 def test_the_same_id_may_exist_in_two_accounts() -> None:

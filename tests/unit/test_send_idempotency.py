@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -156,9 +157,7 @@ def run(service: Service, failing: Failing, to: Any) -> None:
     store: MailStore = failing
     idempotency: Idempotency = failing
     ports = service.sending
-    broken = type(ports)(
-        **{name: getattr(ports, name) for name in ports.__slots__} | {"store": store, "idempotency": idempotency}
-    )
+    broken = replace(ports, store=store, idempotency=idempotency)
     with contextlib.suppress(Unavailable, Crash):
         send(broken, service.caller(), a_request(to=to, save_sent=True), KEY)
 
@@ -199,6 +198,19 @@ def repair(service: Service) -> None:
         service.store.close(account, number)
 
 
+def test_a_refusal_is_told_even_if_its_key_cannot_be_freed() -> None:
+    """The key frees itself after two minutes."""
+    service = Service()
+    ports = service.sending
+    store: Any = Failing(service.store, 2, Unavailable(), after=False)
+    broken = replace(ports, idempotency=store)
+
+    with pytest.raises(InvalidRequest) as caught:
+        send(broken, service.caller(), a_request(to=()), KEY)
+
+    assert (caught.value.code, store.calls) == (ErrorCode.NO_RECIPIENTS, ["reserve", "release"])
+
+
 def test_a_crash_in_flight_blocks_the_key_for_two_minutes_only() -> None:
     """The caller's retries get through soon, not after the whole window."""
     service = Service()
@@ -227,9 +239,7 @@ def test_a_request_that_lost_its_reservation_is_not_accepted() -> None:
 
     ports = service.sending
     store: Any = Sleeping()
-    broken = type(ports)(
-        **{name: getattr(ports, name) for name in ports.__slots__} | {"store": store, "idempotency": store}
-    )
+    broken = replace(ports, store=store, idempotency=store)
 
     with pytest.raises(InvalidRequest) as caught:
         send(broken, service.caller(), a_request(save_sent=True), KEY)
@@ -244,7 +254,7 @@ def test_a_store_that_dies_after_the_commit_of_several_still_answers() -> None:
     service = Service()
     ports = service.sending
     store: Any = Failing(service.store, 2, Unavailable(), after=False)
-    broken = type(ports)(**{name: getattr(ports, name) for name in ports.__slots__} | {"store": store})
+    broken = replace(ports, store=store)
 
     result = send(broken, service.caller(), a_request(to=people("a@example.net", "b@example.net")))
 

@@ -16,6 +16,8 @@ INDEX_BITS = 10
 RANDOM_BITS = 9
 MAX_RECIPIENTS = 1000
 """Deliveries of one submission; must stay below 2^INDEX_BITS."""
+SENT_INDEX = (1 << INDEX_BITS) - 1
+"""Of the copy that a submission leaves in its account's mailbox; incoming mail has the indexes below."""
 MAX_ID = (1 << 53) - 1
 SHARDS = 4
 """Partitions of one account: each takes about 1,000 write units a second."""

@@ -19,7 +19,7 @@ from egret.core.delivery import Delivery
 from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind, webhook_number
-from egret.core.ids import delivery_id, message_id_number
+from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
 from egret.core.lifecycle import Refusal, Report
 from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message
@@ -165,7 +165,7 @@ def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> None:
 def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
     """Return an id that is the same whenever this mail is processed again."""
     number = webhook_number(f"{mail.envelope.id} {recipient.address} {salt}")
-    return delivery_id(message_id_number(mail.received_at, number), number >> 32 & 1023)
+    return delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
 
 
 def _put(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, mail_id: int) -> bool:

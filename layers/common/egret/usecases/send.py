@@ -23,7 +23,7 @@ from egret.contracts.webapi import ErrorCode, SendRequest, SendResult
 from egret.core import header
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest, Unavailable
-from egret.core.ids import delivery_id
+from egret.core.ids import SENT_INDEX, delivery_id
 from egret.usecases.deliveries import hint
 from egret.usecases.idempotency import Reservation, in_flight, once, reserve_for
 from egret.usecases.prepare import Job, Ready, SendPorts, job_of, prepare
@@ -31,8 +31,6 @@ from egret.usecases.prepare import Job, Ready, SendPorts, job_of, prepare
 log = logging.getLogger(__name__)
 
 SENT: Final = "Sent"
-SENT_INDEX: Final = 1023
-"""Index of the copy in Sent within the submission's block: no recipient and no incoming mail has it."""
 SENT_FLAGS: Final = frozenset({"$notjunk", r"\seen"})
 REPAIR_AFTER: Final = timedelta(seconds=90)
 """When the sweep takes over the expansion of a submission whose process died."""
