@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -329,3 +332,34 @@ def test_the_function_on_aws(moto_endpoint: str) -> None:
     assert len(client.good("SuppressionList", {})["Suppressions"]) == 1
     client.headers["Authorization"] = "Bearer wrong"
     assert [client.post("Send", {})[0] for _ in range(11)] == [401] * 10 + [429]
+
+
+COLD_START = """
+import json, sys
+from functions.send.handler import handle
+for event in json.load(sys.stdin):
+    handle(event, None)
+"""
+
+
+@pytest.mark.emulator
+def test_a_cold_start_logs_json_alone(moto_endpoint: str) -> None:
+    """A process of its own, as a Lambda is: every line that it writes is JSON, those of the layer included."""
+    environment = create_resources(moto_endpoint).environment(moto_endpoint)
+    lost = {**environment, "EGRET_SETTINGS_TABLE": "gone", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    call = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+    events = [event("GET", "/webapi/v0/"), event("POST", "/webapi/v0/Send", b"request={}", call)]
+    done = subprocess.run(
+        [sys.executable, "-c", COLD_START],
+        input=json.dumps(events),
+        env=lost,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    requests = [(line["path"], line["status"]) for line in lines if line["message"] == "request"]
+    failures = [line["level"] for line in lines if line["message"] != "request"]
+    assert (requests[0], requests[1][1] >= 500, done.stderr) == (("/webapi/v0/", 200), True, "")
+    assert set(failures) <= {"WARNING", "ERROR"}
+    assert failures

@@ -26,7 +26,7 @@ from egret.contracts.webapi import (
     Wire,
 )
 from egret.core.errors import Conflict, ContractError, InvalidRequest, Unavailable
-from tests.api_client import KEY, URLENCODED, auth_ports, field, file, form_data, multipart, post
+from tests.api_client import KEY, LOGIN, URLENCODED, auth_ports, basic, field, file, form_data, multipart, post
 
 RESULT = SendResult(
     message_id="<a@b>", submissions=(Submission(address="x@y.example", queue_msg_id=1024, from_id="f"),)
@@ -283,6 +283,23 @@ def test_scopes(scope: Scope) -> None:
         if expected == 403:
             assert json.loads(answer.body)["Code"] == "forbidden"
     assert len(recorder.calls) == len(ALLOWED[scope])
+
+
+@pytest.mark.parametrize(
+    ("site", "authorization", "status"),
+    [
+        ("cross-site", basic(LOGIN, KEY), 403),
+        ("same-site", basic(LOGIN, KEY), 403),
+        ("same-origin", basic(LOGIN, KEY), 200),
+        ("none", basic(LOGIN, KEY), 200),
+        ("cross-site", f"Bearer {KEY}", 200),
+    ],
+)
+def test_a_page_elsewhere_cannot_use_a_remembered_login(site: str, authorization: str, status: int) -> None:
+    """Browsers add a Basic login to forged forms by themselves, and say where the form came from."""
+    recorder = Recorder()
+    request = post("SuppressionAdd", "{}", authorization=authorization, headers={"Sec-Fetch-Site": site})
+    assert (_api(recorder).handle(request).status, len(recorder.calls)) == (status, int(status == 200))
 
 
 def test_what_a_request_leaves_for_the_log() -> None:

@@ -25,7 +25,7 @@ _SENDING: Final = frozenset({Scope.FULL, Scope.SEND})
 _READING: Final = frozenset({Scope.FULL, Scope.READ})
 _FULL: Final = frozenset({Scope.FULL})
 
-_OUR_ERRORS: Final = (w.ErrorCode.PROTOCOL, w.ErrorCode.SERVER)
+_COMMON_ERRORS: Final = (w.ErrorCode.PROTOCOL, w.ErrorCode.USER, w.ErrorCode.SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Method:
     @property
     def all_errors(self) -> tuple[w.ErrorCode, ...]:
         """Codes that it may answer with status 400."""
-        return _OUR_ERRORS + self.errors
+        return _COMMON_ERRORS + self.errors
 
 
 _C = w.ErrorCode
@@ -63,7 +63,7 @@ _TABLE: Final = (
         answer=w.SendResult,
         scopes=_SENDING,
         errors=(
-            *(_C.USER, _C.BAD_ADDRESS, _C.MISSING_BODY, _C.MULTIPLE_FROM, _C.BAD_FROM, _C.DOMAIN_DISABLED),
+            *(_C.BAD_ADDRESS, _C.MISSING_BODY, _C.MULTIPLE_FROM, _C.BAD_FROM, _C.DOMAIN_DISABLED),
             *(_C.NO_RECIPIENTS, _C.TOO_MANY_RECIPIENTS, _C.MESSAGE_LIMIT_REACHED, _C.RECIPIENT_LIMIT_REACHED),
             *(_C.MESSAGE_TOO_LARGE, _C.MALFORMED_MESSAGE_ID, _C.UPLOAD_NOT_FOUND),
         ),
@@ -77,7 +77,6 @@ _TABLE: Final = (
         request=w.UploadCreateRequest,
         answer=w.UploadCreateResult,
         scopes=_SENDING,
-        errors=(_C.USER,),
     ),
     Method(
         name="DeliveryGet",
@@ -95,7 +94,7 @@ _TABLE: Final = (
         request=w.DeliveryListRequest,
         answer=w.DeliveryListResult,
         scopes=_ANY,
-        errors=(_C.USER, _C.BAD_ADDRESS),
+        errors=(_C.BAD_ADDRESS,),
     ),
     Method(
         name="DeliveryCancel",
@@ -104,7 +103,7 @@ _TABLE: Final = (
         request=w.DeliveryCancelRequest,
         answer=w.Empty,
         scopes=_SENDING,
-        errors=(_C.USER, _C.DELIVERY_NOT_FOUND),
+        errors=(_C.DELIVERY_NOT_FOUND, _C.ERROR),
     ),
     Method(
         name="SuppressionList",
@@ -121,7 +120,7 @@ _TABLE: Final = (
         request=w.SuppressionAddRequest,
         answer=w.Empty,
         scopes=_FULL,
-        errors=(_C.BAD_ADDRESS, _C.ERROR, _C.USER),
+        errors=(_C.BAD_ADDRESS, _C.ERROR),
     ),
     Method(
         name="SuppressionRemove",
@@ -148,7 +147,6 @@ _TABLE: Final = (
         request=w.MessageListRequest,
         answer=w.MessageListResult,
         scopes=_READING,
-        errors=(_C.USER,),
     ),
     Method(
         name="MessageGet",

@@ -97,7 +97,9 @@ def _responses(method: Method) -> Schema:
     responses: Schema = {
         "200": _answer(method),
         "400": _error("The request is refused; Code is one of: " + ", ".join(codes) + ".", codes),
-        "403": _error("The key's scope does not allow the method.", [ErrorCode.FORBIDDEN.value]),
+        "403": _error(
+            "The key's scope does not allow the method, or a page of another site called.", [ErrorCode.FORBIDDEN.value]
+        ),
     }
     if method.answer is None:
         responses["303"] = {

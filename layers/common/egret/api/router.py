@@ -139,11 +139,22 @@ def _call(method: Method, caller: Caller, request: Request) -> Call:
         raise InvalidRequest(
             ErrorCode.FORBIDDEN, f"This key has the scope {caller.scope}, which excludes {method.name}."
         )
+    if _is_cross_site(request):
+        raise InvalidRequest(ErrorCode.FORBIDDEN, "A page of another site must not call with your browser's login.")
     form = read_form(request)
     decoded = decode(form.request, method.request)
     if isinstance(decoded, SendRequest) and form.uploads:
         decoded = _with_uploads(decoded, form.uploads)
     return Call(caller, decoded, _idempotency_key(request) if method.idempotent else "")
+
+
+def _is_cross_site(request: Request) -> bool:
+    """Tell whether a browser sends its remembered Basic login for a page elsewhere (a forged request).
+
+    A page that has the key itself must send the header itself, which browsers ask leave for, in vain.
+    """
+    is_basic = request.headers.get("Authorization", "").lower().startswith("basic")
+    return is_basic and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
 
 
 def _with_uploads(request: SendRequest, uploads: tuple[Upload, ...]) -> SendRequest:

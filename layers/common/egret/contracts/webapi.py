@@ -63,7 +63,7 @@ class ErrorCode(enum.StrEnum):
     DELIVERY_NOT_FOUND = "deliveryNotFound"
     UPLOAD_NOT_FOUND = "uploadNotFound"
     FORBIDDEN = "forbidden"
-    """HTTP 403: the key's scope does not allow the method."""
+    """HTTP 403: the key's scope does not allow the method, or a page of another site called."""
     IDEMPOTENCY_CONFLICT = "idempotencyConflict"
     """HTTP 409: the Idempotency-Key was used with another request."""
     IDEMPOTENCY_IN_FLIGHT = "idempotencyInFlight"
