@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from egret_local.resources import CREDENTIALS
 from egret_local.settings import HOST, REGION, LocalSettings
 
 
@@ -18,6 +19,7 @@ def environment(settings: LocalSettings) -> dict[str, str]:
     """Return its variables: it listens on loopback only, and keeps its state in the folder of local mode."""
     state: Path = settings.state / "aws"
     return {
+        **CREDENTIALS,  # with these it checks presigned URLs
         "BIND_HOST": HOST,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
