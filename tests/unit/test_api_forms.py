@@ -117,13 +117,13 @@ def test_a_multipart_with_files() -> None:
     body = form_data(
         file("attachedfile", "a.pdf", b"%PDF-\r\n--xY\r\n", "Content-Type: application/pdf"),
         field("request", b"{}"),
-        file("inlinefile", "", b"", "content-id: <img1>", "CONTENT-TYPE: image/png"),
+        file("inlinefile", "", b"x", "content-id: <img1>", "CONTENT-TYPE: image/png"),
     )
     assert read_form(multipart("Send", body)) == Form(
         b"{}",
         (
             Upload("attachedfile", "a.pdf", "application/pdf", "", b"%PDF-\r\n--xY\r\n"),
-            Upload("inlinefile", "", "image/png", "<img1>", b""),
+            Upload("inlinefile", "", "image/png", "<img1>", b"x"),
         ),
     )
 
@@ -137,6 +137,8 @@ def test_a_multipart_with_files() -> None:
         ('form-data; name="f"; filename="é.txt"', "é.txt"),
         ("form-data; name=f; filename=x; filename*=utf-8''%c3%a9.txt", "é.txt"),
         ('FORM-DATA; NAME="f"; FileName="x"', "x"),
+        ('form-data; name="f"; filename="../../etc/x"', "x"),
+        ("form-data; name=f; filename*=utf-8''a%2fb", "b"),
     ],
 )
 def test_file_names(disposition: str, expected: str) -> None:
@@ -192,6 +194,12 @@ def test_forms_of_a_multipart_that_are_understood(body: bytes) -> None:
 def test_multiparts_that_are_refused(body: bytes, part: str) -> None:
     """Truncated and damaged forms never count as whole."""
     assert part in _refusal(multipart("Send", body))
+
+
+def test_a_file_input_left_empty_is_no_file() -> None:
+    """Browsers send a part with an empty file name and no content for it."""
+    empty = file("attachedfile", "", b"", "Content-Type: application/octet-stream")
+    assert read_form(multipart("Send", form_data(field("request", b"{}"), empty))) == Form(b"{}")
 
 
 def test_a_boundary_inside_a_longer_word_is_content() -> None:

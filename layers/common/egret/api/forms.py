@@ -130,7 +130,8 @@ def _multipart(body: bytes, boundary: str) -> Form:
     field_bytes = 0
     for headers, data in _parts(body, boundary.encode("ascii")):
         key, filename = _disposition(headers)
-        if filename is not None:
+        # A browser's file input that was left empty has a part with an empty name and nothing in it.
+        if filename or (filename is not None and data):
             uploads.append(Upload(key, filename, headers.get("content-type", ""), headers.get("content-id", ""), data))
             continue
         field_bytes += len(data)
@@ -205,8 +206,15 @@ def _disposition(headers: Mapping[str, str]) -> tuple[str, str | None]:
 
 
 def _filename(parameters: Mapping[str, str]) -> str | None:
-    """Prefer the extended form `filename*=utf-8''…` (RFC 8187) to the plain one."""
+    """Return the last part of the path, None when there is no name.
+
+    The extended form `filename*=utf-8''…` (RFC 8187) is preferred to the plain one.
+    """
     charset, _, encoded = parameters.get("filename*", "").partition("'")
     if charset.lower() == "utf-8":
-        return unquote_to_bytes(encoded.partition("'")[2]).decode("utf-8", "replace")
-    return parameters.get("filename")
+        return _base(unquote_to_bytes(encoded.partition("'")[2]).decode("utf-8", "replace"))
+    return _base(parameters["filename"]) if "filename" in parameters else None
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
