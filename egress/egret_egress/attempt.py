@@ -47,7 +47,7 @@ class Attempting:
     @property
     def ids(self) -> dict[str, object]:
         """What a log line says of it."""
-        return {"account": self._transaction.account, "message": self._transaction.message_id}
+        return {"account": self._transaction.account, "message_id": self._transaction.message_id}
 
     def begin(self) -> None:
         """Note the time; raises TooLate when a lease has run out or the unit is not announced any more."""

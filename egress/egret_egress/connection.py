@@ -97,6 +97,10 @@ class Connection(asyncio.Protocol):
         """The server said something that was not asked for (yet)."""
         return bool(self._events) or not self._reader.is_clean
 
+    def is_quiet(self) -> bool:
+        """Open, and nothing was said: the conversation is where we think it is."""
+        return self.is_open and not self.has_unread
+
     def write(self, data: bytes) -> None:
         """Send; raises ConnectionFailed when the connection has ended and nothing is left to read."""
         if self._transport is None or (self._lost and not self._events):

@@ -163,23 +163,23 @@ class Engine:
         except (TooLate, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except OSError as error:
-            log.exception("the journal cannot be written")
             attempting.abandon(f"the egress could not write its journal ({error.strerror})")
+            log.exception("the journal cannot be written")
         except asyncio.CancelledError:
             attempting.abandon("the egress stopped during the attempt")
             raise
         except Exception:
-            log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
             attempting.fail(Deferred("the egress failed; its operators can read why in its log"))
+            log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
 
     async def _deliver(self, transaction: Transaction, attempting: Attempting) -> None:
         contents = self._parts.contents
         content = await contents.acquire(transaction.content)
         try:
             if content is None:
-                log.error("the content is missing", extra=attempting.ids)
                 attempting.begin()
                 attempting.fail(Deferred("the stored message could not be found"))
+                log.error("the content is missing", extra=attempting.ids)
                 return
             await self._parts.courier.deliver(Parcel(transaction, content, attempting))
         finally:

@@ -217,15 +217,15 @@ class Session:
         last = b""
         for chunk in content.chunks():
             if last:
-                if connection.has_unread:
+                if not connection.is_quiet():
                     return
                 connection.write(last)
                 await connection.drain(min(self._timeouts.block, self._left(deadline)))
             last = chunk
-        if connection.has_unread:
+        if not connection.is_quiet():
             return
         await before_dot()
-        if connection.has_unread or not connection.is_open:
+        if not connection.is_quiet():
             return  # the dot is on record but does not go out: what there is to read tells why
         exchange.dot_goes()
         # The last chunk and the dot in one write: one packet for a small message.

@@ -1,12 +1,13 @@
-"""A server that plays SMTP dialogues from text files, and what is needed to send one message to it.
+r"""A server that plays SMTP dialogues from text files, and what is needed to send one message to it.
 
 File: lines of `#` first, the first of which cites the RFC section; among them settings `# name: value`:
   rcpt: forward-paths, separated by commas (default a@example.org)     from: reverse-path (default s@example.net)
-  body: the message, with \\r \\n escapes (default "Subject: x\\r\\n\\r\\nhello\\r\\n")   smtputf8: yes   require-tls: yes
-  expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`, `deferred`, `unknown`;
-          words after the codes must occur in its reason
+  body: the message, with \r \n escapes (default "Subject: x\r\n\r\nhello\r\n")
+  smtputf8: yes   require-tls: yes
+  expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`,
+          `deferred`, `unknown`; words after the codes must occur in its reason
   sent: no — the content must never have been handed over with a dot
-Then the conversation: `S:` what the server sends (\\xNN and \\r\\n escapes; a line end is added unless `S|`), `C:` what
+Then the conversation: `S:` what the server sends (\xNN and \r\n escapes; a line end is added unless `S|`), `C:` what
 the client must send; `--` the next connection; `S: !close` closes, `S: !silence` says nothing more.
 """
 

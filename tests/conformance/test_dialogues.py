@@ -53,15 +53,15 @@ def test_the_client_keeps_to_the_dialogue(path: Path) -> None:
 
     notes, left = asyncio.run(converse(dialogue))
 
-    assert [] == left
+    assert left == []
     expected = [text.strip() for text in dialogue.settings["expect"].split(";")]
     actual = [describe(notes.outcomes[index]) for index in range(len(dialogue.recipients))]
     assert expected == [text[: len(wanted)] for text, wanted in zip(actual, expected, strict=True)]
     if dialogue.settings.get("sent") == "no":
-        assert [] == notes.dots
+        assert notes.dots == []
 
 
 def test_every_dialogue_cites_its_rfc() -> None:
     """The first line of each file names the clause it holds the client to."""
     assert FILES
-    assert [] == [path.name for path in FILES if not path.read_text().startswith("# RFC ")]
+    assert [path.name for path in FILES if not path.read_text().startswith("# RFC ")] == []

@@ -41,9 +41,9 @@ def test_a_handoff_is_taken_and_begun() -> None:
 
     taking = book.take(handoff(1024, 1025), NOW)
 
-    assert [True] == taking.taken
-    assert [[1024, 1025]] == [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start]
-    assert 2 == book.in_hand
+    assert taking.taken == [True]
+    assert [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start] == [[1024, 1025]]
+    assert book.in_hand == 2
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_what_cannot_be_begun_is_refused(refused: Handoff) -> None:
 
     taking = book.take(refused, NOW)
 
-    assert ([False], [], []) == (taking.taken, taking.start, taking.rerecord)
-    assert 0 == book.remembered
+    assert (taking.taken, taking.start, taking.rerecord) == ([False], [], [])
+    assert book.remembered == 0
 
 
 def test_an_attempt_under_way_is_not_begun_again() -> None:
@@ -74,9 +74,9 @@ def test_an_attempt_under_way_is_not_begun_again() -> None:
 
     taking = book.take(handoff(1024, 1025, until=NOW + 2 * LEASE), NOW)
 
-    assert [True] == taking.taken
-    assert [[1025]] == [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start]
-    assert NOW + 2 * LEASE == book.lease_until(KEY)
+    assert taking.taken == [True]
+    assert [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start] == [[1025]]
+    assert book.lease_until(KEY) == NOW + 2 * LEASE
 
 
 def test_an_attempt_that_has_ended_gets_its_remembered_outcome() -> None:
@@ -100,9 +100,9 @@ def test_a_recorded_attempt_is_forgotten_when_its_lease_is_over() -> None:
     book.recorded(KEY)
 
     book.forget(NOW + LEASE - timedelta(seconds=1))
-    assert 1 == book.remembered
+    assert book.remembered == 1
     book.forget(NOW + LEASE)
-    assert 0 == book.remembered
+    assert book.remembered == 0
 
 
 def test_an_unrecorded_attempt_is_never_forgotten() -> None:
@@ -122,9 +122,9 @@ def test_an_attempt_being_given_back_is_refused_until_it_is() -> None:
     book.take(handoff(1024), NOW)
     assert book.releasing(KEY)
 
-    assert [False] == book.take(handoff(1024), NOW).taken
+    assert book.take(handoff(1024), NOW).taken == [False]
     book.released(KEY)
-    assert [True] == book.take(handoff(1024), NOW).taken
+    assert book.take(handoff(1024), NOW).taken == [True]
 
 
 def test_an_attempt_whose_dot_is_noted_cannot_be_given_back() -> None:
@@ -153,11 +153,11 @@ def test_a_restart_sorts_attempts_by_what_the_journal_says(power: bool) -> None:
     assert [keys[0]] == recovery.release
     assert [(keys[2], ended[0])] == recovery.rerecord
     assert [keys[1]] == [key for key, _ in recovery.unknown]
-    assert REMOTE == recovery.unknown[0][1].outcome.remote
+    assert recovery.unknown[0][1].outcome.remote == REMOTE
     assert isinstance(recovery.unknown[0][1].outcome, Unknown)
-    assert [False] == reborn.take(handoff(1024), NOW).taken
+    assert reborn.take(handoff(1024), NOW).taken == [False]
     assert [(keys[3], ended[1])] == reborn.take(handoff(1027), NOW).rerecord
-    assert 3 == reborn.in_hand
+    assert reborn.in_hand == 3
 
 
 def test_an_unknown_outcome_is_the_same_after_a_second_restart() -> None:
@@ -180,7 +180,7 @@ def test_a_released_attempt_stays_released_after_a_restart() -> None:
     book.releasing(KEY)
     book.released(KEY)
 
-    assert [] == ledger(journal.crash(power=False)).recover(NOW).release
+    assert ledger(journal.crash(power=False)).recover(NOW).release == []
 
 
 def test_compaction_keeps_what_is_remembered() -> None:
@@ -227,7 +227,7 @@ class FullDisk(MemoryJournal):
 
 def test_a_full_disk_takes_nothing() -> None:
     """What cannot be kept is not promised."""
-    assert [False] == ledger(FullDisk()).take(handoff(1024), NOW).taken
+    assert ledger(FullDisk()).take(handoff(1024), NOW).taken == [False]
 
 
 replies = st.builds(Reply, st.integers(400, 599), st.lists(st.text(max_size=20), min_size=1, max_size=3).map(tuple))
@@ -265,12 +265,12 @@ def test_a_file_journal_keeps_records_over_a_reopening(tmp_path: Path) -> None:
     journal.close()
 
     again = FileJournal(tmp_path / "journal")
-    assert [b"a", b"", b"c" * 5000] == again.read_all()
+    assert again.read_all() == [b"a", b"", b"c" * 5000]
     again.rotate([b"x"])
     again.append(b"y")
     again.close()
     last = FileJournal(tmp_path / "journal")
-    assert [b"x", b"y"] == last.read_all()
+    assert last.read_all() == [b"x", b"y"]
     last.close()
 
 

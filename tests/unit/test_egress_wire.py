@@ -65,7 +65,7 @@ def test_what_is_no_reply_is_garbage_and_the_end(stream: bytes, reason: str) -> 
     reader = ReplyReader()
 
     assert [Garbage(reason)] == reader.feed(stream)
-    assert [] == reader.feed(b"250 ok\r\n")
+    assert reader.feed(b"250 ok\r\n") == []
 
 
 def test_a_hundred_lines_are_a_reply() -> None:
@@ -73,7 +73,7 @@ def test_a_hundred_lines_are_a_reply() -> None:
     (event,) = ReplyReader().feed(b"250-x\r\n" * 99 + b"250 y\r\n")
 
     assert isinstance(event, Reply)
-    assert 100 == len(event.lines)
+    assert len(event.lines) == 100
 
 
 def test_a_long_line_is_cut() -> None:
@@ -85,7 +85,7 @@ def test_a_long_line_is_cut() -> None:
 
 def test_controls_are_made_printable() -> None:
     """NUL, escapes and broken UTF-8 of a peer cannot reach a log as they are."""
-    assert r"a\x00b\x1b[31m\xff é \x0d" == wire.printable(b"a\x00b\x1b[31m\xff \xc3\xa9 \r")
+    assert wire.printable(b"a\x00b\x1b[31m\xff \xc3\xa9 \r") == r"a\x00b\x1b[31m\xff é \x0d"
 
 
 @given(st.text(max_size=20))
@@ -124,20 +124,25 @@ def test_auth_plain_is_one_line() -> None:
 
 def test_ehlo_extensions_are_read_in_any_case() -> None:
     """Keywords are case-insensitive, the old AUTH= form is left out, unknown ones are kept."""
-    peer = wire.peer_of(Reply(250, ("mx.example.org hello", "Pipelining", "size 100", "AUTH PLAIN", "AUTH=LOGIN", "X-Y z")))
+    peer = wire.peer_of(
+        Reply(250, ("mx.example.org hello", "Pipelining", "size 100", "AUTH PLAIN", "AUTH=LOGIN", "X-Y z"))
+    )
 
-    assert "mx.example.org" == peer.name
-    assert {"PIPELINING": "", "SIZE": "100", "AUTH": "PLAIN", "X-Y": "z"} == peer.extensions
-    assert (True, 100) == (peer.pipelines, peer.size_limit)
+    assert peer.name == "mx.example.org"
+    assert peer.extensions == {"PIPELINING": "", "SIZE": "100", "AUTH": "PLAIN", "X-Y": "z"}
+    assert (peer.pipelines, peer.size_limit) == (True, 100)
 
 
 @pytest.mark.parametrize("limit", ["", "0", "x", "-1", "9" * 30, "²"])
 def test_a_size_that_is_no_limit_counts_as_none(limit: str) -> None:
     """SIZE without a usable number limits nothing."""
-    assert 0 == wire.Peer(extensions={"SIZE": limit}).size_limit
+    assert wire.Peer(extensions={"SIZE": limit}).size_limit == 0
 
 
-@given(st.lists(st.sampled_from([b".", b"\r\n", b"a", b"\r", b"\n", b"..", b"\r\n."]), max_size=30).map(b"".join), st.data())
+@given(
+    st.lists(st.sampled_from([b".", b"\r\n", b"a", b"\r", b"\n", b"..", b"\r\n."]), max_size=30).map(b"".join),
+    st.data(),
+)
 def test_stuffing_is_right_at_every_border(content: bytes, data: st.DataObject) -> None:
     """However content is cut, it is stuffed as a whole would be, and a server gets it back by taking one dot away."""
     whole = wire.stuffed(wire.with_crlf(content))

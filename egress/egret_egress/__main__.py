@@ -1,0 +1,86 @@
+"""The egress container: the environment becomes adapters, adapters become a unit, SIGTERM drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+
+from egret import posix
+from egret.aws.app import App
+from egret.core.delivery import Attempt
+from egret.usecases.record_outcome import RecordPorts, record_outcome, release
+from egret_egress import logs
+from egret_egress.config import Config, ConfigError, from_environment
+from egret_egress.dns import DnsResolver
+from egret_egress.unit import UnitPorts, serving
+
+
+class UseCaseBook:
+    """The `Book` of production: the use cases that every part of Egret records by."""
+
+    def __init__(self, ports: RecordPorts) -> None:
+        self._ports = ports
+
+    def record(self, account: str, delivery_id: int, attempt: Attempt) -> None:
+        """Record an outcome; repeated and stale ones change nothing."""
+        record_outcome(self._ports, account, delivery_id, attempt)
+
+    def release(self, account: str, delivery_id: int, attempt: int) -> None:
+        """Give a claim back."""
+        release(self._ports, account, delivery_id, attempt)
+
+
+def ports_of(app: App) -> UnitPorts:
+    """Return what a unit needs, from the composition root."""
+    return UnitPorts(
+        book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
+        blobs=app.blobs,
+        units=app.units,
+        settings=app.settings,
+        fromid_keys=app.secrets.fromid,
+        clock=app.clock,
+        dice=app.dice,
+        resolver=DnsResolver(),
+    )
+
+
+async def serve(config: Config, ports: UnitPorts) -> None:
+    """Serve until Ctrl-C or SIGTERM, then drain."""
+    stop = asyncio.Event()
+    posix.on_terminate(asyncio.get_running_loop(), stop.set)
+    async with serving(config, ports):
+        await stop.wait()
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Run a unit; returns the exit code. Errors of configuration are one line."""
+    logs.set_up()
+    try:
+        config = from_environment(environ)
+        ports = ports_of(App.from_environment(environ))
+    except (ConfigError, KeyError, ValueError) as error:
+        print(f"egret_egress: {error}", file=sys.stderr)
+        return 2
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(config, ports))
+    except OSError as error:
+        print(f"egret_egress: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop, which is twice as fast, where it exists (not on Windows)."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

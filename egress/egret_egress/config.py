@@ -1,0 +1,113 @@
+"""What the environment tells an egress unit, as checked values."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from egret_egress.destinations import Host
+from egret_egress.session import Credentials, Tls
+
+DRAIN_S = 90.0
+"""Of the 110 s in which a unit must be gone; the rest is for closing."""
+LOCAL_DRAIN_S = 2.0
+"""Ctrl-C in local mode ends everything within 5 s."""
+
+
+class ConfigError(ValueError):
+    """A variable is missing or cannot be understood; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One unit's settings.
+
+    bind: of the private HTTP side. url: what is announced. smtp_listen: of inbound SMTP, None = no inbound.
+    next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. probe: (host, port) tried to see
+    whether outbound port 25 is open; () = not asked.
+    """
+
+    bind: tuple[str, int]
+    url: str
+    smtp_listen: tuple[str, int] | None
+    journal_dir: Path
+    hostname: str
+    handoff_secret: str = field(repr=False)
+    next_hop: Host | None = None
+    source_addresses: tuple[str, ...] = ()
+    probe: tuple[tuple[str, int], ...] = ()
+    drain_s: float = DRAIN_S
+
+
+def from_environment(environ: Mapping[str, str]) -> Config:
+    """Read the EGRET_… variables; raises ConfigError."""
+    is_local = environ.get("EGRET_LOCAL") == "1"
+    bind = host_port("EGRET_EGRESS_BIND", environ.get("EGRET_EGRESS_BIND") or "127.0.0.1:1081")
+    listen = environ.get("EGRET_SMTP_LISTEN", "")
+    next_hop = _next_hop(environ)
+    return Config(
+        bind=bind,
+        url=environ.get("EGRET_EGRESS_URL") or f"http://{_in_url(bind[0])}:{bind[1]}",
+        smtp_listen=host_port("EGRET_SMTP_LISTEN", listen) if listen else None,
+        journal_dir=Path(_required(environ, "EGRET_JOURNAL_DIR")),
+        hostname=_required(environ, "EGRET_HOSTNAME"),
+        handoff_secret=_required(environ, "EGRET_HANDOFF_SECRET"),
+        next_hop=next_hop,
+        source_addresses=_addresses(environ.get("EGRET_SOURCE_ADDRESSES", "")),
+        probe=_probe(environ, is_direct=next_hop is None),
+        drain_s=LOCAL_DRAIN_S if is_local else DRAIN_S,
+    )
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    if not (value := environ.get(name, "")):
+        raise ConfigError(f"{name} is not set")
+    return value
+
+
+def host_port(name: str, text: str) -> tuple[str, int]:
+    """Parse "host:port" or "[v6]:port"; name: of the variable, for the error."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{name} must be host:port, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _next_hop(environ: Mapping[str, str]) -> Host | None:
+    """The sink of local mode, else EGRET_ROUTE: direct, smarthost:host:port (STARTTLS) or the same with :tls."""
+    if sink := environ.get("EGRET_LOCAL_SINK", ""):
+        host, port = host_port("EGRET_LOCAL_SINK", sink)
+        return Host(host, port, Tls.NONE)
+    route = environ.get("EGRET_ROUTE") or "direct"
+    if route == "direct":
+        return None
+    kind, _, rest = route.partition(":")
+    if kind != "smarthost":
+        raise ConfigError(f'EGRET_ROUTE must be "direct" or "smarthost:host:port[:tls]", not {route!r}')
+    address = rest.removesuffix(":tls")
+    host, port = host_port("EGRET_ROUTE", address)
+    is_implicit = address != rest
+    return Host(host, port, Tls.IMPLICIT if is_implicit else Tls.STARTTLS, _credentials(environ))
+
+
+def _credentials(environ: Mapping[str, str]) -> Credentials | None:
+    user = environ.get("EGRET_SMARTHOST_USER", "")
+    return Credentials(user, environ.get("EGRET_SMARTHOST_PASSWORD", "")) if user else None
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_address(part)) for part in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ConfigError(f"EGRET_SOURCE_ADDRESSES must be IP addresses, not {text!r}") from error
+
+
+def _probe(environ: Mapping[str, str], *, is_direct: bool) -> tuple[tuple[str, int], ...]:
+    text = environ.get("EGRET_PORT25_PROBE", "") if is_direct else ""
+    return tuple(host_port("EGRET_PORT25_PROBE", part) for part in text.replace(",", " ").split())

@@ -1,0 +1,291 @@
+"""Mail that comes back: an SMTP server that takes only what it knows and says 250 only once the object is stored.
+
+Implements: RFC 5321 as a receiver, through aiosmtpd (content ends at CRLF.CRLF and nothing else). Knows recipients by
+`Recipients`; keeps memory bounded by a budget of bytes for all messages in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
+from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
+from egret.core import fromid
+from egret.core.address import Address, AddressError
+from egret.core.errors import EgretError
+from egret.core.fromid import FromIdKeys
+
+log = logging.getLogger(__name__)
+
+NOT_NOW = "451 4.3.0 Try again later"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundLimits:
+    """What the server lets happen at a time.
+
+    message_bytes: of one message (a DSN may carry back the largest message that we send). in_flight_bytes: of all
+    messages being received. session_s: whole life of a connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
+    """
+
+    message_bytes: int = 32 * 1024 * 1024
+    in_flight_bytes: int = 256 * 1024 * 1024
+    recipients: int = 100
+    connections: int = 200
+    session_s: float = 30 * 60
+    idle_s: float = 300
+
+
+class Recipients:
+    """Who is known: genuine fromids and login addresses. Blocking; raises Unavailable."""
+
+    def __init__(self, settings: SettingsReader, keys: FromIdKeys) -> None:
+        self._settings = settings
+        self._keys = keys
+
+    def find(self, text: str) -> InboundRecipient | None:
+        """Return who a forward-path belongs to, None when nobody. text: without <>, as the client wrote it."""
+        try:
+            address = Address.parse(text)
+        except AddressError:
+            return None
+        domain = self._settings.domain_of_return_path(address.domain)
+        if domain is not None and (found := self._of_fromid(text, address.local_part, domain.account)):
+            return found
+        own = self._settings.domain(address.domain)
+        if own is not None and own.separator:
+            local_part, _, tail = address.local_part.rpartition(own.separator)
+            if local_part and (found := self._of_fromid(text, tail, own.account)):
+                return found
+            base = address.local_part.partition(own.separator)[0]
+            return self._of_login(text, address) or self._of_login(text, Address(base or "-", address.domain))
+        return self._of_login(text, address)
+
+    def _of_fromid(self, text: str, candidate: str, account: str) -> InboundRecipient | None:
+        genuine = fromid.verify(self._keys, candidate)
+        # A fromid of one tenant does nothing at another's domain.
+        if genuine is None or genuine.account != account:
+            return None
+        return InboundRecipient(text, genuine.account, genuine.delivery_id)
+
+    def _of_login(self, text: str, address: Address) -> InboundRecipient | None:
+        account = self._settings.account_of_address(str(address).lower())
+        return None if account is None else InboundRecipient(text, account.id)
+
+
+class ByteBudget:
+    """Bytes that may be in memory at a time."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.left = size_bytes
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Take some; False, and nothing taken, when there are not enough."""
+        if size_bytes > self.left:
+            return False
+        self.left -= size_bytes
+        return True
+
+    def give_back(self, size_bytes: int) -> None:
+        """Give back what was reserved."""
+        self.left += size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPorts:
+    """What receiving needs. executor: for the blocking calls."""
+
+    recipients: Recipients
+    blobs: Blobs
+    clock: Clock
+    dice: Dice
+    executor: Executor
+
+
+class InboundServer:
+    """The listener and its connections."""
+
+    def __init__(self, ports: InboundPorts, hostname: str, limits: InboundLimits | None = None) -> None:
+        self.limits = limits or InboundLimits()
+        self.budget = ByteBudget(self.limits.in_flight_bytes)
+        self.connections: set[asyncio.BaseTransport] = set()
+        self.all_ended: asyncio.Event | None = None
+        self._handler = _Handler(ports, self.limits)
+        self._hostname = hostname
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Smtp(self, self._handler, self._hostname), host, port)
+        listening: int = self._server.sockets[0].getsockname()[1]
+        return listening
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening; let connections end by themselves for a while, then cut them."""
+        if self._server is None:
+            return
+        self._server.close()
+        if self.connections:
+            self.all_ended = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self.all_ended.wait()
+        for transport in list(self.connections):
+            transport.close()
+        self._server = None
+
+
+class _Handler:
+    """The hooks of aiosmtpd."""
+
+    def __init__(self, ports: InboundPorts, limits: InboundLimits) -> None:
+        self._ports = ports
+        self._limits = limits
+
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
+        self, server: SMTP, session: Session, envelope: _Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take whom we know, refuse everybody else at once."""
+        if len(envelope.recipients) >= self._limits.recipients:
+            return "452 4.5.3 Too many recipients"
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._ports.executor, self._ports.recipients.find, address)
+        except EgretError:
+            log.warning("a recipient cannot be looked up", exc_info=True)
+            return NOT_NOW
+        if found is None:
+            return "550 5.1.1 No such recipient here"
+        envelope.recipients.append(found)
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: _Envelope) -> str:  # noqa: N802
+        """Say 250 when the message is stored durably, else ask to come again."""
+        now = self._ports.clock.now()
+        mail_id = f"{int(now.timestamp() * 1000):011x}{self._ports.dice.octets(8).hex()}"
+        inbound = self._envelope(mail_id, now, session, envelope)
+        raw = envelope.original_content or b""
+        key = f"inbound/{now:%Y-%m-%d}/{mail_id}"
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._ports.executor, self._ports.blobs.put, key, pack_inbound(inbound, raw))
+        except EgretError:
+            log.warning("incoming mail cannot be stored", exc_info=True, extra={"inbound": mail_id})
+            return NOT_NOW
+        accounts = sorted({recipient.account for recipient in inbound.recipients})
+        log.info("received", extra={"inbound": mail_id, "accounts": accounts, "size_bytes": len(raw)})
+        return f"250 2.0.0 OK {mail_id}"
+
+    def _envelope(self, mail_id: str, now: datetime, session: Session, envelope: _Envelope) -> Inbound:
+        return Inbound(
+            id=mail_id,
+            received_at=now.isoformat(),
+            mail_from=(envelope.mail_from or "").removeprefix("<>"),
+            recipients=envelope.recipients,
+            remote_ip=str(session.peer[0]) if session.peer else "",
+            ehlo=str(session.host_name or ""),
+        )
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Keep our troubles to ourselves: the peer hears that it may come again, the log hears why."""
+        log.error("receiving failed", exc_info=error)
+        return NOT_NOW
+
+
+class _Envelope(Envelope):
+    """aiosmtpd's, with the recipients as we resolved them; a new one is made for each transaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recipients: list[InboundRecipient] = []
+
+
+class _Smtp(SMTP):
+    """aiosmtpd's server with limits that hold over all connections, and lenient about long lines: DSNs have them."""
+
+    line_length_limit = 64 * 1024
+
+    def __init__(self, owner: InboundServer, handler: _Handler, hostname: str) -> None:
+        super().__init__(
+            handler,
+            hostname=hostname,
+            ident="ESMTP",
+            data_size_limit=owner.limits.message_bytes,
+            enable_SMTPUTF8=True,
+            timeout=owner.limits.idle_s,
+            loop=asyncio.get_running_loop(),
+        )
+        self._owner = owner
+        self._life: asyncio.TimerHandle | None = None
+        self._counted: asyncio.BaseTransport | None = None
+
+    def _create_envelope(self) -> _Envelope:
+        return _Envelope()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Turn away whoever is too many."""
+        if len(self._owner.connections) >= self._owner.limits.connections:
+            assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
+            transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
+            transport.close()
+            return
+        self._counted = transport
+        self._owner.connections.add(transport)
+        self._life = self.loop.call_later(self._owner.limits.session_s, transport.close)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        if self._counted is None:
+            return
+        self._owner.connections.discard(self._counted)
+        if self._owner.all_ended is not None and not self._owner.connections:
+            self._owner.all_ended.set()
+        if self._life is not None:
+            self._life.cancel()
+        super().connection_lost(error)
+
+    def eof_received(self) -> bool | None:
+        """Leave alone what was turned away."""
+        if self._counted is None:
+            return False
+        answer: bool | None = super().eof_received()
+        return answer
+
+    def data_received(self, data: bytes) -> None:
+        """Leave alone what was turned away."""
+        if self._counted is not None:
+            super().data_received(data)
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802 (aiosmtpd's name)
+        """Receive content only while there is memory for it: as much as was announced, or as much as may come."""
+        most = self._owner.limits.message_bytes
+        size_bytes = min(most, _announced(self.envelope) or most)
+        if not self._owner.budget.reserve(size_bytes):
+            await self.push("452 4.3.1 Too much mail at the moment, try again later")
+            return
+        try:
+            self.data_size_limit = size_bytes
+            await super().smtp_DATA(arg)
+        finally:
+            self.data_size_limit = most
+            self._owner.budget.give_back(size_bytes)
+
+
+def _announced(envelope: Any) -> int:
+    """Return the SIZE that the client gave at MAIL, with room for a miscount; 0 when it gave none."""
+    for option in envelope.mail_options if envelope is not None else ():
+        keyword, _, value = str(option).partition("=")
+        if keyword.upper() == "SIZE" and value.isascii() and value.isdigit():
+            return int(value[:12]) + 1024
+    return 0

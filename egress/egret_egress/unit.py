@@ -1,0 +1,173 @@
+"""An egress unit from its parts: starts, serves, drains. The environment and AWS are `__main__`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader, Units
+from egret.core.fromid import FromIdKeys
+from egret.posix import FileLock
+from egret_egress.attempt import Keeping
+from egret_egress.commit import GroupCommit
+from egret_egress.config import Config
+from egret_egress.contents import Contents
+from egret_egress.courier import Courier
+from egret_egress.destinations import Direct, Fixed, Resolver, Router
+from egret_egress.engine import Engine, Parts
+from egret_egress.handoff import HandoffSettings, application
+from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.journal import FileJournal
+from egret_egress.ledger import Ledger
+from egret_egress.pool import Pool
+from egret_egress.recorder import THREADS, Book, Recorder
+from egret_egress.register import Announcer, Identity, unit_id_in
+from egret_egress.session import Dialing
+
+log = logging.getLogger(__name__)
+
+INBOUND_THREADS = 8
+CLOSING_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPorts:
+    """What a unit needs from outside."""
+
+    book: Book
+    blobs: Blobs
+    units: Units
+    settings: SettingsReader
+    fromid_keys: FromIdKeys
+    clock: Clock
+    dice: Dice
+    resolver: Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A unit that serves. http_port, smtp_port: as bound; smtp_port 0 without inbound SMTP."""
+
+    unit_id: str
+    engine: Engine
+    http_port: int
+    smtp_port: int
+
+
+class _Dice:
+    """Dice for choices that need not be secret, cheaper than the system's."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def number(self) -> float:
+        return self._random.random()
+
+
+@contextlib.asynccontextmanager
+async def serving(config: Config, ports: UnitPorts) -> AsyncIterator[Running]:
+    """Run a unit while the context is entered; leaving it drains.
+
+    Raises BlockingIOError when another process has the journal directory, OSError when a port is taken.
+    """
+    config.journal_dir.mkdir(parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(FileLock(config.journal_dir / "lock"))
+        journal = FileJournal(config.journal_dir / "journal")
+        stack.callback(journal.close)
+        unit_id = unit_id_in(config.journal_dir)
+        recording = stack.enter_context(ThreadPoolExecutor(THREADS, "record"))
+        helping = stack.enter_context(ThreadPoolExecutor(INBOUND_THREADS, "help"))
+        ledger = Ledger(unit_id, journal)
+        commit = GroupCommit(ledger.sync)
+        stack.callback(commit.close)
+        pool = Pool()
+        stack.push_async_callback(_close_pool, pool)
+        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine.room, config.probe)
+        dialing = Dialing(config.hostname, source_address=_source_address(config))
+        keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
+        courier = Courier(_router(config, ports), pool, dialing)
+        engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)))
+        engine.recover()
+        status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731
+        settings = HandoffSettings(unit_id, config.handoff_secret, status)
+        http_port = await _serve_http(stack, engine, settings, config)
+        smtp_port = await _serve_smtp(stack, config, ports, helping)
+        await announcer.probe()
+        await announcer.announce(helping)
+        for duty in (announcer.keep_announcing(helping), announcer.keep_probing()):
+            _on_duty(stack, asyncio.create_task(duty))
+        stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
+        log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})
+        yield Running(unit_id, engine, http_port, smtp_port)
+
+
+def _identity(config: Config, unit_id: str) -> Identity:
+    return Identity(unit_id, config.url, config.hostname, config.source_addresses)
+
+
+def _source_address(config: Config) -> str:
+    """The address to connect from; a loopback next hop cannot be reached from a public one."""
+    return config.source_addresses[0] if config.source_addresses and config.next_hop is None else ""
+
+
+def _router(config: Config, ports: UnitPorts) -> Router:
+    if config.next_hop is not None:
+        return Fixed(config.next_hop, ports.resolver)
+    return Direct(ports.resolver, _Dice(ports.dice.bits(64)))
+
+
+async def _serve_http(
+    stack: contextlib.AsyncExitStack, engine: Engine, settings: HandoffSettings, config: Config
+) -> int:
+    runner = web.AppRunner(application(engine, settings), access_log=None, shutdown_timeout=CLOSING_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, *config.bind).start()
+    port: int = runner.addresses[0][1]
+    return port
+
+
+async def _serve_smtp(
+    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
+) -> int:
+    if config.smtp_listen is None:
+        return 0
+    recipients = Recipients(ports.settings, ports.fromid_keys)
+    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor)
+    server = InboundServer(inbound, config.hostname)
+    port = await server.start(*config.smtp_listen)
+    stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
+    return port
+
+
+def _on_duty(stack: contextlib.AsyncExitStack, task: asyncio.Task[None]) -> None:
+    async def relieve() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(relieve)
+
+
+async def _drain(engine: Engine, announcer: Announcer, executor: ThreadPoolExecutor, limit_s: float) -> None:
+    """Say first that there is no room any more, so that deliver asks nobody in vain."""
+    draining = asyncio.create_task(engine.drain(limit_s))
+    await asyncio.sleep(0)
+    with contextlib.suppress(Exception):
+        await announcer.announce(executor)
+    await draining
+
+
+async def _close_pool(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(CLOSING_S):
+            await pool.close()
+    except TimeoutError:
+        log.warning("not every connection was closed politely")

@@ -1,0 +1,363 @@
+"""The engine from the handoff to the recorded outcome, over real connections on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from egret.contracts.handoff import Content
+from egret.core.errors import Unavailable
+from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
+from egret_egress.destinations import NextHops
+from egret_egress.engine import Capacity
+from egret_egress.journal import MemoryJournal
+from egret_egress.ledger import AttemptKey
+from egret_egress.pool import PoolLimits
+from tests.integration.egress_rig import (
+    ACCOUNT,
+    LEASE,
+    NOW,
+    Notebook,
+    Sink,
+    Wishes,
+    handoff,
+    rig_for,
+    sinking,
+    transaction,
+)
+
+
+def test_a_handoff_is_delivered_and_recorded() -> None:
+    """Taken, sent over SMTP once, recorded with the server's words."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        async with sinking(Sink()) as sink, rig_for(sink.port) as rig:
+            answer = rig.engine.take(handoff(transaction(1024, 1025), transaction(2048)))
+            assert answer.taken == [True, True]
+            await rig.settle()
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert len(sink.bodies) == 2
+    assert {(1024, 1), (1025, 1), (2048, 1)} == set(book.outcomes)
+    outcome = book.outcomes[1024, 1].outcome
+    assert isinstance(outcome, Delivered)
+    assert outcome.reply.lines == ("2.0.0 ok",)
+    assert outcome.remote.address == "127.0.0.1"
+
+
+def test_connections_are_reused() -> None:
+    """Messages to one host, one after the other, go over one connection."""
+
+    async def run() -> Sink:
+        async with sinking(Sink()) as sink, rig_for(sink.port) as rig:
+            for number in range(5):
+                rig.engine.take(handoff(transaction(1024 * (number + 1))))
+                await rig.settle()
+            return sink
+
+    sink = asyncio.run(run())
+
+    assert (len(sink.bodies), sink.connections) == (5, 1)
+
+
+def test_a_connection_carries_a_bounded_number_of_messages() -> None:
+    """After that many transactions a new connection is made."""
+
+    async def run() -> Sink:
+        wishes = Wishes(limits=PoolLimits(messages=2))
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            for number in range(5):
+                rig.engine.take(handoff(transaction(1024 * (number + 1))))
+                await rig.settle()
+            return sink
+
+    assert asyncio.run(run()).connections == 3
+
+
+def test_connections_to_one_host_are_limited() -> None:
+    """However many domains share an MX host, it sees no more connections than allowed."""
+
+    async def run() -> Sink:
+        wishes = Wishes(limits=PoolLimits(per_host=3))
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            for number in range(60):
+                rig.engine.take(handoff(transaction(1024 * (number + 1), domain=f"d{number}.example")))
+            await rig.settle()
+            return sink
+
+    sink = asyncio.run(run())
+
+    assert len(sink.bodies) == 60
+    assert sink.most_open <= 3
+
+
+def test_the_same_attempt_again_is_not_sent_again() -> None:
+    """A handoff repeated while the attempt is under way, and after it ended, sends nothing twice."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await sink.dots.wait()
+            assert rig.engine.take(handoff(transaction(1024))).taken == [True]
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            assert rig.engine.take(handoff(transaction(1024))).taken == [True]
+            await rig.settle()
+            await rig.recorder.idle()
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert len(sink.bodies) == 1
+    assert book.calls == 2
+
+
+def test_an_outcome_is_recorded_however_often_the_table_fails() -> None:
+    """Recording is tried again until it works."""
+
+    async def run() -> Notebook:
+        async with sinking(Sink()) as sink, rig_for(sink.port, Wishes(book=Notebook(failures=5))) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return rig.book
+
+    book = asyncio.run(run())
+
+    assert book.calls == 6
+    assert isinstance(book.outcomes[1024, 1].outcome, Delivered)
+
+
+def test_an_attempt_that_may_not_begin_is_given_back() -> None:
+    """Past its own announcement a unit begins nothing: the attempt is released, not sent."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        async with sinking(Sink()) as sink, rig_for(sink.port, Wishes(may_begin=lambda _: False)) as rig:
+            rig.engine.take(handoff(transaction(1024, 1025)))
+            await rig.settle()
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert sorted(book.released) == [(1024, 1), (1025, 1)]
+    assert (sink.bodies, book.outcomes) == ([], {})
+
+
+def test_a_lease_that_runs_out_while_waiting_is_given_back() -> None:
+    """What waited for a connection until its lease was over is released, never sent."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        wishes = Wishes(limits=PoolLimits(per_host=1))
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
+            rig.engine.take(handoff(transaction(1024), transaction(2048, domain="b.example")))
+            await sink.dots.wait()
+            rig.clock.advance(LEASE + timedelta(seconds=1))
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert (len(sink.bodies), book.released) == (1, [(2048, 1)])
+    assert {(1024, 1)} == set(book.outcomes)
+
+
+def test_room_is_what_is_left() -> None:
+    """A unit takes as many deliveries as it has room for and refuses the rest."""
+
+    async def run() -> tuple[list[bool], int]:
+        wishes = Wishes(capacity=Capacity(deliveries=3))
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
+            answer = rig.engine.take(handoff(transaction(1024, 1025), transaction(2048, 2049), transaction(3072)))
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            return answer.taken, answer.room
+
+    assert asyncio.run(run()) == ([True, False, True], 0)
+
+
+def test_large_contents_are_fetched_once() -> None:
+    """Transactions of one message share one fetch."""
+    body = b"Subject: big\r\n\r\n" + b"x" * 70 + b"\r\n" + b".dot\r\n" * 50_000
+    fetched: list[str] = []
+
+    def fetch(key: str) -> bytes:
+        fetched.append(key)
+        return body
+
+    async def run() -> Sink:
+        async with sinking(Sink()) as sink, rig_for(sink.port, Wishes(fetch=fetch)) as rig:
+            content = Content(len(body), key="content/a/1")
+            rig.engine.take(handoff(*(transaction(1024 | index, content=content) for index in range(8))))
+            await rig.settle()
+            return sink
+
+    sink = asyncio.run(run())
+
+    assert fetched == ["content/a/1"]
+    assert [body.replace(b"\n.", b"\n..") + b".\r\n"] * 8 == sink.bodies
+
+
+def test_contents_that_cannot_be_fetched_now_give_the_attempt_back() -> None:
+    """Storage trouble uses no attempt; a message that is gone is deferred with a reason."""
+
+    def unavailable(key: str) -> bytes | None:
+        raise Unavailable
+
+    async def run(fetch: object) -> Notebook:
+        wishes = Wishes(fetch=unavailable if fetch else lambda _: None)
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            rig.engine.take(handoff(transaction(1024, content=Content(5, key="k"))))
+            await rig.settle()
+            return rig.book
+
+    assert asyncio.run(run(fetch=True)).released == [(1024, 1)]
+    outcome = asyncio.run(run(fetch=False)).outcomes[1024, 1].outcome
+    assert Deferred("the stored message could not be found") == outcome
+
+
+class Answers:
+    """A `Router` that says no, or fails by a bug."""
+
+    def __init__(self, answer: NextHops | Exception) -> None:
+        self._answer = answer
+
+    async def next_hops(self, domain: str) -> NextHops:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    async def addresses(self, host: object) -> tuple[str, ...]:
+        return ()
+
+
+def test_no_next_hop_is_an_outcome_without_a_connection() -> None:
+    """Null MX and DNS trouble are recorded as they are; a fault of ours counts as deferred."""
+    bounced, deferred = Bounced("the recipient's domain takes no mail"), Deferred("no DNS")
+
+    async def run(answer: NextHops | Exception) -> object:
+        async with rig_for(1, Wishes(router=Answers(answer))) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return rig.book.outcomes[1024, 1].outcome
+
+    assert bounced == asyncio.run(run(bounced))
+    assert deferred == asyncio.run(run(deferred))
+    assert isinstance(asyncio.run(run(KeyError("a bug"))), Deferred)
+
+
+def test_no_connection_is_deferred() -> None:
+    """A port where nobody listens is trouble for later."""
+
+    async def run() -> object:
+        async with sinking(Sink()) as sink:
+            port = sink.port
+        async with rig_for(port) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return rig.book.outcomes[1024, 1].outcome
+
+    outcome = asyncio.run(run())
+
+    assert isinstance(outcome, Deferred)
+    assert outcome.reason.startswith("no connection (")
+
+
+def test_a_drain_gives_back_what_has_not_begun_and_finishes_the_rest() -> None:
+    """SIGTERM: what waits goes back to the queue, what is on the wire is finished and recorded."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        wishes = Wishes(capacity=Capacity(per_domain=1))
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
+            rig.engine.take(handoff(transaction(1024), transaction(2048)))
+            await sink.dots.wait()
+            assert sink.gate is not None
+            asyncio.get_running_loop().call_later(0.05, sink.gate.set)
+            await rig.engine.drain(5)
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert (len(sink.bodies), book.released) == (1, [(2048, 1)])
+    assert isinstance(book.outcomes[1024, 1].outcome, Delivered)
+
+
+def test_a_drain_does_not_wait_for_ever() -> None:
+    """A server that does not answer the dot in time leaves an unknown outcome behind."""
+
+    async def run() -> Notebook:
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await sink.dots.wait()
+            await rig.engine.drain(0.05)
+            assert sink.gate is not None
+            sink.gate.set()
+            return rig.book
+
+    assert isinstance(asyncio.run(run()).outcomes[1024, 1].outcome, Unknown)
+
+
+def test_a_restart_makes_good_what_the_last_run_left() -> None:
+    """From its journal a unit releases, records again and says unknown, without a handoff."""
+    journal = MemoryJournal()
+
+    async def run() -> Notebook:
+        async with rig_for(1, Wishes(journal=journal)) as rig:
+            for id_ in (1024, 2048):
+                rig.ledger.take(handoff(transaction(id_)), NOW)
+            rig.ledger.dot([AttemptKey(ACCOUNT, 2048, 1)], NOW)
+            left = journal.crash(power=False)
+            for id_ in (1024, 2048):
+                rig.ledger.finish(AttemptKey(ACCOUNT, id_, 1), Deferred("x"), NOW, timedelta(0))
+                rig.ledger.recorded(AttemptKey(ACCOUNT, id_, 1))
+        async with rig_for(1, Wishes(journal=left)) as rig:
+            await rig.settle()
+            return rig.book
+
+    book = asyncio.run(run())
+
+    assert book.released == [(1024, 1)]
+    assert isinstance(book.outcomes[2048, 1].outcome, Unknown)
+
+
+class BrokenDisk(MemoryJournal):
+    """A journal whose disk fails when it is to be synced."""
+
+    def sync(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_without_a_durable_note_the_dot_does_not_go() -> None:
+    """A disk that fails before the dot means that the message is not sent, and known not to be."""
+
+    async def run() -> tuple[Sink, Notebook]:
+        async with sinking(Sink()) as sink, rig_for(sink.port, Wishes(journal=BrokenDisk())) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    assert sink.bodies == []
+    assert isinstance(book.outcomes[1024, 1].outcome, Deferred)
+
+
+def test_accounts_of_a_domain_take_turns() -> None:
+    """One account's many messages do not make another's single one wait for all of them."""
+
+    async def run() -> list[int]:
+        wishes = Wishes(capacity=Capacity(per_domain=1))
+        order: list[int] = []
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            many = [transaction(1024 * number) for number in range(1, 40)]
+            one = transaction(1024 * 99, account="bbbbbbbb")
+            rig.engine.take(handoff(*many, one))
+            await rig.settle()
+            order.extend(id_ for id_, _ in rig.book.outcomes)
+        return order
+
+    assert asyncio.run(run()).index(1024 * 99) < 5

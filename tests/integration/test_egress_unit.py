@@ -1,0 +1,402 @@
+"""A whole unit with its ports in memory: handoff over HTTP, inbound SMTP, start and drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import smtplib
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import aiohttp
+import pytest
+
+from egret.contracts import handoff as contract
+from egret.contracts.ports import Blobs
+from egret.contracts.queues import InboundRecipient, unpack_inbound
+from egret.contracts.settings import Account, SendingDomain
+from egret.core import fromid
+from egret.core.errors import Unavailable
+from egret.core.fromid import FromIdKeys
+from egret.core.outcome import Delivered
+from egret.memory.blobs import MemoryBlobs
+from egret.memory.clock import FakeClock
+from egret.memory.settings import MemorySettings
+from egret.memory.units import MemoryUnits
+from egret_egress.config import Config
+from egret_egress.destinations import Host
+from egret_egress.inbound import ByteBudget, InboundLimits, InboundPorts, InboundServer, Recipients
+from egret_egress.session import Tls
+from egret_egress.unit import Running, UnitPorts, serving
+from tests.conformance.scripted import NoDns
+from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
+
+T = TypeVar("T")
+KEYS = FromIdKeys({0: b"k" * 32}, 0)
+SECRET = "handoff-secret"
+FROMID = fromid.mint(KEYS, "aaaaaaaa", 1025)
+FOREIGN = fromid.mint(KEYS, "bbbbbbbb", 1025)
+
+
+class SeededDice:
+    """A `Dice` of a seed."""
+
+    def __init__(self) -> None:
+        self._random = Random(1)
+
+    def number(self) -> float:
+        return self._random.random()
+
+    def bits(self, count: int) -> int:
+        return self._random.getrandbits(count)
+
+    def octets(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+
+class DownBlobs(MemoryBlobs):
+    """Storage that does not answer."""
+
+    def put(self, key: str, body: bytes) -> None:
+        raise Unavailable(detail="a secret of ours")
+
+
+def settings() -> MemorySettings:
+    """Return settings of two accounts."""
+    made = MemorySettings()
+    made.put_account(Account("aaaaaaaa", "a", addresses=("me@a.example", "me@own.example")))
+    made.put_account(Account("bbbbbbbb", "b"))
+    made.put_domain(SendingDomain("a.example", "aaaaaaaa", "bounces.a.example"))
+    made.put_domain(SendingDomain("own.example", "aaaaaaaa", "bounces.own.example", separator="+"))
+    return made
+
+
+@dataclass
+class World:
+    """The ports of a unit."""
+
+    book: Notebook = field(default_factory=Notebook)
+    blobs: Blobs = field(default_factory=MemoryBlobs)
+    units: MemoryUnits = field(default_factory=MemoryUnits)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+
+    def ports(self) -> UnitPorts:
+        """Return them."""
+        return UnitPorts(self.book, self.blobs, self.units, settings(), KEYS, self.clock, SeededDice(), NoDns())
+
+
+def config_in(directory: Path, port: int = 1) -> Config:
+    """Return the settings of a unit that delivers to a loopback port."""
+    return Config(
+        bind=("127.0.0.1", 0),
+        url="http://127.0.0.1:1",
+        smtp_listen=("127.0.0.1", 0),
+        journal_dir=directory,
+        hostname="unit.example",
+        handoff_secret=SECRET,
+        next_hop=Host("127.0.0.1", port, Tls.NONE),
+        drain_s=2,
+    )
+
+
+async def post(running: Running, body: bytes, secret: str = SECRET) -> tuple[int, bytes]:
+    """Post to the handoff endpoint."""
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": contract.CONTENT_TYPE}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(
+            f"http://127.0.0.1:{running.http_port}{contract.PATH}", data=io.BytesIO(body), headers=headers
+        ) as answer,
+    ):
+        return answer.status, await answer.read()
+
+
+def test_a_unit_announces_itself_and_delivers(tmp_path: Path) -> None:
+    """From the handoff over HTTP to the outcome in the book, with the unit's row in the table."""
+
+    async def run() -> tuple[World, list[bool], Running]:
+        world = World()
+        async with sinking(Sink()) as sink, serving(config_in(tmp_path, sink.port), world.ports()) as running:
+            handed = replace_unit(handoff(transaction(1024)), running.unit_id)
+            status, body = await post(running, contract.encode(handed))
+            assert status == 202
+            await sink.dots.wait()
+            (unit,) = world.units.list()
+            assert (True, running.unit_id) == (unit.is_usable(NOW), unit.id)
+        return world, contract.decode_answer(body).taken, running
+
+    world, taken, _ = asyncio.run(run())
+
+    assert taken == [True]
+    assert isinstance(world.book.outcomes[1024, 1].outcome, Delivered)
+    assert world.units.list()[0].room == 0
+
+
+def replace_unit(handed: contract.Handoff, unit: str) -> contract.Handoff:
+    """Return the handoff for another unit."""
+    return contract.Handoff(unit, handed.transactions)
+
+
+@pytest.mark.parametrize(
+    ("secret", "body", "status"),
+    [
+        ("wrong", contract.encode(handoff(transaction(1024))), 401),
+        ("", b"", 401),
+        (SECRET, b"\x93", 400),
+        (SECRET, b"", 400),
+        (SECRET, contract.encode(handoff(transaction(1024))), 409),
+        (SECRET, contract.encode(contract.Handoff("x", [], version=2)), 400),
+        (SECRET, b"x" * (17 * 1024 * 1024), 413),
+    ],
+    ids=["wrong secret", "no secret", "not MessagePack", "empty", "another unit's", "later version", "too large"],
+)
+def test_what_is_not_for_us_is_refused(tmp_path: Path, secret: str, body: bytes, status: int) -> None:
+    """Each refusal has its status, takes nothing, and deliver reads it as a refusal."""
+
+    async def run() -> tuple[int, int]:
+        world = World()
+        async with serving(config_in(tmp_path), world.ports()) as running:
+            answered, _ = await post(running, body, secret)
+            return answered, running.engine.room
+
+    answered, room = asyncio.run(run())
+
+    assert status == answered
+    assert room == 2000
+
+
+def test_the_id_stays_with_the_journal_directory(tmp_path: Path) -> None:
+    """A restart keeps the id; another volume makes another unit."""
+
+    async def id_in(directory: Path) -> str:
+        async with serving(config_in(directory), World().ports()) as running:
+            return running.unit_id
+
+    first = asyncio.run(id_in(tmp_path / "a"))
+
+    assert first == asyncio.run(id_in(tmp_path / "a"))
+    assert first != asyncio.run(id_in(tmp_path / "b"))
+
+
+def test_two_units_cannot_share_a_journal(tmp_path: Path) -> None:
+    """The second process on a journal directory does not start."""
+
+    async def run() -> None:
+        async with serving(config_in(tmp_path), World().ports()), serving(config_in(tmp_path), World().ports()):
+            pass
+
+    with pytest.raises(BlockingIOError):
+        asyncio.run(run())
+
+
+def test_a_unit_whose_table_is_down_begins_nothing(tmp_path: Path) -> None:
+    """Without an announcement that holds, attempts are given back."""
+
+    class DownUnits(MemoryUnits):
+        def put(self, unit: object) -> None:
+            raise Unavailable
+
+    async def run() -> World:
+        world = World(units=DownUnits())
+        async with sinking(Sink()) as sink, serving(config_in(tmp_path, sink.port), world.ports()) as running:
+            await post(running, contract.encode(replace_unit(handoff(transaction(1024)), running.unit_id)))
+        return world
+
+    assert asyncio.run(run()).book.released == [(1024, 1)]
+
+
+# --- inbound
+
+
+def test_known_recipients_are_known() -> None:
+    """Fromids in any case at their own domain, login addresses; nothing else, and no other tenant's fromid."""
+    found = Recipients(settings(), KEYS).find
+    tagged = f"me+{FROMID}@own.example"
+    upper = f"{FROMID.upper()}@Bounces.A.Example"
+
+    assert InboundRecipient(f"{FROMID}@bounces.a.example", "aaaaaaaa", 1025) == found(f"{FROMID}@bounces.a.example")
+    assert InboundRecipient(upper, "aaaaaaaa", 1025) == found(upper)
+    assert InboundRecipient(tagged, "aaaaaaaa", 1025) == found(tagged)
+    assert InboundRecipient("Me@A.example", "aaaaaaaa") == found("Me@A.example")
+    assert InboundRecipient("me+x@own.example", "aaaaaaaa") == found("me+x@own.example")
+    for unknown in (
+        f"{FOREIGN}@bounces.a.example",
+        f"{'a' * 32}@bounces.a.example",
+        f"{FROMID}@a.example",
+        f"{FROMID}@other.example",
+        "you@a.example",
+        "me+x@a.example",
+        "+@own.example",
+        "not an address",
+        "",
+    ):
+        assert None is found(unknown), unknown
+
+
+@contextlib.asynccontextmanager
+async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
+    """Run an inbound server on a free port."""
+    with ThreadPoolExecutor(2) as executor:
+        ports = InboundPorts(Recipients(settings(), KEYS), blobs, FakeClock(NOW), SeededDice(), executor)
+        server = InboundServer(ports, "unit.example", limits)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            yield server, port
+        finally:
+            await server.stop(0.5)
+
+
+def talk(blobs: Blobs, client: Callable[[smtplib.SMTP], T], limits: InboundLimits | None = None) -> T:
+    """Run a blocking SMTP client against an inbound server."""
+
+    def with_client(port: int) -> T:
+        with smtplib.SMTP("127.0.0.1", port, "client.example", timeout=5) as smtp:
+            return client(smtp)
+
+    async def run() -> T:
+        async with receiving(blobs, limits) as (_, port):
+            return await asyncio.to_thread(with_client, port)
+
+    return asyncio.run(run())
+
+
+def test_250_comes_after_the_object_is_stored() -> None:
+    """What was accepted lies in storage byte for byte, with its envelope and who each recipient is."""
+    blobs = MemoryBlobs()
+    raw = b"Subject: bounce\r\n\r\n.dot\r\nbare\nline " + b"x" * 2000 + b"\r\n"
+
+    def client(smtp: smtplib.SMTP) -> dict[str, tuple[int, bytes]]:
+        recipients = [f"{FROMID}@bounces.a.example", "me@a.example", "nobody@a.example"]
+        smtp.ehlo()
+        smtp.mail("")
+        refused = {}
+        for recipient in recipients:
+            code, text = smtp.rcpt(recipient)
+            if code != 250:
+                refused[recipient] = (code, text)
+        smtp.putcmd("data")
+        assert smtp.getreply()[0] == 354
+        smtp.send(raw.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        assert smtp.getreply()[0] == 250
+        return refused
+
+    refused = talk(blobs, client)
+
+    assert refused == {"nobody@a.example": (550, b"5.1.1 No such recipient here")}
+    ((key, stored),) = blobs.objects.items()
+    envelope, body = unpack_inbound(stored)
+    assert key == f"inbound/2026-05-01/{envelope.id}"
+    assert raw == body
+    assert (envelope.mail_from, envelope.remote_ip, envelope.ehlo) == ("", "127.0.0.1", "client.example")
+    expected = [
+        InboundRecipient(f"{FROMID}@bounces.a.example", "aaaaaaaa", 1025),
+        InboundRecipient("me@a.example", "aaaaaaaa"),
+    ]
+    assert expected == envelope.recipients
+
+
+def test_storage_that_is_down_means_later_and_tells_nothing() -> None:
+    """Without storage there is no 250, and no word of ours reaches the peer."""
+
+    def client(smtp: smtplib.SMTP) -> tuple[int, bytes]:
+        with pytest.raises(smtplib.SMTPDataError) as refusal:
+            smtp.sendmail("x@y.example", ["me@a.example"], b"Subject: x\r\n\r\n")
+        return refusal.value.smtp_code, bytes(refusal.value.smtp_error)
+
+    assert talk(DownBlobs(), client) == (451, b"4.3.0 Try again later")
+
+
+def test_recipients_of_one_mail_are_limited() -> None:
+    """Beyond the limit a recipient is asked to come in another transaction."""
+
+    def client(smtp: smtplib.SMTP) -> list[int]:
+        smtp.ehlo()
+        smtp.mail("x@y.example")
+        return [smtp.rcpt("me@a.example")[0] for _ in range(4)]
+
+    assert talk(MemoryBlobs(), client, InboundLimits(recipients=2)) == [250, 250, 452, 452]
+
+
+@pytest.mark.parametrize("announced", ["", "SIZE=2000"])
+def test_a_message_beyond_the_limit_is_refused(announced: str) -> None:
+    """Announced or not, nothing larger than the limit is kept."""
+
+    def client(smtp: smtplib.SMTP) -> int:
+        smtp.ehlo()
+        if smtp.mail("x@y.example", [announced] if announced else [])[0] == 552:
+            return 552
+        smtp.rcpt("me@a.example")
+        return smtp.data(b"x" * 900 + b"\r\n" + b"y" * 900)[0]
+
+    blobs = MemoryBlobs()
+    assert talk(blobs, client, InboundLimits(message_bytes=1000)) == 552
+    assert blobs.objects == {}
+
+
+def test_mail_beyond_the_budget_is_asked_to_come_later() -> None:
+    """Memory for messages in flight is bounded over all connections."""
+
+    def client(smtp: smtplib.SMTP) -> int:
+        smtp.ehlo()
+        smtp.mail("x@y.example")
+        smtp.rcpt("me@a.example")
+        smtp.putcmd("data")
+        return smtp.getreply()[0]
+
+    assert talk(MemoryBlobs(), client, InboundLimits(message_bytes=1000, in_flight_bytes=999)) == 452
+
+
+def test_the_budget_counts() -> None:
+    """What is given back can be reserved again."""
+    budget = ByteBudget(10)
+
+    assert [budget.reserve(8), budget.reserve(3), budget.reserve(2)] == [True, False, True]
+    budget.give_back(8)
+    assert budget.left == 8
+
+
+def test_too_many_connections_are_turned_away() -> None:
+    """A connection beyond the limit hears 421."""
+
+    async def run() -> tuple[bytes, bytes]:
+        async with receiving(MemoryBlobs(), InboundLimits(connections=1)) as (_, port):
+            first, first_writer = await asyncio.open_connection("127.0.0.1", port)
+            greeting = await first.readline()
+            second, second_writer = await asyncio.open_connection("127.0.0.1", port)
+            turned_away = await second.read()
+            for writer in (first_writer, second_writer):
+                writer.close()
+                await writer.wait_closed()
+            return greeting[:3], turned_away[:3]
+
+    assert asyncio.run(run()) == (b"220", b"421")
+
+
+@pytest.mark.parametrize("ending", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n\x00.\r\n", b"\r.\r"])
+def test_only_crlf_dot_crlf_ends_a_message(ending: bytes) -> None:
+    """Every other line end with a dot is content, so that no second message can be smuggled in."""
+    smuggled = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<me@a.example>\r\nDATA\r\nsmuggled"
+    blobs = MemoryBlobs()
+
+    def client(smtp: smtplib.SMTP) -> int:
+        smtp.ehlo()
+        smtp.mail("x@y.example")
+        smtp.rcpt("me@a.example")
+        smtp.putcmd("data")
+        smtp.getreply()
+        smtp.send(b"a" + ending + smuggled + b"\r\n.\r\n")
+        return smtp.getreply()[0]
+
+    assert talk(blobs, client) == 250
+    (stored,) = blobs.objects.values()
+    assert smuggled in unpack_inbound(stored)[1]
+
+
+def test_a_config_never_shows_its_secret(tmp_path: Path) -> None:
+    """Settings can be logged."""
+    assert SECRET not in repr(replace(config_in(tmp_path), url="x"))
