@@ -21,7 +21,30 @@ style=3D"" target=3D"_blank"></a></div></td></tr></tbody></table></body></html><
 """
 
 _ENGLISH = """\
-Hello,\rHi \rDear customer,\r\rWe received a request to reset the password for your account. If you did not make
+available appointment information application development department government important business company different
+ following including particular additional original possible problem question question reason result several situation
+ something sometimes statement success support system together understand university usually various without meeting
+ minutes morning afternoon evening tonight tomorrow yesterday week weekend month year years today number numbers place
+ places public point present process product products program project provide provided purchase quality quickly
+ experience example changes change changed changing checked choose closed complete completed condition contact contains
+ continue control country customer customers decided delivered delivery described difficult directly discount documents
+ download during early either enough entire especially everything everyone expected family finally found further future
+ general getting given giving happen having help helpful home house however immediately improve increase inside instead
+ interest items join keep know large later latest learn least leave level likely limited little local longer looking
+ made make making manage many means members message might money more most mountain moved much music need needed needs
+ never next note nothing notice offer offers office often once only open opened option options order ordered orders
+ other our outside over own page pages part parts past pay people period person personal phone photo plan plans please
+ popular post previous private program ready really receive received recent recently record regular related remember
+ remove renew requested required reserve response return review right room same save school second section secure
+ security see select selected send sent separate service services set share shipping short should show side sign signed
+ simple simply since single site small social some soon special specific start started still store stop street take
+ taken takes taking team than thank thanks that the their them then there these they thing things think this those
+ though thought three through time times title told too took top total toward travel tried trip try trying turn two
+ type under until update updated updates upgrade use used useful user users using value very view visit waiting want
+ was watch water way ways website welcome well went were what whatever where whether which while white whole whose why
+ will window wish with within wonder word words work working works world would write writing written wrong you your
+ yours
+ Hello,\rHi \rDear customer,\r\rWe received a request to reset the password for your account. If you did not make
  this request, you can safely ignore this email. This link will expire in 24 hours. To confirm your email address,
  please click the link below: \rhttps://www.example.com/account/verify?token=\r\rThank you for your order! Your
  order number is #. Order date: Payment method: Shipping address: Billing address: Subtotal: Shipping: Tax: Total:
@@ -56,22 +79,23 @@ alt1.gmail-smtp-in.l.google.com gmail-smtp-in.l.google.com delivered
 """
 
 _HEADERS = """\
-List-Unsubscribe: <https://>\rList-Unsubscribe-Post: List-Unsubscribe=One-Click\rIn-Reply-To: <\rReferences: <\r
-Reply-To: \rCc: \rPrecedence: bulk\rAuto-Submitted: auto-generated\rX-Priority: 3\rSender: \r
-Content-Disposition: attachment; filename="\rContent-Disposition: inline\rContent-ID: <\rContent-Type: image/png;
- name="\rContent-Type: application/pdf; name="invoice.pdf"\rContent-Type: multipart/mixed; boundary="\r
-Content-Type: multipart/related; boundary="\rContent-Transfer-Encoding: base64\rSubject: =?utf-8?q?=?=\r
-Content-Type: multipart/alternative;\r boundary="\r\r--\rContent-Type: text/html; charset=utf-8\r
-Content-Transfer-Encoding: quoted-printable\rContent-Transfer-Encoding: 8bit\rContent-Transfer-Encoding: 7bit\r
-DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d=example.com; s=egret; t=17; h=from:from:to:to:cc:cc:subject
-:subject:date:date:message-id:message-id:reply-to:in-reply-to:references:mime-version:content-type:\r
- content-transfer-encoding; bh=\r b=\rDKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;\r d=.com; s=; t=;\r
- h=From:From:To:To:Cc:Cc:Subject:Subject:Date:Date:Message-ID:Message-ID:Reply-To:In-Reply-To:References:MIME-Version:\r
- Content-Type:Content-Transfer-Encoding;\r bh==;\r b==\rDate: Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr
- May Jun Jul Aug Sep Oct Nov Dec 2025 2026 2027 00:00:00 +0000\rUser-Agent: egret/0.1\rMIME-Version: 1.0\r
-Message-ID: <@\rSubject: Your order confirmation\rTo: \rFrom: "" <no-reply@\rFrom: <support@\r
-Content-Type: text/plain; charset=us-ascii\rContent-Type: text/plain; charset=utf-8\r
-Content-Transfer-Encoding: quoted-printable\r\r
+List-Unsubscribe: <https://\rList-Unsubscribe-Post: List-Unsubscribe=One-Click\rAuto-Submitted: auto-generated\r
+Precedence: bulk\rX-Priority: 3\rSender: Content-Type: application/pdf; name="invoice.pdf"\rContent-Type: image/png;
+ name="\rContent-Disposition: inline; filename="\rContent-Disposition: attachment;\r filename="\rContent-Id: <\r
+Content-Type: multipart/mixed;\r boundary="Content-Type: multipart/related;\r boundary="\r
+Content-Transfer-Encoding: base64\r\rSubject: =?utf-8?q?_=?=\r =?utf-8?q?In-Reply-To: <\rReferences: <\rReply-To:\rCc:
+MIME-Version: 1.0\rUser-Agent: egret/0.1\rContent-Type: multipart/alternative;\r boundary="\r\r--\r
+Content-Type: text/html; charset=utf-8\rContent-Type: text/html; charset=us-ascii\rContent-Transfer-Encoding: 7bit\r\r
+Content-Transfer-Encoding: quoted-printable\r\r<!DOCTYPE html>\r<html><head><body>
+DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=.com;\r\ts=egret1;\r\ti=noreply@.example;\r\tt=17;\r
+\th=From:From:To:To:Cc:\r\t Bcc:Reply-To:References:In-Reply-To:Subject:\r\t Subject:Date:Date:Message-Id:Message-Id:\r
+\t Content-Type:Content-Type:MIME-Version:MIME-Version:Content-Transfer-Encoding:\r\t Content-Transfer-Encoding;\r\tbh=
+=;\r\tb=\r\t ==\rDKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed; d==;\r\tb=\r\t ==\rReceived: from mx. by mx.
+ id  for\r <>; Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec 2025 2027 2026
+ 00:00:00 +0000\rFrom: "" <no-reply@From: "Support" <support@.com>\rTo: "" <@gmail.com>\rSubject: Your order
+ confirmation\rDate: Message-Id: <@\rMIME-Version: 1.0\rUser-Agent: egret/0.1\rContent-Type: text/plain; charset=utf-8\r
+Content-Type: text/plain; charset=us-ascii\rContent-Transfer-Encoding: 7bit\r\r
+Content-Transfer-Encoding: quoted-printable\r\rHi ,\r\rHello ,\r\r
 """
 
 

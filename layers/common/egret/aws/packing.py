@@ -68,10 +68,13 @@ class PackedLease(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class PackedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A delivery without what the item holds as attributes: account, id, state, rev and due_at."""
+    """A delivery without what the item holds as attributes: account, id, state, rev and due_at.
+
+    domain: None = that of the recipient.
+    """
 
     recipient: str
-    domain: str
+    domain: str | None
     reverse_path: str
     fromid: str
     queued_at: int
@@ -101,7 +104,7 @@ def pack(delivery: Delivery) -> PackedDelivery:
     lease = delivery.lease
     return PackedDelivery(
         recipient=delivery.recipient,
-        domain="" if delivery.recipient.endswith("@" + delivery.domain) else delivery.domain,
+        domain=None if delivery.recipient.endswith("@" + delivery.domain) else delivery.domain,
         reverse_path=_shorten(delivery.reverse_path, delivery.fromid),
         fromid=delivery.fromid,
         queued_at=micros(delivery.queued_at),
@@ -125,7 +128,7 @@ def unpack(packed: PackedDelivery, facts: Facts) -> Delivery:
         account=facts.account,
         id=facts.id,
         recipient=packed.recipient,
-        domain=packed.domain or packed.recipient.rpartition("@")[2],
+        domain=packed.recipient.rpartition("@")[2] if packed.domain is None else packed.domain,
         reverse_path=packed.reverse_path.replace(FROMID_MARK, packed.fromid),
         fromid=packed.fromid,
         queued_at=instant(packed.queued_at),
