@@ -1,0 +1,59 @@
+"""Mail that came in: S3 tells of each object under inbound/ through SQS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+import msgspec
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
+
+from egret.aws.app import App
+from egret.aws.batch import read_messages, work_through
+from egret.core.errors import ContractError
+from egret.usecases.ingest import IngestPorts, ingest
+
+_logger = Logger(service="dsn-ingest")
+
+
+def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Take in a batch of mails."""
+    return run(_ports(), event)
+
+
+@cache
+def _ports() -> IngestPorts:
+    """Build everything once for each cold start."""
+    copy_config_to_registered_loggers(_logger, include={"egret"})
+    return ports_of(App.from_environment(os.environ))
+
+
+def ports_of(app: App) -> IngestPorts:
+    """Return what taking in needs of an installation."""
+    return IngestPorts(store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock)
+
+
+def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the objects, take them in, and tell which messages are to come again."""
+    batch = read_messages(event, keys_of)
+    told = work_through(batch, lambda messages: sum(ingest(ports, key) for keys in messages for key in keys))
+    _logger.info("ingest", extra={"mails": len(event["Records"]), "told": sum(told), "failed": len(batch.failed)})
+    return batch.answer()
+
+
+def keys_of(body: str) -> list[str]:
+    """Return the keys of the objects that a notification tells of; of the test that S3 sends first, none.
+
+    Keys are URL-encoded in notifications, a space as `+`. Raises ContractError on anything else.
+    """
+    try:
+        notification = msgspec.json.decode(body)
+        if notification.get("Event") == "s3:TestEvent":
+            return []
+        return [unquote_plus(record["s3"]["object"]["key"]) for record in notification["Records"]]
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError) as error:
+        raise ContractError(detail=f"not a notification of S3: {error!r}") from error

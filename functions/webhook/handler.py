@@ -1,0 +1,117 @@
+"""The outbox and the calls that come of it: two functions, so that a slow endpoint holds up nobody's events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
+
+from egret.aws.app import App
+from egret.aws.batch import batch_failures, read_messages, work_in_order, work_through
+from egret.aws.stream import decode_record
+from egret.contracts.queues import decode_call
+from egret.contracts.stream import StreamRecord
+from egret.core.errors import ContractError
+from egret.usecases.post_webhook import PostPorts, post_webhooks
+from egret.usecases.publish import PublishPorts, publish
+
+SIDE_BY_SIDE: Final = 10
+"""Accounts called at once: as many as a batch can hold."""
+
+_logger = Logger(service="webhook")
+
+
+def handle_stream(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Publish a batch of changes of the mail table."""
+    return run_stream(_publish_ports(), event)
+
+
+def handle_calls(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Make a batch of webhook calls."""
+    return run_calls(_post_ports(), event)
+
+
+@cache
+def _app() -> App:
+    """Build everything once for each cold start."""
+    copy_config_to_registered_loggers(_logger, include={"egret"})
+    return App.from_environment(os.environ)
+
+
+@cache
+def _publish_ports() -> PublishPorts:
+    return publish_ports_of(_app())
+
+
+@cache
+def _post_ports() -> PostPorts:
+    return post_ports_of(_app())
+
+
+def publish_ports_of(app: App) -> PublishPorts:
+    """Return what publishing needs of an installation."""
+    return PublishPorts(
+        store=app.store,
+        suppressions=app.suppressions,
+        settings=app.settings,
+        call_queue=app.call_queue,
+        clock=app.clock,
+    )
+
+
+def post_ports_of(app: App) -> PostPorts:
+    """Return what posting needs of an installation."""
+    return PostPorts(
+        store=app.store,
+        calls=app.calls,
+        settings=app.settings,
+        settings_writer=app.settings_writer,
+        poster=app.poster,
+        clock=app.clock,
+        dice=app.dice,
+        side_by_side=ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="webhook").map,
+    )
+
+
+def run_stream(ports: PublishPorts, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Decode the records up to the first that cannot be read, publish them, and tell where to go on from."""
+    records, unread = _read(event)
+    called = 0
+
+    def work(changes: list[StreamRecord]) -> None:
+        nonlocal called
+        called += publish(ports, changes)
+
+    failed = work_in_order(records, work) or unread
+    facts = {"records": len(event["Records"]), "changes": len(records), "calls": called, "failed_at": failed}
+    _logger.info("publish", extra=facts)
+    return batch_failures([failed] if failed else [])
+
+
+def _read(event: Mapping[str, Any]) -> tuple[list[tuple[str, StreamRecord]], str]:
+    """Return (sequence number, change) of each record before the first unreadable one, and the number of that."""
+    records: list[tuple[str, StreamRecord]] = []
+    for record in event["Records"]:
+        sequence_number: str = record["dynamodb"]["SequenceNumber"]
+        try:
+            change = decode_record(record)
+        except ContractError:
+            _logger.exception("stream record cannot be read", extra={"record": sequence_number})
+            return records, sequence_number
+        if change is not None:
+            records.append((sequence_number, change))
+    return records, ""
+
+
+def run_calls(ports: PostPorts, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Decode the calls, make them, and tell which are to come again."""
+    batch = read_messages(event, decode_call)
+    left = [call for again in work_through(batch, lambda calls: post_webhooks(ports, calls)) for call in again]
+    batch.failed += [message for message, call in batch.items if call in left and message not in batch.failed]
+    _logger.info("calls", extra={"calls": len(event["Records"]), "failed": len(batch.failed)})
+    return batch.answer()
