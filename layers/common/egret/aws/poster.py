@@ -147,19 +147,29 @@ def _is_tls(parsed: ParsedUrl) -> bool:
     return parsed.scheme == "https"
 
 
-class _TimedStream(io.RawIOBase):
-    """A connected socket whose every operation has only what is left of the time; what http.client needs of one."""
+class _TimedReader(io.RawIOBase):
+    """The receiving side of a socket, every read of which has only what is left of the time."""
 
     def __init__(self, connected: socket.socket, request: _Request) -> None:
         self._socket = connected
         self._request = request
 
     def readable(self) -> bool:
+        """Say yes: that is all it can do."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Receive into the buffer; raises TimeoutError when the time is up."""
         self._socket.settimeout(self._request.left_s())
         return self._socket.recv_into(buffer)
+
+
+class _TimedStream:
+    """What http.client needs of a socket, each operation within what is left of the time."""
+
+    def __init__(self, connected: socket.socket, request: _Request) -> None:
+        self._socket = connected
+        self._request = request
 
     def sendall(self, octets: bytes) -> None:
         """Send everything."""
@@ -170,7 +180,10 @@ class _TimedStream(io.RawIOBase):
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a reader; http.client asks for "rb" only."""
-        return io.BufferedReader(self)
+        return io.BufferedReader(_TimedReader(self._socket, self._request))
+
+    def close(self) -> None:
+        """Do nothing: http.client closes before it reads the body; the socket is closed by whoever opened it."""
 
 
 class _Connection(http.client.HTTPConnection):
