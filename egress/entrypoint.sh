@@ -1,0 +1,16 @@
+#!/bin/sh
+# egret-egress          runs the unit
+# egret-egress health   asks it whether it is well
+#
+# The container shares the network of its host. The private address is the one that leads to the world: a UDP socket
+# that is connected, and sends nothing, knows it. The handoff is bound to it, and announced at it.
+set -eu
+address=$(python -c '
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect(("192.0.2.1", 9))
+    print(probe.getsockname()[0])
+')
+export EGRET_EGRESS_BIND="${EGRET_EGRESS_BIND:-$address:1081}"
+export EGRET_EGRESS_URL="${EGRET_EGRESS_URL:-http://$address:1081}"
+exec python -m "egret_egress${1:+.$1}"
