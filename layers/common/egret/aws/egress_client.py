@@ -53,6 +53,17 @@ class HttpEgress:
             raise Unavailable(detail=f"unit {unit.id} answered {status}")
         return _decoded(unit, handoff, body)
 
+    def close(self) -> None:
+        """Close this thread's connections."""
+        for connection in self._connections().values():
+            connection.close()
+        self._connections().clear()
+
+    def _connections(self) -> dict[str, http.client.HTTPConnection]:
+        """Return this thread's connections by the URL of the unit."""
+        kept: dict[str, http.client.HTTPConnection] = self._kept.__dict__
+        return kept
+
     def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
         connection.request("POST", PATH, body, self._headers)
         answer = connection.getresponse()
@@ -60,7 +71,7 @@ class HttpEgress:
 
     def _connection(self, unit: Unit) -> http.client.HTTPConnection:
         """Return an open connection; nothing was sent when this fails, so the unit took nothing."""
-        kept: dict[str, http.client.HTTPConnection] = self._kept.__dict__
+        kept = self._connections()
         connection = kept.get(unit.url)
         if connection is not None and not _was_closed(connection):
             return connection
@@ -83,7 +94,7 @@ class HttpEgress:
         return connection
 
     def _forget(self, unit: Unit) -> None:
-        connection: http.client.HTTPConnection | None = self._kept.__dict__.pop(unit.url, None)
+        connection = self._connections().pop(unit.url, None)
         if connection is not None:
             connection.close()
 
