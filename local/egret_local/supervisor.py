@@ -79,6 +79,7 @@ class Supervisor:
         stack, names = _make_stack(settings)
         common = self._common(stack)
         resources.make(stack, names)
+        _write_environment(settings, common)
         seed.seed(common, settings.receiver_url)
         self._catch_up(common)
         self._start_mail(common)
@@ -190,6 +191,17 @@ def _master(settings: LocalSettings) -> bytes:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
     return path.read_bytes()
+
+
+def _write_environment(settings: LocalSettings, common: Mapping[str, str]) -> None:
+    """Leave what the command line needs to reach this installation; only its owner may read the secrets in it."""
+    path = settings.state / "environment.json"
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(dict(common), file)
+    fresh.replace(path)
 
 
 def _egress(settings: LocalSettings) -> dict[str, str]:

@@ -98,6 +98,7 @@ class App:
                 access_key_id=environ.get("AWS_ACCESS_KEY_ID", ""),
                 secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
                 session_token=environ.get("AWS_SESSION_TOKEN", ""),
+                profile=environ.get("AWS_PROFILE", ""),
             )
         )
 

@@ -33,13 +33,17 @@ ATTEMPTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where AWS is. endpoint_url: of an emulator, "" for AWS itself. Empty credentials: botocore finds its own."""
+    """Where AWS is. endpoint_url: of an emulator, "" for AWS itself. Empty credentials: botocore finds its own.
+
+    profile: of the configuration files, whose credentials are used before any of the environment; "" for none.
+    """
 
     region: str
     endpoint_url: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
     session_token: str = ""
+    profile: str = ""
 
 
 class Clients:
@@ -49,7 +53,7 @@ class Clients:
     """
 
     def __init__(self, target: Target, pool: int = 16) -> None:
-        self.session = botocore.session.Session()
+        self.session = botocore.session.Session(profile=target.profile or None)
         self._target = target
         self._pool = pool
         self._made: dict[str, Any] = {}

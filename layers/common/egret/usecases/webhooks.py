@@ -67,6 +67,14 @@ def webhook_rotate(ports: OperatorPorts, account_name: str) -> WebhookSettings:
     return rotated
 
 
+def webhook_disable(ports: OperatorPorts, account_name: str) -> WebhookSettings:
+    """Stop calling an account's webhook until it is set again, its secrets kept. Raises InvalidRequest `user`."""
+    account = account_named(ports.settings, account_name)
+    disabled = replace(_webhook(account), disabled=True)
+    ports.settings.put_account(replace(account, webhook=disabled))
+    return disabled
+
+
 def webhook_clear(ports: OperatorPorts, account_name: str) -> None:
     """Remove an account's webhook; calls that wait are dropped when their time comes."""
     account = account_named(ports.settings, account_name)

@@ -1,0 +1,54 @@
+"""`egret replay` and `egret unit`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from egret.usecases.accounts import account_named
+from egret.usecases.replay import ReplayPorts, replay
+from egret_cli.command import Answer, Argument, Command, Ports, instant
+from egret_cli.text import table
+
+
+def run_replay(ports: Ports, arguments: Namespace) -> Answer:
+    """Derive events again."""
+    since = instant(ports.clock.now())(arguments.since)
+    account = account_named(ports.settings_writer, arguments.account).id if arguments.account else ""
+    bundle = ReplayPorts(ports.store, ports.settings_writer, ports.suppressions, ports.call_queue, ports.clock)
+    calls = replay(bundle, since, account)
+    return Answer({"since": since, "calls": calls}, f"Queued {calls} webhook calls.")
+
+
+def list_units(ports: Ports, _: Namespace) -> Answer:
+    """List the egress units."""
+    now = ports.clock.now()
+    rows = [
+        {
+            "id": unit.id,
+            "hostname": unit.hostname,
+            "addresses": list(unit.source_addresses),
+            "alive": now < unit.valid_until,
+            "port 25": "open" if unit.port25 else "closed",
+            "room": unit.room,
+            "last seen until": unit.valid_until,
+            "suspended": [f"{s.domain} until {s.until:%H:%MZ}: {s.reason}" for s in unit.suspensions if now < s.until],
+        }
+        for unit in ports.units.list()
+    ]
+    return Answer(rows, table(rows, "No egress unit has announced itself."))
+
+
+COMMANDS = (
+    Command(
+        "replay",
+        "",
+        "Tell webhooks every event since a time again, and judge them for the suppression lists again. "
+        "Events keep their ids, so that receivers can drop what they know.",
+        (
+            Argument("--since", "2026-01-31T12:00Z, or 36h for 36 hours ago", {"required": True, "metavar": "TIME"}),
+            Argument("--account", "only this account's", {"default": "", "metavar": "NAME"}),
+        ),
+        run_replay,
+    ),
+    Command("unit", "list", "List the egress units: whether they live, and what they have suspended.", (), list_units),
+)

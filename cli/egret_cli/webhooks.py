@@ -1,0 +1,157 @@
+"""`egret webhook`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from egret.contracts.settings import WebhookSettings
+from egret.core.errors import InvalidRequest
+from egret.core.events import EventKind
+from egret.core.netguard import UrlPolicy
+from egret.usecases.accounts import account_named
+from egret.usecases.webhooks import (
+    WebhookWish,
+    webhook_clear,
+    webhook_disable,
+    webhook_rotate,
+    webhook_set,
+    webhook_test,
+)
+from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, operator
+from egret_cli.text import facts
+
+_ONCE = "This is the only time that the signing secret is shown."
+
+
+def webhook_facts(webhook: WebhookSettings) -> dict[str, object]:
+    """Return what may be shown of a webhook: how many secrets it has, not which."""
+    return {
+        "url": webhook.url,
+        "events": sorted(webhook.events),
+        "in_order": webhook.in_order,
+        "disabled": webhook.disabled,
+        "has_authorization": bool(webhook.authorization),
+        "signing_secrets": len(webhook.secrets),
+    }
+
+
+def set_webhook(ports: Ports, arguments: Namespace) -> Answer:
+    """Set the webhook; a secret that is made now is printed."""
+    before = account_named(ports.settings_writer, arguments.account).webhook
+    wish = WebhookWish(
+        arguments.url,
+        authorization=_authorization(arguments.authorization_file),
+        events=frozenset(arguments.events or ()),
+        in_order=arguments.in_order,
+    )
+    local = ports.installation.local
+    made = webhook_set(operator(ports), arguments.account, wish, UrlPolicy(allow_http=local, allow_loopback=local))
+    return _answer(made, known=before.secrets if before else ())
+
+
+def show(ports: Ports, arguments: Namespace) -> Answer:
+    """Show the webhook."""
+    return _answer(_webhook(ports, arguments.account), known=None)
+
+
+def rotate(ports: Ports, arguments: Namespace) -> Answer:
+    """Add a new secret and print it."""
+    known = _webhook(ports, arguments.account).secrets
+    return _answer(webhook_rotate(operator(ports), arguments.account), known=known)
+
+
+def disable(ports: Ports, arguments: Namespace) -> Answer:
+    """Call it no longer."""
+    return _answer(webhook_disable(operator(ports), arguments.account), known=None)
+
+
+def remove(ports: Ports, arguments: Namespace) -> Answer:
+    """Forget the webhook."""
+    webhook_clear(operator(ports), arguments.account)
+    return Answer({"removed": True}, "Removed the webhook and its secrets.")
+
+
+def test(ports: Ports, arguments: Namespace) -> Answer:
+    """Call it once and print what it answered."""
+    answer, duration = webhook_test(operator(ports), ports.poster, arguments.account)
+    body = answer.body.decode("utf-8", "replace")
+    data = {"status": answer.status, "error": answer.error, "duration": duration, "body": body}
+    return Answer(data, facts(data))
+
+
+def _authorization(path: str) -> str:
+    """Return the first line of a file ("-": of standard input): an argument could be seen in the list of processes."""
+    if not path:
+        return ""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+    except OSError as error:
+        raise InvalidRequest("user", f"{path} cannot be read: {error.strerror}.") from error
+    return text.strip()
+
+
+def _webhook(ports: Ports, account_name: str) -> WebhookSettings:
+    webhook = account_named(ports.settings_writer, account_name).webhook
+    if webhook is None:
+        raise InvalidRequest("user", f"The account {account_name!r} has no webhook.")
+    return webhook
+
+
+def _answer(webhook: WebhookSettings, *, known: tuple[str, ...] | None) -> Answer:
+    """Return the settings, with the newest secret if it was not known before. known: None shows none at all."""
+    data = webhook_facts(webhook)
+    shown = facts({**{name.replace("_", " "): value for name, value in data.items()}, "events": _events(webhook)})
+    if known is None or webhook.secrets[0] in known:
+        return Answer(data, shown)
+    return Answer({**data, "secret": webhook.secrets[0]}, f"{shown}\n\n{webhook.secrets[0]}\n\n{_ONCE}")
+
+
+def _events(webhook: WebhookSettings) -> object:
+    return sorted(webhook.events) or "all but complained and unsubscribed"
+
+
+COMMANDS = (
+    Command(
+        "webhook",
+        "set",
+        "Set the webhook of an account, all of it; a disabled one is called again. The first time, its secret is made.",
+        (
+            ACCOUNT,
+            Argument("url", "https:// URL that is called for every event"),
+            Argument(
+                "--event",
+                "event to be told, once for each; all of the reference's if not given",
+                {
+                    "action": "append",
+                    "dest": "events",
+                    "choices": [kind.value for kind in EventKind],
+                    "metavar": "EVENT",
+                },
+            ),
+            Argument(
+                "--in-order",
+                "every event, one after the other, instead of only the newest of a delivery",
+                {"action": "store_true"},
+            ),
+            Argument(
+                "--authorization-file",
+                "file with the value of the Authorization header, - for standard input",
+                {"default": "", "metavar": "FILE"},
+            ),
+        ),
+        set_webhook,
+    ),
+    Command("webhook", "show", "Show the webhook of an account, without its secrets.", (ACCOUNT,), show),
+    Command("webhook", "test", "Post an invented event to the webhook and show the answer.", (ACCOUNT,), test),
+    Command(
+        "webhook",
+        "rotate",
+        "Make a new signing secret and print it; the one before signs too, until the next rotation.",
+        (ACCOUNT,),
+        rotate,
+    ),
+    Command("webhook", "disable", "Call the webhook no longer, until it is set again.", (ACCOUNT,), disable),
+    Command("webhook", "remove", "Forget the webhook with its secrets.", (ACCOUNT,), remove),
+)

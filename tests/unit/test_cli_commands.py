@@ -1,0 +1,436 @@
+"""Every command does what it says on an installation in memory."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from egret.contracts.ports import Acceptance, PostAnswer, Suspension
+from egret.contracts.queues import Call, Hint
+from egret.contracts.settings import Account, Installation, WebhookSettings
+from egret.core.delivery import Delivery, State
+from egret.core.errors import Unavailable
+from egret.core.ids import delivery_id
+from egret.core.lifecycle import Claim
+from egret.memory.calls import MemoryPoster
+from egret.memory.clock import FakeClock
+from egret.memory.dice import SeededDice
+from egret.memory.queue import MemoryQueue
+from egret.memory.settings import MemorySettings
+from egret.memory.store import MemoryMailStore
+from egret.memory.suppressions import MemorySuppressions
+from egret.memory.units import MemoryUnits
+from egret.usecases.change import change
+from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret_cli.__main__ import run
+from egret_cli.command import Ports
+from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
+from tests.unit.sending import WRAPPER
+
+URL = "https://hooks.example.com/egret"
+
+
+@dataclass
+class Machine:
+    """An installation in memory, and a terminal in front of it."""
+
+    capture: pytest.CaptureFixture[str]
+    installation: Installation = field(default_factory=lambda: Installation("mx.example.com"))
+    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    dice: SeededDice = field(default_factory=lambda: SeededDice(1))
+    settings: MemorySettings = field(default_factory=MemorySettings)
+    store: MemoryMailStore = field(default_factory=MemoryMailStore)
+    suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
+    units: MemoryUnits = field(default_factory=MemoryUnits)
+    hint_queue: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
+    call_queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
+    poster: MemoryPoster = field(default_factory=MemoryPoster)
+
+    settings_writer = property(lambda self: self.settings)
+    key_wrapper = WRAPPER
+
+    def __post_init__(self) -> None:
+        """Make one account."""
+        self.settings.put_account(Account(ACCOUNT, "acme", addresses=("app@example.com",)))
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Carry out `egret --stack s …`; return exit code, standard output, standard error."""
+
+        def connect(_: Namespace) -> Ports:
+            return self
+
+        code = run(["--stack", "s", *words], connect)
+        printed = self.capture.readouterr()
+        return code, printed.out, printed.err
+
+    def good(self, *words: str) -> str:
+        """Carry out a command that must succeed; return what it printed."""
+        code, out, err = self.run(*words)
+        assert (code, err) == (0, "")
+        return out
+
+    def data(self, *words: str) -> Any:
+        """Carry out a command that must succeed; return its JSON."""
+        return json.loads(self.good(*words, "--json"))
+
+    def bad(self, *words: str) -> str:
+        """Carry out a command that must be refused; return its sentence."""
+        code, out, err = self.run(*words)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        return err
+
+    def accept(self, count: int = 1, **changes: Any) -> list[int]:
+        """Store deliveries of one message; return their ids."""
+        deliveries = [a_delivery(**{"id": delivery_id(MESSAGE_ID, i), **changes}) for i in range(count)]
+        self.store.put_message(a_message(), b"content")
+        for delivery in deliveries:
+            self.store.accept(Acceptance(a_message(), (delivery,)))
+        return [delivery.id for delivery in deliveries]
+
+    def delivery(self, id_: int = MESSAGE_ID) -> Delivery:
+        """Return a delivery as stored."""
+        found = self.store.get(ACCOUNT, id_, self.clock.now())
+        assert found is not None
+        return found
+
+    def account(self, name: str = "acme") -> Account:
+        """Return an account as stored."""
+        found = self.settings.account_by_name(name)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def machine(capsys: pytest.CaptureFixture[str]) -> Machine:
+    """An installation with the account acme."""
+    return Machine(capsys)
+
+
+# --- accounts and keys
+
+
+def test_an_account_is_created_with_what_is_given(machine: Machine) -> None:
+    """Every option reaches the setting it names; the rest has its default."""
+    options = ["--full-name", "New", "--address", "a@Example.org", "--address", "b@example.org"]
+    limits = ["--messages-per-day", "7", "--keep-deliveries", "2", "--keep-calls", "1", "--idempotency-window", "5"]
+    made = machine.data("account", "create", "new", *options, *limits, "--no-uses-fromid", "--is-postmaster")
+    stored = machine.account("new")
+
+    assert made["addresses"] == ["a@example.org", "b@example.org"]
+    assert stored == replace(
+        Account(stored.id, "new", "New", ("a@example.org", "b@example.org")),
+        uses_fromid=False,
+        is_postmaster=True,
+        messages_per_day=7,
+        keep_deliveries=timedelta(days=2),
+        keep_calls=timedelta(days=1),
+        idempotency_window=timedelta(hours=5),
+        created_at=NOW,
+    )
+
+
+def test_an_update_leaves_alone_what_is_not_given(machine: Machine) -> None:
+    """Renaming keeps the addresses; disabling can be undone."""
+    machine.good("account", "update", "acme", "--name", "acme2", "--disabled")
+    assert (machine.account("acme2").addresses, machine.account("acme2").disabled) == (("app@example.com",), True)
+
+    machine.good("account", "update", "acme2", "--no-disabled")
+    assert machine.account("acme2").disabled is False
+
+
+def test_accounts_are_listed_and_shown(machine: Machine) -> None:
+    """One line each; show has every setting."""
+    assert "acme" in machine.good("account", "list").splitlines()[1]
+    assert "app@example.com" in machine.good("account", "show", "acme")
+    assert [account["name"] for account in machine.data("account", "list")] == ["acme"]
+
+
+def test_an_unknown_account_is_one_sentence(machine: Machine) -> None:
+    """Exit 1, on standard error, with the name in it."""
+    assert machine.bad("account", "show", "nobody") == "egret: There is no account named 'nobody'.\n"
+
+
+def test_a_key_is_shown_once(machine: Machine) -> None:
+    """Its text appears when it is made and in no listing; its hash revokes it."""
+    text = machine.good("key", "create", "acme", "--name", "app", "--scope", "send").splitlines()[0]
+    listed = machine.good("key", "list", "acme")
+    found = machine.data("key", "list", "acme")
+
+    assert text.startswith("eg_")
+    assert text not in listed
+    assert [(key["name"], key["scope"], "key" in key) for key in found] == [("app", "send", False)]
+
+    machine.good("key", "revoke", "acme", found[0]["hash"][:12])
+    assert machine.data("key", "list", "acme") == []
+
+
+# --- domains
+
+
+def test_adding_a_domain_prints_every_record_to_publish(machine: Machine) -> None:
+    """DKIM of both kinds, MX and SPF of the return path, DMARC; `records` prints the same again."""
+    added = machine.good("domain", "add", "acme", "example.com")
+    lines = [line for line in added.splitlines() if line and not line.startswith(";")]
+
+    assert [line.split()[:2] for line in lines] == [
+        ["eg20260304-rsa._domainkey.example.com.", "TXT"],
+        ["eg20260304-ed25519._domainkey.example.com.", "TXT"],
+        ["bounces.example.com.", "MX"],
+        ["bounces.example.com.", "TXT"],
+        ["example.com.", "TXT"],
+        ["_dmarc.example.com.", "TXT"],
+    ]
+    assert "bounces.example.com. MX 10 mx.example.com." in lines
+    assert max(len(string) for line in lines for string in line.split('"')[1::2]) <= 255
+    assert machine.good("domain", "records", "acme", "Example.com") == added
+
+
+def test_domains_are_listed_and_removed(machine: Machine) -> None:
+    """A domain of another account is not there."""
+    machine.good("domain", "add", "acme", "example.com", "--return-path", "r.example.com")
+    assert [domain["return_path_domain"] for domain in machine.data("domain", "list", "acme")] == ["r.example.com"]
+
+    machine.good("domain", "remove", "acme", "example.com")
+    assert machine.data("domain", "list", "acme") == []
+    assert "no domain 'example.com'" in machine.bad("domain", "records", "acme", "example.com")
+
+
+# --- webhooks
+
+
+def test_a_signing_secret_is_shown_when_it_is_made_and_never_again(machine: Machine) -> None:
+    """At the first set and at each rotation; neither `show`, a later set nor `account show` has it."""
+    first = machine.data("webhook", "set", "acme", URL)["secret"]
+    second = machine.data("webhook", "rotate", "acme")["secret"]
+    later = [
+        machine.good("webhook", "set", "acme", URL + "2", "--event", "failed", "--in-order"),
+        machine.good("webhook", "show", "acme"),
+        machine.good("webhook", "show", "acme", "--json"),
+        machine.good("account", "show", "acme", "--json"),
+        machine.good("account", "list", "--json"),
+    ]
+
+    webhook = machine.account().webhook
+    assert webhook == WebhookSettings(URL + "2", "", frozenset({"failed"}), (second, first), in_order=True)
+    assert [printed for printed in later if "whsec_" in printed] == []
+
+
+def test_the_authorization_value_comes_from_a_file_and_is_never_shown(machine: Machine, tmp_path: Path) -> None:
+    """An argument could be read in the list of processes."""
+    (tmp_path / "token").write_text("Bearer t0ken\n")
+    printed = machine.good("webhook", "set", "acme", URL, "--authorization-file", str(tmp_path / "token"), "--json")
+
+    assert machine.account().webhook == replace(
+        machine.account().webhook or WebhookSettings(""), authorization="Bearer t0ken"
+    )
+    assert "t0ken" not in printed + machine.good("webhook", "show", "acme", "--json")
+    assert "cannot be read" in machine.bad("webhook", "set", "acme", URL, "--authorization-file", str(tmp_path / "no"))
+
+
+def test_a_webhook_is_tested_disabled_and_removed(machine: Machine) -> None:
+    """A disabled webhook keeps its secrets and is called again once it is set."""
+    machine.good("webhook", "set", "acme", URL)
+    machine.poster.answer = lambda _: PostAnswer(418, body=b"teapot")
+    assert (machine.data("webhook", "test", "acme")["status"], machine.poster.posted[0].url) == (418, URL)
+
+    assert machine.data("webhook", "disable", "acme")["disabled"] is True
+    assert "secret" not in machine.data("webhook", "set", "acme", URL)
+    assert machine.data("webhook", "show", "acme")["disabled"] is False
+
+    machine.good("webhook", "remove", "acme")
+    for name in ("show", "rotate", "test", "disable"):
+        assert machine.bad("webhook", name, "acme") == "egret: The account 'acme' has no webhook.\n"
+
+
+def test_only_local_mode_calls_this_machine(machine: Machine) -> None:
+    """Plain http on a loopback address is refused on a deployed stack."""
+    url = "http://127.0.0.1:1082/webhook"
+    assert "https://" in machine.bad("webhook", "set", "acme", url)
+
+    machine.installation = replace(machine.installation, local=True)
+    assert machine.data("webhook", "set", "acme", url)["url"] == url
+
+
+# --- deliveries
+
+
+def test_deliveries_are_listed_with_what_they_wait_for(machine: Machine) -> None:
+    """Newest first, filtered by state and time, as many as asked for."""
+    machine.accept(3)
+    printed = machine.good("delivery", "list", "acme")
+
+    assert "no egress unit is alive" in printed
+    assert [found["QueueMsgID"] & 1023 for found in machine.data("delivery", "list", "acme", "--limit", "2")] == [2, 1]
+    assert machine.data("delivery", "list", "acme", "--state", "held") == []
+    assert len(machine.data("delivery", "list", "acme", "--since", "1h")) == 3
+    assert machine.data("delivery", "list", "acme", "--until", "2026-03-04T05:00Z") == []
+
+
+def test_a_delivery_is_shown_with_attempts_and_events(machine: Machine) -> None:
+    """The remote's own words are there."""
+    machine.accept()
+    assert "No attempt has been made." in machine.good("delivery", "show", "acme", str(MESSAGE_ID))
+
+    _attempt(machine)
+    printed = machine.good("delivery", "show", "acme", str(MESSAGE_ID))
+
+    assert "4.3.0 try later" in printed
+    assert "delayed" in printed
+
+
+def _attempt(machine: Machine) -> None:
+    """Claim the delivery and record a deferral."""
+    change(machine.store, ACCOUNT, MESSAGE_ID, lambda _: Claim("unit-1", NOW, NOW + HOUR), NOW)
+    ports = RecordPorts(machine.store, machine.clock, machine.installation.retry)
+    record_outcome(ports, ACCOUNT, MESSAGE_ID, an_attempt(1, LATER))
+
+
+def test_another_accounts_delivery_is_not_there(machine: Machine) -> None:
+    """Ids are looked up within the account that is named."""
+    machine.accept()
+    machine.good("account", "create", "other")
+
+    assert machine.bad("delivery", "show", "other", str(MESSAGE_ID)) == "egret: There is no such delivery.\n"
+
+
+def test_deliveries_are_canceled(machine: Machine) -> None:
+    """Several at once; the one that cannot be is named, with how many were."""
+    ids = [str(one) for one in machine.accept(2)]
+    machine.good("delivery", "cancel", "acme", ids[0])
+
+    sentence = machine.bad("delivery", "cancel", "acme", ids[0], ids[1], "77")
+    assert sentence == "egret: Delivery 77: There is no such delivery. (Canceled before it: 2.)\n"
+    assert {machine.delivery(int(one)).state for one in ids} == {State.CANCELED}
+
+
+def test_a_hold_holds_what_waits_and_is_released(machine: Machine) -> None:
+    """The rule holds both; after its removal one is released by id, the rest by --all, with a hint each."""
+    first, second, third = machine.accept(3)
+    rule = machine.data("hold", "add", "--account", "acme", "--recipient", "example.net")
+    assert (rule["held"], machine.data("hold", "list")[0]["account"]) == (3, "acme")
+
+    machine.good("hold", "remove", rule["id"])
+    machine.good("delivery", "release", "acme", str(first))
+    machine.good("delivery", "release", "acme", "--all")
+
+    assert {machine.delivery(one).state for one in (first, second, third)} == {State.QUEUED}
+    assert sorted(id_ for hint in machine.hint_queue.waiting for id_ in hint.ids) == [first, second, third]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hold", "add"],
+        ["hold", "add", "--everything", "--sender", "example.com"],
+        ["hold", "add", "--sender", "not a domain"],
+        ["hold", "remove", "nothing"],
+        ["delivery", "release", "acme"],
+        ["delivery", "release", "acme", "5", "--all"],
+    ],
+)
+def test_what_is_too_much_or_too_little_is_refused(machine: Machine, words: list[str]) -> None:
+    """Nothing is held or released by an empty filter."""
+    machine.accept()
+    machine.bad(*words)
+
+    assert (machine.delivery().state, machine.data("hold", "list")) == (State.QUEUED, [])
+
+
+# --- suppressions, replay, units
+
+
+def test_the_suppression_list_is_kept(machine: Machine) -> None:
+    """Add, list, remove by a variant; twice is an error."""
+    machine.good("suppression", "add", "acme", "Ann@example.net", "--reason", "asked")
+    assert "already" in machine.bad("suppression", "add", "acme", "ann+x@example.net")
+    assert [(one["address"], one["reason"]) for one in machine.data("suppression", "list", "acme")] == [
+        ("Ann@example.net", "asked")
+    ]
+
+    machine.good("suppression", "remove", "acme", "ann+y@example.net")
+    assert machine.data("suppression", "list", "acme") == []
+
+
+def test_replay_queues_the_events_since_a_time(machine: Machine) -> None:
+    """For the webhook that is set now; an account can be named."""
+    machine.good("webhook", "set", "acme", URL)
+    machine.accept()
+    _attempt(machine)
+    machine.clock.advance(HOUR)
+
+    assert machine.data("replay", "--since", "2h", "--account", "acme")["calls"] == 1
+    assert machine.data("replay", "--since", "30m")["calls"] == 0
+    assert [call.seq for call in machine.call_queue.waiting] == [1]
+
+
+def test_units_are_listed_with_what_is_wrong(machine: Machine) -> None:
+    """Dead ones too, and suspensions with their reason."""
+    machine.units.put(a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),), port25=False))
+    machine.units.put(a_unit(id="unit-2", valid_until=NOW))
+
+    assert [(unit["id"], unit["alive"], unit["port 25"]) for unit in machine.data("unit", "list")] == [
+        ("unit-1", True, "closed"),
+        ("unit-2", False, "open"),
+    ]
+    assert "example.net until 06:06Z: slow down" in machine.good("unit", "list")
+
+
+# --- the command line itself
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["account"],
+        ["account", "delete", "acme"],
+        ["account", "create"],
+        ["--local", "account", "list"],
+        ["key", "create", "acme", "--scope", "root"],
+        ["replay"],
+        ["replay", "--since", "yesterday"],
+        ["delivery", "list", "acme", "--since", "2026-02-30"],
+        ["account", "create", "x", "--keep-calls", "some"],
+        ["account", "list", "--js"],
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(machine: Machine, words: list[str]) -> None:
+    """So do argparse's own answers, and those about times and about which installation is meant."""
+    with pytest.raises(SystemExit) as raised:
+        machine.run(*words)
+    assert raised.value.code == 2
+
+
+def test_no_installation_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is assumed about which installation is meant."""
+    with pytest.raises(SystemExit) as raised:
+        run(["account", "list"], lambda _: Machine(capsys))
+    assert (raised.value.code, "--stack NAME, or --local" in capsys.readouterr().err) == (2, True)
+
+
+def test_an_outage_is_one_sentence(machine: Machine) -> None:
+    """What AWS said stands in it, for the operator."""
+
+    def connect(_: Namespace) -> Ports:
+        raise Unavailable(detail="dynamodb Query: ThrottlingException")
+
+    assert run(["--stack", "s", "account", "list"], connect) == 1
+    assert "dynamodb Query: ThrottlingException" in machine.capture.readouterr().err
+
+
+def test_json_may_stand_before_the_command(machine: Machine) -> None:
+    """Both places mean the same."""
+    assert machine.good("--json", "account", "list") == machine.good("account", "list", "--json")
+
+
+def test_a_delivered_delivery_cannot_be_canceled(machine: Machine) -> None:
+    """The sentence says why."""
+    machine.accept(state=State.DELIVERED, ended_at=NOW, due_at=None, attempts=(an_attempt(1, OK),))
+
+    assert "has already ended" in machine.bad("delivery", "cancel", "acme", str(MESSAGE_ID))
