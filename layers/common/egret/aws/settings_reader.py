@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
-from egret.aws.settings_store import SettingsTable
-from egret.contracts.ports import Clock
+from egret.contracts.ports import Clock, SettingsReader
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
 
 T = TypeVar("T")
@@ -22,9 +21,9 @@ MAX_ENTRIES = 10_000
 
 
 class CachedSettings:
-    """The `SettingsReader` port; safe for threads. Two threads that miss at the same time both read."""
+    """The `SettingsReader` port over another one; safe for threads. Two that miss at the same time both read."""
 
-    def __init__(self, settings: SettingsTable, clock: Clock) -> None:
+    def __init__(self, settings: SettingsReader, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
