@@ -21,6 +21,9 @@ from egret_egress.ledger import keys_of
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 0.1
+"""How long a short queue waits for busy workers, whose open connections it would rather use, before one more comes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -62,6 +65,7 @@ class Engine:
         self._workers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starved: deque[str] = deque()
+        self._watched: set[str] = set()
         self._bytes = 0
         self._is_draining = False
 
@@ -121,16 +125,38 @@ class Engine:
     def _employ(self, domain: str) -> None:
         """See to it that enough workers look after a domain: the first at once, more as its queue grows."""
         busy = self._workers.get(domain, 0)
-        if busy >= self._capacity.per_domain or (busy and self._backlog.count(domain) < 2 * busy):
+        if busy >= self._capacity.per_domain:
+            return
+        if busy and self._backlog.count(domain) < 2 * busy:
+            self._look_again(domain)
             return
         if len(self._tasks) >= self._capacity.workers:
             if not busy and domain not in self._starved:
                 self._starved.append(domain)
             return
+        self._start_worker(domain, busy)
+
+    def _start_worker(self, domain: str, busy: int) -> None:
         self._workers[domain] = busy + 1
         task = asyncio.get_running_loop().create_task(self._work(domain))
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._dismiss(done, domain))
+
+    def _look_again(self, domain: str) -> None:
+        """Trust the busy workers with a short queue, but not for long: they may be stuck with a silent server."""
+        if domain not in self._watched:
+            self._watched.add(domain)
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._reinforce, domain)
+
+    def _reinforce(self, domain: str) -> None:
+        self._watched.discard(domain)
+        busy = self._workers.get(domain, 0)
+        if not self._backlog.count(domain) or busy >= self._capacity.per_domain:
+            return
+        if len(self._tasks) < self._capacity.workers:
+            self._start_worker(domain, busy)
+        if self._backlog.count(domain):
+            self._look_again(domain)
 
     def _dismiss(self, task: asyncio.Task[None], domain: str) -> None:
         self._tasks.discard(task)

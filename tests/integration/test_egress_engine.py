@@ -93,6 +93,25 @@ def test_connections_to_one_host_are_limited() -> None:
     assert sink.most_open <= 3
 
 
+def test_a_silent_server_does_not_hold_up_the_next_message_for_its_domain() -> None:
+    """A short queue waits for a busy worker only for a moment, since that may be stuck."""
+
+    async def run() -> Sink:
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await sink.dots.wait()
+            sink.dots.clear()
+            rig.engine.take(handoff(transaction(2048)))
+            async with asyncio.timeout(10):
+                await sink.dots.wait()
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            return sink
+
+    assert asyncio.run(run()).connections == 2
+
+
 def test_the_same_attempt_again_is_not_sent_again() -> None:
     """A handoff repeated while the attempt is under way, and after it ended, sends nothing twice."""
 
