@@ -1,1 +1,1 @@
-"""The ports on AWS: the only place that knows boto3 and pynamodb."""
+"""The ports on AWS: the only place that knows botocore."""

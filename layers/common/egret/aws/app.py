@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from egret.aws.calls import DynamoCalls
-from egret.aws.clients import Clients, Target
+from egret.aws.clients import POOL, Clients, Target
 from egret.aws.clock import SystemClock, SystemDice
 from egret.aws.counters import DynamoAuthFailures, DynamoCounters
 from egret.aws.due import DynamoDueIndex
@@ -37,15 +37,17 @@ class App:
 
     environ: as `os.environ`, with the names that template.yaml sets. A variable is read when something needs it: a
     missing one is a KeyError there, so that each function is given only what it uses.
+    pool: connections kept to each AWS service, as many as there are threads that call at once.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], pool: int = POOL) -> None:
         self._environ = environ
+        self._pool = pool
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> App:
+    def from_environment(cls, environ: Mapping[str, str], pool: int = POOL) -> App:
         """Return the app of this environment."""
-        return cls(environ)
+        return cls(environ, pool)
 
     # --- facts
 
@@ -63,6 +65,7 @@ class App:
         return RetryPolicy(
             base=self._seconds("EGRET_RETRY_BASE_S", DEFAULT_RETRY.base),
             max_age=self._seconds("EGRET_MAX_AGE_S", DEFAULT_RETRY.max_age),
+            lease=self._seconds("EGRET_LEASE_S", DEFAULT_RETRY.lease),
             hint_grace=self._seconds("EGRET_HINT_GRACE_S", DEFAULT_RETRY.hint_grace),
         )
 

@@ -29,6 +29,8 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
 ATTEMPTS = 4
 """Of one call, the first one included."""
+POOL = 16
+"""Connections kept to each service unless told: a function's own threads are at most half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Clients:
     pool: connections kept per service; as many as there are threads that call at once.
     """
 
-    def __init__(self, target: Target, pool: int = 16) -> None:
+    def __init__(self, target: Target, pool: int = POOL) -> None:
         self.session = botocore.session.Session(profile=target.profile or None)
         self._target = target
         self._pool = pool
