@@ -42,7 +42,7 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Where images are built and kept. codebuild, ecr, s3: clients. repository: its URI. sleep, monotonic: as in `time`."""
+    """Where images are built and kept: clients, and names. repository: its URI. sleep, monotonic: as in `time`."""
 
     codebuild: Any
     ecr: Any

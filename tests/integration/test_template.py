@@ -1,0 +1,247 @@
+"""template.yaml keeps what the design promises and what the code takes for granted."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+from egret.aws.keys import DUE_INDEX
+from egret.contracts.settings import RetryPolicy
+from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
+
+FUNCTIONS = {
+    "SendFunction": "SendRole",
+    "DeliverFunction": "DeliverRole",
+    "SweepFunction": "SweepRole",
+    "WebhookStreamFunction": "WebhookStreamRole",
+    "WebhookCallsFunction": "WebhookCallsRole",
+    "DsnIngestFunction": "DsnIngestRole",
+    "BuildImageFunction": "BuildImageRole",
+}
+MAX_MEMORY_MB = 512
+
+
+def test_the_template_passes_every_rule() -> None:
+    """Of cfn-lint, and our own."""
+    found = lint(
+        (ROOT / "template.yaml").read_text(),
+        config=ManualArgs(append_rules=[str(ROOT / "lint" / "rules")], include_checks=["I"]),
+    )
+
+    assert [f"{match.rule.id} {match.message}" for match in found if match.rule.id[0] in "EW"] == []
+
+
+def names_in_code(*folders: str) -> set[str]:
+    """Return every EGRET_ variable that the sources of these folders mention as a string."""
+    texts = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return set(re.findall(r'"(EGRET_[A-Z0-9_]+)"', "".join(texts)))
+
+
+def test_every_variable_in_the_template_is_read_and_every_one_read_is_set() -> None:
+    """By the composition root of the functions. A deployment has no reason to change the lease."""
+    read = names_in_code("layers/common/egret/aws", "functions") - {"EGRET_LOCAL", "EGRET_LEASE_S"}
+    given = {name for function in FUNCTIONS for name in variables(function) if name.startswith("EGRET_")}
+
+    assert given == read
+
+
+def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> None:
+    """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer."""
+    found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
+    local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
+    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_RESOLVER", "EGRET_ANSWER_TIMEOUT_S"}
+    app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")} | {"EGRET_SECRET"}
+    read = names_in_code("egress/egret_egress") | app
+    given = {name for name in container_variables() if name.startswith("EGRET_")}
+
+    assert given == read - found_out - local - left_alone
+    assert found_out == set(re.findall(r"export (\w+)=", (ROOT / "egress/entrypoint.sh").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("RetryBaseSeconds", "base"), ("MaxAgeSeconds", "max_age"), ("HintGraceSeconds", "hint_grace")],
+)
+def test_defaults_of_the_queue_are_those_of_the_code(parameter: str, value: str) -> None:
+    """One truth, written down where people look for it and where the code has it."""
+    assert timedelta(seconds=template()["Parameters"][parameter]["Default"]) == getattr(RetryPolicy(), value)
+
+
+def test_all_parameters_but_the_host_name_have_defaults() -> None:
+    """A first deploy asks for one thing."""
+    assert [name for name, each in template()["Parameters"].items() if "Default" not in each] == ["Hostname"]
+
+
+def test_the_due_index_is_sparse_and_of_keys_only() -> None:
+    """Under the name, and of the attributes, that the adapters write."""
+    (index,) = resource("MailTable")["GlobalSecondaryIndexes"]
+
+    assert index == {
+        "IndexName": DUE_INDEX,
+        "KeySchema": [
+            {"AttributeName": "due_shard", "KeyType": "HASH"},
+            {"AttributeName": "due_at", "KeyType": "RANGE"},
+        ],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
+
+
+@pytest.mark.parametrize("name", ["MailTable", "SettingsTable"])
+def test_tables_are_kept_and_can_be_restored(name: str) -> None:
+    """Deleting the stack deletes no mail, and any second of the last 35 days can be had back."""
+    table = template()["Resources"][name]
+
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_content_is_never_removed_by_age() -> None:
+    """Only uploads expire, and multiparts that nobody finished; nothing has versions that would stay behind."""
+    rules = resource("Bucket")["LifecycleConfiguration"]["Rules"]
+    expiring = [rule.get("Prefix") for rule in rules if "ExpirationInDays" in rule]
+
+    assert expiring == ["uploads/"]
+    assert "VersioningConfiguration" not in resource("Bucket")
+
+
+def test_nothing_in_the_bucket_is_public() -> None:
+    """Nor does it speak without TLS."""
+    (statement,) = resource("BucketPolicy")["PolicyDocument"]["Statement"]
+
+    assert set(resource("Bucket")["PublicAccessBlockConfiguration"].values()) == {True}
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def queues_that_feed_functions() -> dict[str, str]:
+    """Return the function of each queue."""
+    fed = {}
+    for name, function in of_type("AWS::Serverless::Function").items():
+        for event in function.get("Events", {}).values():
+            if event["Type"] == "SQS":
+                fed[event["Properties"]["Queue"]["Fn::GetAtt"].removesuffix(".Arn")] = name
+    return fed
+
+
+def test_queues_hide_messages_six_times_as_long_as_their_function_may_run() -> None:
+    """AWS's advice; and a message that fails five times still reaches the dead letters before it is dropped."""
+    fed = queues_that_feed_functions()
+
+    assert set(fed) == {"HintQueue", "CallQueue", "InboundQueue"}
+    for name, function in fed.items():
+        queue = resource(name)
+        assert queue["VisibilityTimeout"] >= 6 * resource(function)["Timeout"]
+        assert queue["MessageRetentionPeriod"] > 5 * queue["VisibilityTimeout"]
+        assert queue["RedrivePolicy"]["maxReceiveCount"] == 5
+
+
+def test_a_batch_of_calls_fits_into_its_function() -> None:
+    """Ten calls of one account, one after the other, 30 s each."""
+    function = resource("WebhookCallsFunction")
+
+    assert function["Timeout"] > 30 * function["Events"]["Calls"]["Properties"]["BatchSize"]
+
+
+def test_every_function_fits_into_512_mb_and_has_a_role_of_its_own() -> None:
+    """The role that carries its name."""
+    functions = of_type("AWS::Serverless::Function")
+    memory = template()["Globals"]["Function"]["MemorySize"]
+
+    assert {name: each["Role"]["Fn::GetAtt"] for name, each in functions.items()} == {
+        name: f"{role}.Arn" for name, role in FUNCTIONS.items()
+    }
+    assert max(each.get("MemorySize", memory) for each in functions.values()) <= MAX_MEMORY_MB
+
+
+def test_only_the_stream_of_news_and_removals_invokes_the_webhook_function() -> None:
+    """A poison record stands alone after some halvings, and its data is kept."""
+    source = resource("WebhookStreamSource")
+    patterns = [json.loads(each["Pattern"]) for each in source["FilterCriteria"]["Filters"]]
+
+    assert [pattern["dynamodb"]["Keys"] for pattern in patterns] == [{"sk": {"S": [{"prefix": "D#"}]}}] * 2
+    assert source["BisectBatchOnFunctionError"] is True
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": "Bucket.Arn"}}}
+    assert source["MaximumRetryAttempts"] > 0
+
+
+def test_deliver_can_call_nothing_that_its_subnets_do_not_reach() -> None:
+    """Of SQS it has what Lambda's poller needs in its name; nothing of SSM, Secrets Manager or KMS."""
+    role = permissions("DeliverRole")
+
+    assert role.actions("sqs") == {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+    assert {action.partition(":")[0] for action, _ in role.allowed} == {"logs", "dynamodb", "s3", "sqs", "ec2"}
+
+
+def test_there_is_no_nat_gateway() -> None:
+    """It would cost more than everything else; the private subnets have gateway endpoints."""
+    assert of_type("AWS::EC2::NatGateway") == {}
+    assert all({"Ref": "PrivateRoutes"} in each["RouteTableIds"] for each in of_type("AWS::EC2::VPCEndpoint").values())
+    assert not [
+        each for each in of_type("AWS::EC2::Route").values() if each["RouteTableId"] == {"Ref": "PrivateRoutes"}
+    ]
+
+
+@pytest.mark.parametrize("role", [*FUNCTIONS.values(), "EgressTaskRole", "EgressExecutionRole", "InstanceRole"])
+def test_no_role_names_a_whole_service(role: str) -> None:
+    """Every action is written out; a wildcard resource only where the lint knows a reason."""
+    allowed = permissions(role).allowed
+
+    assert [action for action, _ in allowed if "*" in action] == []
+    assert {action.partition(":")[0] for action, place in allowed if place == "*"} <= {"ec2", "ecr", "ecs"}
+
+
+def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
+    """The master secret goes to send, the handoff secret to deliver, and both to the egress by ECS."""
+    given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
+
+    assert given == {("SendFunction", "EGRET_SECRET"), ("DeliverFunction", "EGRET_HANDOFF_SECRET")}
+    assert {"EGRET_SECRET", "EGRET_HANDOFF_SECRET"} <= container_variables().keys()
+
+
+def test_what_cannot_be_made_again_outlives_the_stack() -> None:
+    """The address has the reputation, the secret the fromids, the key the DKIM keys, the volume what was being sent."""
+    kept = {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+
+    assert kept == {"MailTable", "SettingsTable", "Bucket", "DkimKey", "Secret", "ElasticIp", "JournalVolume"}
+
+
+def container() -> dict[str, Any]:
+    """Return the egress container."""
+    (found,) = resource("EgressTask")["ContainerDefinitions"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_deploy_stops_the_old_egress_before_it_starts_the_new() -> None:
+    """Both want the same ports, and the old one has 120 s to drain."""
+    deployment = resource("EgressService")["DeploymentConfiguration"]
+
+    assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (0, 100)
+    assert container()["StopTimeout"] == 120
+    assert container()["ReadonlyRootFilesystem"] is True
+
+
+def test_the_journal_of_the_image_is_where_the_volume_is_mounted() -> None:
+    """And it belongs to the user of the image."""
+    (mount,) = container()["MountPoints"]
+    user_data = resource("LaunchTemplate")["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
+    (volume,) = resource("EgressTask")["Volumes"]
+    uid = re.search(r"--uid (\d+)", (ROOT / "egress/Dockerfile").read_text())
+
+    assert mount["ContainerPath"] == container_variables()["EGRET_JOURNAL_DIR"]
+    assert uid is not None
+    assert f"-o {uid[1]} {volume['Host']['SourcePath']}" in user_data
+
+
+def test_makefiles_have_a_target_for_each_resource_that_sam_builds() -> None:
+    """`sam build` calls build-<logical id> in the folder of the code."""
+    built = {**of_type("AWS::Serverless::Function"), **of_type("AWS::Serverless::LayerVersion")}
+    for name, each in built.items():
+        makefile = (ROOT / (each.get("CodeUri") or each["ContentUri"]) / "Makefile").read_text()
+        assert re.search(rf"^[^#\n]*\bbuild-{name}\b.*:", makefile, re.MULTILINE), name
