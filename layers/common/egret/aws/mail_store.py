@@ -35,11 +35,12 @@ LIST_EXAMINED = 5000
 
 
 class DynamoMailStore:
-    """The `MailStore` port. blobs: where large contents go."""
+    """The `MailStore` port. blobs: where large contents go. examined: see LIST_EXAMINED."""
 
-    def __init__(self, table: Table, blobs: Blobs) -> None:
+    def __init__(self, table: Table, blobs: Blobs, examined: int = LIST_EXAMINED) -> None:
         self._table = table
         self._blobs = blobs
+        self._examined = examined
 
     # --- accepting
 
@@ -182,7 +183,7 @@ class DynamoMailStore:
         )
         found: list[Delivery] = []
         for examined, delivery in enumerate(newest):
-            if examined == LIST_EXAMINED:
+            if examined == self._examined:
                 return Page(tuple(found), str(delivery.id + 1))
             if _matches(delivery, wanted, now):
                 if len(found) == limit:
