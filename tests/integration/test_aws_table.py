@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,60 +17,10 @@ from egret.contracts.ports import Acceptance
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import Unavailable
 from tests.aws_resources import create_mail_table, emulator_clients, new_mail_table
+from tests.spoiling_proxy import Proxy, losing_first, serving
 from tests.unit.builders import ACCOUNT, NOW
 
 pytestmark = pytest.mark.emulator
-
-
-@dataclass
-class Proxy:
-    """A server between client and emulator. spoil: (operation, answer) -> what is sent, None = nothing."""
-
-    target: str
-    spoil: Callable[[str, bytes], bytes | None] = lambda _, body: body
-    seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def forward(self, handler: BaseHTTPRequestHandler) -> None:
-        """Pass a request on, and back what `spoil` leaves of the answer."""
-        request = handler.rfile.read(int(handler.headers["Content-Length"]))
-        operation = handler.headers["X-Amz-Target"].rpartition(".")[2]
-        self.seen.append((operation, json.loads(request)))
-        connection = http.client.HTTPConnection(urlsplit(self.target).netloc)
-        try:
-            connection.request("POST", "/", request, dict(handler.headers.items()))
-            answer = connection.getresponse()
-            body = self.spoil(operation, answer.read())
-        finally:
-            connection.close()
-        if body is None:
-            handler.close_connection = True
-            return
-        handler.send_response(answer.status)
-        handler.send_header("Content-Type", "application/x-amz-json-1.0")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-
-@contextlib.contextmanager
-def _serving(proxy: Proxy) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            proxy.forward(self)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -88,21 +33,8 @@ def proxy(moto_endpoint: str) -> Proxy:
 def table(proxy: Proxy) -> Iterator[Table]:
     """A new table behind the proxy."""
     made = new_mail_table(proxy.target)
-    with _serving(proxy) as url:
+    with serving(proxy) as url:
         yield Table(emulator_clients(url), made.name)
-
-
-def _losing_first(operation: str) -> Callable[[str, bytes], bytes | None]:
-    """Return a spoiler that swallows the first answer to an operation."""
-    lost: list[str] = []
-
-    def spoil(seen: str, body: bytes) -> bytes | None:
-        if seen == operation and not lost:
-            lost.append(seen)
-            return None
-        return body
-
-    return spoil
 
 
 def _item(key: str, **values: int) -> dict[str, dict[str, Any]]:
@@ -111,7 +43,7 @@ def _item(key: str, **values: int) -> dict[str, dict[str, Any]]:
 
 def test_won_write_stays_won_when_its_answer_is_lost(table: Table, proxy: Proxy) -> None:
     """The client repeats the put, which fails on the first one's item: that is no lost race."""
-    proxy.spoil = _losing_first("PutItem")
+    proxy.spoil = losing_first("PutItem")
 
     assert table.put_if(_item("a"), ABSENT) is None
     assert [operation for operation, _ in proxy.seen] == ["PutItem", "PutItem"]
@@ -201,7 +133,7 @@ def test_no_endpoint_is_unavailable() -> None:
 def test_message_with_one_recipient_takes_two_writes(moto_endpoint: str, proxy: Proxy) -> None:
     """put_message and accept are one request each: the budget of requests per message."""
     made = new_mail_table(moto_endpoint)
-    with _serving(proxy) as url:
+    with serving(proxy) as url:
         clients = emulator_clients(url)
         store = DynamoMailStore(Table(clients, made.name), S3Blobs(clients, "unused"))
         message, delivery = _message_and_delivery()
@@ -214,7 +146,7 @@ def test_message_with_one_recipient_takes_two_writes(moto_endpoint: str, proxy: 
 def test_replacing_leaves_the_due_index_alone_while_due_stays(moto_endpoint: str, proxy: Proxy) -> None:
     """A claim changes no attribute of the index, so that it costs one write unit and not two."""
     made = new_mail_table(moto_endpoint)
-    with _serving(proxy) as url:
+    with serving(proxy) as url:
         clients = emulator_clients(url)
         store = DynamoMailStore(Table(clients, made.name), S3Blobs(clients, "unused"))
         _, delivery = _message_and_delivery()
