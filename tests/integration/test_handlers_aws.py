@@ -1,0 +1,351 @@
+"""The way of one message through all functions on an emulator, each with its own environment and permissions.
+
+An emulator asks nobody for permissions, so every request is noted and held against the role in template.yaml; and each
+app is given the variables of its own function, no more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from egret.aws.app import App
+from egret.aws.webapi import webapi
+from egret.contracts.handoff import Handoff, HandoffAnswer
+from egret.contracts.ports import PostAnswer, Unit
+from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
+from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
+from egret.core.apikey import key_hash
+from egret.core.delivery import Attempt, Delivery
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
+from egret.core.reply import Reply
+from egret.memory.calls import MemoryPoster
+from egret.memory.units import MemoryEgress
+from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret_local.sources import lambda_record, matches
+from functions.deliver import handler as deliver_function
+from functions.dsn_ingest import handler as ingest_function
+from functions.send import handler as send_function
+from functions.sweep import handler as sweep_function
+from functions.webhook import handler as webhook_function
+from tests.api_service import event
+from tests.aws_events import event_file, failed, s3_notification, sqs_event
+from tests.aws_resources import Resources, create_resources
+from tests.emulators import client_arguments
+from tests.template import container_variables, permissions, resource, variables
+from tests.unit.builders import ACCOUNT, a_unit
+from tests.unit.sending import LOGIN, WRAPPER, a_domain, an_account, dkim_keys
+
+pytestmark = pytest.mark.emulator
+
+KEY = "egretegret"
+DOMAIN = "example.com"
+REMOTE = Remote("mx.example.net", "192.0.2.1")
+AWS_VARIABLES = {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+
+
+@dataclass
+class Stack:
+    """An installation on an emulator; every request of every app is noted."""
+
+    endpoint_url: str
+    resources: Resources
+    refused: list[tuple[str, str, str]] = field(default_factory=list)
+    asked: set[tuple[str, str]] = field(default_factory=set)
+
+    def app(self, function: str, role: str, given: dict[str, Any]) -> App:
+        """Return the app of a function: its variables, and an ear for what its role does not allow."""
+        known = self.resources.environment(self.endpoint_url)
+        app = App.from_environment({name: known[name] for name in known if name in given or name in AWS_VARIABLES})
+        allowed = permissions(role)
+
+        def note(**call: Any) -> None:
+            model = call["model"]
+            for action, place in self._actions(model.service_model.service_name, model.name, call["params"]):
+                self.asked.add((function, action))
+                if not allowed.allow(action, place):
+                    self.refused.append((function, action, place))
+
+        app.clients.session.register("before-parameter-build", note)
+        return app
+
+    def function(self, name: str) -> App:
+        """Return the app of a function of the template."""
+        return self.app(name, name.replace("Function", "Role"), variables(name))
+
+    def egress(self) -> App:
+        """Return the app of the egress container."""
+        return self.app("egress", "EgressTaskRole", container_variables())
+
+    def _actions(self, service: str, operation: str, params: dict[str, Any]) -> list[tuple[str, str]]:
+        """Return the IAM actions of a request, each with the resource of the template that it is for."""
+        names = {
+            self.resources.mail_table: "MailTable",
+            self.resources.settings_table: "SettingsTable",
+            self.resources.bucket: "Bucket",
+            self.resources.hint_queue_url: "HintQueue",
+            self.resources.call_queue_url: "CallQueue",
+            self.resources.kms_key_id: "DkimKey",
+        }
+        match service, operation:
+            case "dynamodb", "TransactWriteItems":
+                parts = [next(iter(part.items())) for part in params["TransactItems"]]
+                return [(f"dynamodb:{WRITES[kind]}", names[part["TableName"]]) for kind, part in parts]
+            case "dynamodb", ("BatchGetItem" | "BatchWriteItem"):
+                return [(f"dynamodb:{operation}", names[table]) for table in params["RequestItems"]]
+            case "dynamodb", _:
+                index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+                return [(f"dynamodb:{operation}", names[params["TableName"]] + index)]
+            case "s3", _:
+                # A GET of what may not be there needs ListBucket, or S3 answers 403.
+                listed = [("s3:ListBucket", "Bucket")] if operation in ("GetObject", "HeadObject") else []
+                action = operation.replace("HeadObject", "GetObject")
+                return [(f"s3:{action}", f"Bucket/{params['Key']}"), *listed]
+            case "sqs", _:
+                return [(f"sqs:{operation.replace('MessageBatch', 'Message')}", names[params["QueueUrl"]])]
+            case "kms", _:
+                return [(f"kms:{operation}", names[params["KeyId"]])]
+        return [(f"{service}:{operation}", "?")]
+
+
+@pytest.fixture
+def stack(moto_endpoint: str) -> Stack:
+    """An installation with an account, its key, domain and webhook, and one live unit."""
+    made = Stack(moto_endpoint, create_resources(moto_endpoint))
+    operator = App.from_environment(made.resources.environment(moto_endpoint))
+    operator.settings_writer.put_account(an_account(webhook=WebhookSettings("https://hooks.example.com/")))
+    operator.settings_writer.put_key(ApiKey(hash=key_hash(KEY), account=ACCOUNT, login=LOGIN))
+    operator.settings_writer.put_domain(
+        a_domain(dkim_keys=tuple(rewrapped(operator, key) for key in dkim_keys(DOMAIN)))
+    )
+    return made
+
+
+def rewrapped(operator: App, key: StoredDkimKey) -> StoredDkimKey:
+    """Return a DKIM key wrapped by the installation's KMS key."""
+    return replace(key, wrapped=operator.key_wrapper.wrap(WRAPPER.unwrap(key.wrapped, DOMAIN), DOMAIN))
+
+
+def call(app: App, method: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Call a method of the API through the send function."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": f"Bearer {KEY}"}
+    body = b"request=" + json.dumps(request).replace("+", "%2B").replace("&", "%26").encode()
+    answer = send_function.answer(webapi(app), event("POST", f"/webapi/v0/{method}", body, form))
+    raw = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"]
+    assert answer["statusCode"] == 200, raw
+    result: dict[str, Any] = json.loads(raw)
+    return result
+
+
+def send(app: App, *recipients: str, **fields: Any) -> list[int]:
+    """Send a message and return the ids of its deliveries."""
+    to = [{"Address": recipient} for recipient in recipients]
+    answer = call(app, "Send", {"To": to, "Subject": "Hello", "Text": "Good morning.\n", **fields})
+    return [submission["QueueMsgID"] for submission in answer["Submissions"]]
+
+
+def hand_over(app: App, ids: list[int]) -> list[Handoff]:
+    """Run deliver on the hint of these deliveries; return what it handed to the unit."""
+    handed: list[Handoff] = []
+
+    def take(_: Unit, handoff: Handoff) -> HandoffAnswer:
+        handed.append(handoff)
+        return HandoffAnswer([True] * len(handoff.transactions), 100)
+
+    ports = replace(deliver_function.ports_of(app), egress=MemoryEgress(take))
+    assert failed(deliver_function.run(ports, sqs_event(encode_queue_body(Hint(ACCOUNT, ids))))) == []
+    return handed
+
+
+def announce(app: App) -> None:
+    """Be an egress unit for the next minute."""
+    app.units.put(a_unit(valid_until=datetime.now(UTC) + timedelta(seconds=60)))
+
+
+def record(app: App, ids: list[int], number: int, outcome: Outcome) -> None:
+    """Record the outcome of an attempt at these deliveries, as the egress does."""
+    ports = RecordPorts(app.store, app.clock, app.installation.retry)
+    attempt = Attempt(number, datetime.now(UTC), timedelta(seconds=1), outcome)
+    for delivery_id in ids:
+        assert isinstance(record_outcome(ports, ACCOUNT, delivery_id, attempt), Delivery)
+
+
+def stream_records(stack: Stack) -> list[dict[str, Any]]:
+    """Return everything that the table's stream has, as Lambda hands it over."""
+    arguments = client_arguments(stack.endpoint_url)
+    table = boto3.client("dynamodb", **arguments).describe_table(TableName=stack.resources.mail_table)["Table"]
+    streams = boto3.client("dynamodbstreams", **arguments)
+    arn = table["LatestStreamArn"]
+    found = []
+    for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+        iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
+        found += streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
+    return [lambda_record(record) for record in found]
+
+
+def passes_filter(record: dict[str, Any]) -> bool:
+    """Tell whether a stream record invokes the webhook function."""
+    patterns = [each["Pattern"] for each in resource("WebhookStreamSource")["FilterCriteria"]["Filters"]]
+    return matches(f"[{','.join(patterns)}]", record)
+
+
+def queued_calls(stack: Stack) -> list[str]:
+    """Return the bodies in the call queue."""
+    sqs = boto3.client("sqs", **client_arguments(stack.endpoint_url))
+    answer = sqs.receive_message(QueueUrl=stack.resources.call_queue_url, MaxNumberOfMessages=10)
+    return [message["Body"] for message in answer.get("Messages", [])]
+
+
+def mail_back(app: App, delivery: Delivery) -> str:
+    """Store a DSN that came for a delivery, as the egress does; return its key."""
+    dsn = (
+        b"From: MAILER-DAEMON@mx.example.net\r\nSubject: failure\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n"
+        b"Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+        b"Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n\r\n--b--\r\n"
+    )
+    recipient = InboundRecipient(delivery.reverse_path, ACCOUNT, delivery.id)
+    envelope = Inbound("in-1", datetime.now(UTC).isoformat(), "", [recipient])
+    key = "inbound/2026-03-04/in-1"
+    app.blobs.put(key, pack_inbound(envelope, dsn))
+    return key
+
+
+def publish(stack: Stack) -> None:
+    """Run the stream function on what passes its filter."""
+    records = [record for record in stream_records(stack) if passes_filter(record)]
+    ports = webhook_function.publish_ports_of(stack.function("WebhookStreamFunction"))
+    assert failed(webhook_function.run_stream(ports, {"Records": records})) == []
+
+
+def post(stack: Stack, status: int) -> int:
+    """Run the calls function on what is queued; return how many calls were made."""
+    poster = MemoryPoster(lambda _: PostAnswer(status))
+    ports = replace(webhook_function.post_ports_of(stack.function("WebhookCallsFunction")), poster=poster)
+    assert failed(webhook_function.run_calls(ports, sqs_event(*queued_calls(stack)))) == []
+    return len(poster.posted)
+
+
+def test_one_message_all_the_way_with_the_permissions_of_the_template(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent, delivered, told; bounced later by a DSN, and suppressed: nobody asks for what its role does not allow."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    ids = send(sender, "ann@example.net", SaveSent=True)
+    assert len(hand_over(stack.function("DeliverFunction"), ids)) == 1
+    record(egress, ids, 1, Delivered(Reply(250, ("2.0.0 ok",)), REMOTE))
+    publish(stack)
+    assert post(stack, 410) == 1  # which disables the webhook: a write to the settings
+
+    delivery = egress.store.get(ACCOUNT, ids[0], datetime.now(UTC))
+    assert delivery is not None
+    ports = ingest_function.ports_of(stack.function("DsnIngestFunction"))
+    assert failed(ingest_function.run(ports, sqs_event(s3_notification(mail_back(egress, delivery))))) == []
+    publish(stack)
+    assert [each["Account"] for each in call(sender, "SuppressionList", {})["Suppressions"]] != []
+    assert call(sender, "MessageList", {})["Messages"] != []
+    sweep_function.run(sweep_function.ports_of(stack.function("SweepFunction")))
+
+    assert stack.refused == []
+    assert ("SendFunction", "kms:Decrypt") in stack.asked
+    assert {name for name, _ in stack.asked} == {
+        *("SendFunction", "DeliverFunction", "egress", "WebhookStreamFunction", "WebhookCallsFunction"),
+        *("DsnIngestFunction", "SweepFunction"),
+    }
+
+
+def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content in S3, several recipients, a lost submission repaired, a failing webhook, a cancelled delivery."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    text = base64.encodebytes(random.Random(1).randbytes(400_000)).decode()  # too large for the table, even compressed
+    ids = send(sender, "ann@example.net", "bob@example.net", Text=text)
+    (handed,) = hand_over(stack.function("DeliverFunction"), ids)
+    assert egress.blobs.get(handed.transactions[0].content.key) is not None
+    record(egress, ids[:1], 1, Deferred("later", Reply(451, ("4.3.0 later",)), REMOTE))
+    record(egress, ids[1:], 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))
+    publish(stack)
+    assert post(stack, 500) >= 1
+    call(sender, "DeliveryCancel", {"QueueMsgID": ids[0]})
+    upload = call(sender, "UploadCreate", {"Size": 3})
+    assert upload["URL"].startswith("http")
+    sweep_function.run(sweep_function.ports_of(stack.function("SweepFunction")))
+
+    assert stack.refused == []
+
+
+def test_a_missing_permission_is_noticed(stack: Stack) -> None:
+    """The tests above can fail: sweep's role may not read settings, and has no secret to send with."""
+    app = stack.app("SendFunction", "SweepRole", variables("SendFunction"))
+    send(app, "ann@example.net")
+
+    assert ("SendFunction", "dynamodb:GetItem", "SettingsTable") in stack.refused
+
+
+def test_only_news_and_removals_pass_the_filter(stack: Stack) -> None:
+    """A new delivery, a claim and a release bring no event: they invoke nothing."""
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    ids = send(sender, "ann@example.net")
+    hand_over(stack.function("DeliverFunction"), ids)
+    quiet = stream_records(stack)
+    record(egress, ids, 1, Delivered(Reply(250, ("2.0.0 ok",)), REMOTE))
+    loud = stream_records(stack)[len(quiet) :]
+    remove(stack, ids[0])
+    removal = stream_records(stack)[len(quiet) + len(loud) :]
+
+    assert quiet
+    assert [passes_filter(each) for each in quiet] == [False] * len(quiet)
+    assert [passes_filter(each) for each in loud] == [True]
+    assert [(each["eventName"], passes_filter(each)) for each in removal] == [("REMOVE", True)]
+
+
+def remove(stack: Stack, delivery_id: int) -> None:
+    """Delete a delivery, as time to live does."""
+    client = boto3.client("dynamodb", **client_arguments(stack.endpoint_url))
+    (item,) = client.scan(
+        TableName=stack.resources.mail_table,
+        FilterExpression="sk = :sk",
+        ExpressionAttributeValues={":sk": {"S": f"D#{delivery_id:016d}"}},
+    )["Items"]
+    client.delete_item(TableName=stack.resources.mail_table, Key={"pk": item["pk"], "sk": item["sk"]})
+
+
+def test_the_last_removal_takes_the_content_with_it(stack: Stack) -> None:
+    """The stream function reaps."""
+    sender = stack.function("SendFunction")
+    (delivery_id,) = send(sender, "ann@example.net")
+    remove(stack, delivery_id)
+    assert sender.store.message(ACCOUNT, delivery_id) is not None
+    publish(stack)
+
+    assert sender.store.message(ACCOUNT, delivery_id) is None
+    assert stack.refused == []
+
+
+def test_the_stream_goes_on_from_the_first_record_that_cannot_be_read(stack: Stack) -> None:
+    """What lies before it is published; of records that are no deliveries it takes no notice."""
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    ids = send(sender, "ann@example.net")
+    hand_over(stack.function("DeliverFunction"), ids)
+    record(egress, ids, 1, Delivered(Reply(250, ("2.0.0 ok",)), REMOTE))
+    news = [each for each in stream_records(stack) if passes_filter(each)]
+    other, corrupt = event_file("dynamodb_stream")["Records"]
+    ports = webhook_function.publish_ports_of(stack.function("WebhookStreamFunction"))
+    answer = webhook_function.run_stream(ports, {"Records": [other, *news, corrupt, *news]})
+
+    assert failed(answer) == ["222"]
+    assert [decode_call(body).delivery_id for body in queued_calls(stack)] == ids
