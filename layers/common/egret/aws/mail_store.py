@@ -20,7 +20,7 @@ from egret.aws.mail_items import (
     read_plan,
 )
 from egret.aws.mailboxes import mail_items
-from egret.aws.table import ABSENT, Condition, Item, Range, Table, n
+from egret.aws.table import ABSENT, Condition, Item, Range, Table, key_of, n
 from egret.contracts.ports import Acceptance, Blobs, DeliveryFilter, Page
 from egret.core.delivery import Delivery, Message
 from egret.core.ids import INDEX_BITS, MAX_ID, SHARDS, shard_of
@@ -200,25 +200,28 @@ class DynamoMailStore:
 
     def reap(self, account: str, message_id: int, now: datetime) -> bool:
         """Remove a message and its content if none of its deliveries exists any more; True when removed."""
-        if self._table.get(plan_key(account, message_id)) is not None or self._has_deliveries(account, message_id, now):
+        plan, message = plan_key(account, message_id), message_key(account, message_id)
+        found = self._table.get_many([plan, message])
+        if plan in found or message not in found or self._has_deliveries(account, message_id, now):
             return False
-        return self._drop_message(account, message_id)
+        self._drop(found[message])
+        return True
 
     def _has_deliveries(self, account: str, message_id: int, now: datetime) -> bool:
         first, last = delivery_key(account, message_id), delivery_key(account, message_id | _LAST_INDEX)
         items = self._table.query(Range(mail_partition(account, message_id), first[1], last[1]), 100)
         return any(not read_delivery(item).is_forgotten(now) for item in items)
 
-    def _drop_message(self, account: str, message_id: int) -> bool:
+    def _drop_message(self, account: str, message_id: int) -> None:
+        item = self._table.get(message_key(account, message_id))
+        if item is not None:
+            self._drop(item)
+
+    def _drop(self, item: Item) -> None:
         """Remove the object, then the item: after a crash in between the item still says what to remove."""
-        key = message_key(account, message_id)
-        item = self._table.get(key)
-        if item is None:
-            return False
         if "k" in item:
             self._blobs.delete(item["k"]["S"])
-        self._table.delete(key)
-        return True
+        self._table.delete(key_of(item))
 
 
 def _id_range(wanted: DeliveryFilter, cursor: str) -> tuple[int, int]:

@@ -37,9 +37,9 @@ def publish(ports: PublishPorts, records: Sequence[StreamRecord]) -> int:
     calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
     if calls:
         ports.call_queue.put(calls)
-    for record in records:
-        if record.is_removal:
-            ports.store.reap(record.delivery.account, record.delivery.message_id, ports.clock.now())
+    gone = [record.delivery for record in records if record.is_removal]
+    for account, message_id in dict.fromkeys((delivery.account, delivery.message_id) for delivery in gone):
+        ports.store.reap(account, message_id, ports.clock.now())
     return len(calls)
 
 
