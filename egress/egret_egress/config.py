@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from egret_egress.destinations import Host
-from egret_egress.session import Credentials, Tls
+from egret_egress.session import Credentials, Timeouts, Tls
 
 DRAIN_S = 90.0
 """Of the 110 s in which a unit must be gone; the rest is for closing."""
@@ -26,7 +26,7 @@ class Config:
 
     bind: of the private HTTP side. url: what is announced. smtp_listen: of inbound SMTP, None = no inbound.
     next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. probe: (host, port) tried to see
-    whether outbound port 25 is open; () = not asked.
+    whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
     """
 
     bind: tuple[str, int]
@@ -39,6 +39,8 @@ class Config:
     source_addresses: tuple[str, ...] = ()
     probe: tuple[tuple[str, int], ...] = ()
     drain_s: float = DRAIN_S
+    resolver: tuple[str, int] | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -58,6 +60,8 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         source_addresses=_addresses(environ.get("EGRET_SOURCE_ADDRESSES", "")),
         probe=_probe(environ, is_direct=next_hop is None),
         drain_s=LOCAL_DRAIN_S if is_local else DRAIN_S,
+        resolver=_resolver(environ.get("EGRET_RESOLVER", "")),
+        timeouts=_timeouts(environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
     )
 
 
@@ -111,3 +115,28 @@ def _addresses(text: str) -> tuple[str, ...]:
 def _probe(environ: Mapping[str, str], *, is_direct: bool) -> tuple[tuple[str, int], ...]:
     text = environ.get("EGRET_PORT25_PROBE", "") if is_direct else ""
     return tuple(host_port("EGRET_PORT25_PROBE", part) for part in text.replace(",", " ").split())
+
+
+def _resolver(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, port = host_port("EGRET_RESOLVER", text)
+    try:
+        return str(ipaddress.ip_address(host)), port
+    except ValueError as error:
+        raise ConfigError(f"EGRET_RESOLVER must be the address of a DNS server, not {text!r}") from error
+
+
+def _timeouts(text: str) -> Timeouts:
+    """Bound the time for each answer, where nobody wants to wait as long as RFC 5321 says: local mode."""
+    own = Timeouts()
+    if not text:
+        return own
+    try:
+        most = float(text)
+    except ValueError:
+        most = 0.0
+    if not most > 0:
+        raise ConfigError(f"EGRET_ANSWER_TIMEOUT_S must be a number of seconds, not {text!r}")
+    names = ("greeting", "hello", "mail", "rcpt", "data", "final")
+    return replace(own, **{name: min(most, getattr(own, name)) for name in names})

@@ -256,11 +256,10 @@ class _Smtp(SMTP):
         super().connection_lost(error)
 
     def eof_received(self) -> bool | None:
-        """Leave alone what was turned away."""
-        if self._counted is None:
-            return False
-        answer: bool | None = super().eof_received()
-        return answer
+        """Close, too, when the client does: aiosmtpd gives the session up here, and may not have begun it yet."""
+        if self._counted is not None:
+            super().eof_received()
+        return False
 
     def data_received(self, data: bytes) -> None:
         """Leave alone what was turned away."""

@@ -91,7 +91,7 @@ async def serving(config: Config, ports: UnitPorts) -> AsyncIterator[Running]:
         pool = Pool()
         stack.push_async_callback(_close_pool, pool)
         announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine.room, config.probe)
-        dialing = Dialing(config.hostname, source_address=_source_address(config))
+        dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
         courier = Courier(_router(config, ports), pool, dialing)
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)))

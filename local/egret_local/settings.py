@@ -17,7 +17,7 @@ class LocalSettings:
 
     root: the checkout. state: folder of everything that survives a restart. real: speak to real MX hosts.
     fresh: forget the state first. retry_base_s: wait after the first attempt (it doubles), short so that retries show.
-    sweep_s: pause between two sweeps (a minute on AWS).
+    sweep_s: pause between two sweeps (a minute on AWS). resolver: host:port of a DNS server, "" = the system's.
     """
 
     root: Path
@@ -32,6 +32,7 @@ class LocalSettings:
     fresh: bool
     retry_base_s: float
     sweep_s: float
+    resolver: str = ""
 
     @property
     def emulator_url(self) -> str:
@@ -76,6 +77,7 @@ def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
         fresh=environ.get("FRESH", "") not in ("", "0"),
         retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),
         sweep_s=_number(environ, "SWEEP_S", 1.0),
+        resolver=environ.get("RESOLVER", ""),
     )
 
 

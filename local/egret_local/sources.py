@@ -6,12 +6,13 @@ Like Lambda: what a handler reports as failed, and everything when it raises, co
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 log = logging.getLogger(__name__)
 
-POLL_S = 5
+POLL_S = 1
+"""How long a queue is asked to wait for messages: whoever ends this process waits as long, too."""
+VISIBILITY_S = 20
+"""After this long the messages of a process that was killed come again; while one has them, it asks for more time.
+Lambda has a queue's own visibility timeout for this, which is much longer."""
 STREAM_PAUSE_S = 0.1
 RETRY_PAUSE_S = 1.0
 
@@ -59,6 +64,7 @@ class QueueSource:
             QueueUrl=self.url,
             MaxNumberOfMessages=min(self.batch_size, 10),
             WaitTimeSeconds=POLL_S,
+            VisibilityTimeout=VISIBILITY_S,
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
@@ -66,7 +72,8 @@ class QueueSource:
         if not messages:
             return
         try:
-            failed = failed_ids(self.invoke({"Records": [self._record(message) for message in messages]}))
+            with self._kept(messages):
+                failed = failed_ids(self.invoke({"Records": [self._record(message) for message in messages]}))
         except Exception:  # whatever a handler raises, Lambda gives its batch again
             log.exception("the handler failed", extra={"queue": self.url})
             return
@@ -74,6 +81,29 @@ class QueueSource:
         entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(done)]
         if entries:
             self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+
+    @contextlib.contextmanager
+    def _kept(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+        """Keep messages from being received again for as long as the handler has them."""
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep, args=(messages, done), daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+
+    def _keep(self, messages: Sequence[Mapping[str, Any]], done: threading.Event) -> None:
+        entries = [
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": VISIBILITY_S}
+            for i, message in enumerate(messages)
+        ]
+        while not done.wait(VISIBILITY_S / 4):
+            try:
+                self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+            except (BotoCoreError, ClientError):
+                log.exception("the queue does not answer", extra={"queue": self.url})
 
     def _record(self, message: Mapping[str, Any]) -> dict[str, Any]:
         return {

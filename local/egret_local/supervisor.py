@@ -26,12 +26,20 @@ START_TIMEOUT_S = 30.0
 GRACE_S = 2.0
 """Time for processes to end by themselves: Ctrl-C is to be done within 5 s, the emulator saving its state included."""
 WATCH_PAUSE_S = 0.2
+LEASE_S = 30
+"""After this long an attempt is asked for again: short, so that a process that is killed holds nothing up for long."""
+ANSWER_TIMEOUT_S = 5
+"""How long the sink may be silent."""
 EMULATOR = "emulator"
 REPLAY_MARGIN = timedelta(minutes=1)
 
 
 class CannotStart(Exception):
     """Local mode cannot run; the text says what to do."""
+
+
+class _Ended(Exception):
+    """Ctrl-C came while it was starting."""
 
 
 class Supervisor:
@@ -58,6 +66,8 @@ class Supervisor:
                 self._start()
                 print(banner(settings), flush=True)
                 self._watch()
+            except _Ended:
+                pass
             finally:
                 self._family.end(GRACE_S, last=EMULATOR)
 
@@ -73,27 +83,48 @@ class Supervisor:
 
     def _start(self) -> None:
         settings = self._settings
-        self._family.start(Child(EMULATOR, emulator.command(settings), self._plain(emulator.environment(settings))))
-        if not await_port(settings.emulator_port, START_TIMEOUT_S):
-            raise CannotStart(f"the AWS emulator did not start: see {settings.state / 'logs' / 'emulator.log'}")
+        self._start_emulator()
         stack, names = _make_stack(settings)
         common = self._common(stack)
+        self._go_on()
         resources.make(stack, names)
         _write_environment(settings, common)
+        self._go_on()
         seed.seed(common, settings.receiver_url)
+        self._go_on()
         self._catch_up(common)
         self._start_mail(common)
         for function in stack.functions.values():
             if function.sources or function.has_http:
                 self._family.start(self._worker(function, common))
         for port in (settings.http_port, settings.egress_port, settings.smtp_port, settings.receiver_port):
-            if not await_port(port, START_TIMEOUT_S):
-                raise CannotStart(f"nothing came up on port {port}: see {settings.state / 'logs'}")
+            self._await(port, f"nothing came up on port {port}: see {settings.state / 'logs'}")
+
+    def _start_emulator(self) -> None:
+        settings = self._settings
+        try:
+            self._family.start(Child(EMULATOR, emulator.command(settings), self._plain(emulator.environment(settings))))
+        except OSError as error:
+            raise CannotStart(f"the AWS emulator is not installed ({error}): make .venv-emulator/.ready") from error
+        log = settings.state / "logs" / "emulator.log"
+        self._await(settings.emulator_port, f"the AWS emulator did not start: see {log}")
+
+    def _await(self, port: int, otherwise: str) -> None:
+        """Wait until somebody listens on a port; raises CannotStart with a sentence, and _Ended."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not await_port(port, WATCH_PAUSE_S):
+            self._go_on()
+            if time.monotonic() > deadline:
+                raise CannotStart(otherwise)
+
+    def _go_on(self) -> None:
+        if self._ending:
+            raise _Ended
 
     def _start_mail(self, common: Mapping[str, str]) -> None:
         settings = self._settings
         receiver = [sys.executable, "-m", "egret_local.receiver", str(settings.receiver_port)]
-        self._family.start(Child("receiver", receiver, self._plain({}), shows_output=True))
+        self._family.start(Child("receiver", receiver, self._plain({"STATE": str(settings.state)}), shows_output=True))
         if not settings.real:
             sink = [sys.executable, "-m", "egret_local.sink", str(settings.sink_port)]
             self._family.start(Child("sink", sink, self._plain(common)))
@@ -124,6 +155,7 @@ class Supervisor:
             "EGRET_HOSTNAME": "localhost",
             "EGRET_RETRY_BASE_S": str(settings.retry_base_s),
             "EGRET_HINT_GRACE_S": "5",
+            "EGRET_LEASE_S": str(LEASE_S),
         }
 
     def _plain(self, variables: Mapping[str, str]) -> dict[str, str]:
@@ -137,11 +169,11 @@ class Supervisor:
         if not checkpoints:
             return
         last = max(path.stat().st_mtime for path in checkpoints)
-        for path in checkpoints:
-            path.unlink()
         app = App.from_environment(common)
         ports = ReplayPorts(app.store, app.settings_writer, app.suppressions, app.call_queue, app.clock)
         replay(ports, datetime.fromtimestamp(last, UTC) - REPLAY_MARGIN)
+        for path in checkpoints:
+            path.unlink()
 
 
 def _exclusive(settings: LocalSettings) -> posix.FileLock:
@@ -213,7 +245,12 @@ def _egress(settings: LocalSettings) -> dict[str, str]:
         "EGRET_ROUTE": "direct",
     }
     if not settings.real:
-        variables["EGRET_LOCAL_SINK"] = f"{HOST}:{settings.sink_port}"
+        variables |= {
+            "EGRET_LOCAL_SINK": f"{HOST}:{settings.sink_port}",
+            "EGRET_ANSWER_TIMEOUT_S": str(ANSWER_TIMEOUT_S),
+        }
+    if settings.resolver:
+        variables["EGRET_RESOLVER"] = settings.resolver
     return variables
 
 
