@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from egret.contracts.coding import decoded
 from egret.core.delivery import Attempt
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown, name_of
 from egret.core.reply import Reply
@@ -80,7 +81,7 @@ def encode(record: JournalRecord) -> bytes:
 def decode(line: bytes) -> JournalRecord | None:
     """Return the record; None, and a line in the log, for one of a kind that a later version wrote."""
     try:
-        record: JournalRecord = _decoder.decode(line)
+        record: JournalRecord = decoded(_decoder, line)
         return record
     except msgspec.MsgspecError:
         log.exception("a record of the journal cannot be read and is left out")

@@ -10,6 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from egret.contracts.coding import decoded
+
 VERSION = 1
 PATH = "/v1/handoff"
 CONTENT_TYPE = "application/vnd.egret.handoff+msgpack"
@@ -77,9 +79,9 @@ _answer_decoder = msgspec.msgpack.Decoder(HandoffAnswer)
 
 def decode_handoff(body: bytes) -> Handoff:
     """Return the handoff; raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
-    return _handoff_decoder.decode(body)
+    return decoded(_handoff_decoder, body)
 
 
 def decode_answer(body: bytes) -> HandoffAnswer:
     """Return the answer; raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
-    return _answer_decoder.decode(body)
+    return decoded(_answer_decoder, body)

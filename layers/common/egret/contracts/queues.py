@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from egret.contracts.coding import decoded
+
 
 class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
     """Deliveries of one submission in one recipient domain that may be due. Losing it costs time, never mail."""
@@ -63,17 +65,17 @@ def pack_inbound(envelope: Inbound, raw: bytes) -> bytes:
 def unpack_inbound(body: bytes) -> tuple[Inbound, bytes]:
     """Return envelope and message of a stored object; raises msgspec errors when it is none."""
     line, _, raw = body.partition(b"\n")
-    return _inbound_decoder.decode(line), raw
+    return decoded(_inbound_decoder, line), raw
 
 
 def decode_hint(body: bytes | str) -> Hint:
     """Return the hint; raises msgspec errors on anything else."""
-    return _hint_decoder.decode(body)
+    return decoded(_hint_decoder, body)
 
 
 def decode_call(body: bytes | str) -> Call:
     """Return the call; raises msgspec errors on anything else."""
-    return _call_decoder.decode(body)
+    return decoded(_call_decoder, body)
 
 
 def encode_queue_body(value: Hint | Call) -> str:

@@ -1,0 +1,254 @@
+"""Random input for every parser: `make fuzz N=1000000`.
+
+Valid inputs are cut, joined, repeated and spoiled at random; each parser must answer with a value or with an error of
+its own, within a bounded time for its size. A failing input goes to `fuzz-failure.bin`; `--replay` tries it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from egret.api.decode import decode as decode_request
+from egret.api.forms import read_form
+from egret.api.http import Headers, Request
+from egret.aws.codec import decode as decode_content
+from egret.aws.codec import encode as encode_content
+from egret.contracts import handoff
+from egret.contracts.queues import Inbound, InboundRecipient, decode_call, decode_hint, pack_inbound, unpack_inbound
+from egret.contracts.webapi import SendRequest
+from egret.core.address import Address, AddressError, Mailbox
+from egret.core.compose import Draft, File, compose
+from egret.core.dsn import parse_dsn
+from egret.core.errors import EgretError
+from egret.core.netguard import UrlPolicy, check_url
+from egret.core.parse import parse_message
+from egret_egress import records
+from egret_egress.wire import ReplyReader, stuffed
+
+MAX_S_PER_MB = 2.0
+"""Far above what is measured (tens of milliseconds): a parser that needs this is not slow, it is stuck."""
+FAILURE = Path("fuzz-failure.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parser under test. seeds: valid inputs. own: the errors it may raise."""
+
+    name: str
+    parse: Callable[[bytes], object]
+    seeds: Sequence[bytes]
+    own: tuple[type[Exception], ...] = ()
+
+
+def _mail() -> bytes:
+    numbers = count()
+    draft = Draft(
+        from_=(Mailbox("Ann Ünger", Address("ann", "example.com")),),
+        message_id="<1@example.com>",
+        date=datetime(2026, 1, 2, tzinfo=UTC),
+        to=(Mailbox("", Address("bob", "example.net")),),
+        subject="Grüße und mehr " * 8,
+        text="line\n" * 20,
+        html="<p>line</p>",
+        references=("<0@example.com>",),
+        attached_files=(File("ö.pdf", "", "", b"%PDF-1.4 " + bytes(300)),),
+    )
+    return compose(draft, lambda: f"b{next(numbers)}").raw()
+
+
+DSN = b"""From: MAILER-DAEMON@mx.example\r
+To: x@bounces.example.com\r
+Subject: Undelivered\r
+MIME-Version: 1.0\r
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r
+\r
+--b\r
+Content-Type: text/plain\r
+\r
+It failed.\r
+--b\r
+Content-Type: message/delivery-status\r
+\r
+Reporting-MTA: dns; mx.example\r
+Arrival-Date: Fri, 2 Jan 2026 10:00:00 +0000 (UTC)\r
+\r
+Final-Recipient: rfc822; bob@example.net\r
+Action: failed\r
+Status: 5.1.1\r
+Diagnostic-Code: smtp; 550-5.1.1 no such\r
+ 550 5.1.1 user\r
+\r
+--b\r
+Content-Type: text/rfc822-headers\r
+\r
+Message-ID: <1@example.com>\r
+\r
+--b--\r
+"""
+SEND = (
+    b'{"To":[{"Name":"A","Address":"a@example.net"}],"Subject":"s","Text":"t",'
+    b'"Extra":{"k":"v"},"Date":"2026-01-02T03:04:05Z"}'
+)
+MULTIPART = (
+    b'--b\r\nContent-Disposition: form-data; name="request"\r\n\r\n{}\r\n--b\r\nContent-Disposition: form-data; '
+    b'name="attachedfile"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n'
+)
+
+
+def _form(kind: str) -> Callable[[bytes], object]:
+    return lambda body: read_form(Request("POST", "/webapi/v0/Send", Headers({"content-type": kind}), body))
+
+
+def _replies(data: bytes) -> object:
+    """Read replies whole and cut into single bytes; the events must be the same."""
+    whole = ReplyReader().feed(data)
+    reader = ReplyReader()
+    cut = [event for i in range(len(data)) for event in reader.feed(data[i : i + 1])]
+    assert whole == cut
+    return whole
+
+
+def _stuffing(data: bytes) -> object:
+    """No dot-stuffed content may hold an end of data of its own (RFC 5321 section 4.5.2)."""
+    sent = stuffed(data)
+    assert b"\r\n.\r\n" not in sent[:-5]
+    return sent
+
+
+def targets() -> list[Target]:
+    """Return every parser with valid inputs for it."""
+    mail = _mail()
+    leg = handoff.Leg(1024, 1, "bob@example.net")
+    until = datetime(2026, 1, 2, tzinfo=UTC)
+    transaction = handoff.Transaction(
+        "abcdefgh", 1024, "example.net", "x@example.com", [leg], handoff.Content(5, b"a\r\n\r\n"), until
+    )
+    inbound = pack_inbound(Inbound("1", "2026-01-02T00:00:00+00:00", "", [InboundRecipient("a@b", "abcdefgh")]), mail)
+    msgspec_errors = (msgspec.MsgspecError, EgretError)
+    return [
+        Target("parse_message", parse_message, [mail, DSN]),
+        Target("parse_dsn", parse_dsn, [DSN, mail]),
+        Target(
+            "Address.parse",
+            lambda b: Address.parse(b.decode("utf-8", "replace")),
+            [b"a.b+c@xn--74h.example", b'"a b"@x'],
+            (AddressError,),
+        ),
+        Target("Send JSON", lambda b: decode_request(b, SendRequest), [SEND], (EgretError,)),
+        Target("urlencoded form", _form("application/x-www-form-urlencoded"), [b"request=%7B%7D&x=1"], (EgretError,)),
+        Target("multipart form", _form("multipart/form-data; boundary=b"), [MULTIPART], (EgretError,)),
+        Target("SMTP replies", _replies, [b"250-a\r\n250 2.0.0 b\r\n", b"220 x\r\n421 4.3.2 bye\r\n"]),
+        Target("dot-stuffing", _stuffing, [b"a\r\n.\r\nb\r\n", b"..\n.\r", mail]),
+        Target(
+            "handoff", handoff.decode_handoff, [handoff.encode(handoff.Handoff("u", [transaction]))], msgspec_errors
+        ),
+        Target("journal records", records.decode, [b"\x82"], (EgretError,)),
+        Target("inbound object", unpack_inbound, [inbound], msgspec_errors),
+        Target("hint", decode_hint, [b'{"account":"abcdefgh","ids":[1024]}'], msgspec_errors),
+        Target("call", decode_call, [b'{"account":"a","delivery_id":1,"seq":1,"queued_at":""}'], msgspec_errors),
+        Target("stored content", decode_content, [encode_content(mail), encode_content(b"")], (EgretError,)),
+        Target(
+            "webhook URL",
+            lambda b: check_url(b.decode("utf-8", "replace"), UrlPolicy()),
+            [b"https://u:p@[::1]:8443/x?y#z"],
+        ),
+    ]
+
+
+TOKENS = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b"--b",
+    b"--b--",
+    b"=?utf-8?q?",
+    b"\xff\xfe",
+    b'"',
+    b"\\",
+    b"(",
+    b";",
+    b":",
+    b".",
+]
+
+
+def mutate(dice: random.Random, seed: bytes) -> bytes:
+    """Spoil a valid input in one to six ways."""
+    data = bytearray(seed)
+    for _ in range(dice.randint(1, 6)):
+        start, end = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
+        match dice.randrange(6):
+            case 0:
+                del data[start:end]
+            case 1:
+                data[start:start] = dice.choice(TOKENS) * dice.choice((1, 1, 2, 50))
+            case 2 if data:
+                data[dice.randrange(len(data))] = dice.randrange(256)
+            case 3:
+                data[start:start] = data[start : min(end, start + 2000)]
+            case 4:
+                data[end:end] = dice.randbytes(dice.randint(0, 40))
+            case _:
+                data[start:end] = data[start:end].swapcase()
+    return bytes(data[: 1 << 17])
+
+
+def attempt(target: Target, data: bytes) -> str:
+    """Return what is wrong with the answer to an input, "" when nothing is."""
+    started = time.process_time()
+    try:
+        target.parse(data)
+    except target.own:
+        pass
+    except Exception as error:  # noqa: BLE001 (the point of it all)
+        return f"{type(error).__name__}: {error}"
+    took = time.process_time() - started
+    return f"took {took:.1f} s" if took > MAX_S_PER_MB * max(1.0, len(data) / (1 << 20)) else ""
+
+
+def fuzz(inputs: int, seed: int) -> str:
+    """Try that many inputs over all parsers; return the first failure, "" when there is none."""
+    dice, known = random.Random(seed), targets()
+    for _ in range(inputs):
+        target = dice.choice(known)
+        data = mutate(dice, dice.choice(target.seeds))
+        wrong = attempt(target, data)
+        if wrong:
+            FAILURE.write_bytes(target.name.encode() + b"\n" + data)
+            return f"{target.name}: {wrong} (input in {FAILURE})"
+    return ""
+
+
+def replay() -> str:
+    """Try the failing input again."""
+    name, _, data = FAILURE.read_bytes().partition(b"\n")
+    return attempt(next(target for target in targets() if target.name == name.decode()), data)
+
+
+def main() -> int:
+    """Run; 1 on a failure."""
+    parser = argparse.ArgumentParser(description="Random input for every parser.")
+    parser.add_argument("--n", type=int, default=20000, help="inputs")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--replay", action="store_true", help="try fuzz-failure.bin again")
+    options = parser.parse_args()
+    logging.disable()
+    wrong = replay() if options.replay else fuzz(options.n, options.seed)
+    print(wrong or f"{options.n} inputs, {len(targets())} parsers, seed {options.seed}: nothing wrong")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
