@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from egret import posix
 from egret.aws.app import App
-from egret.core.delivery import Attempt
+from egret.core.delivery import Attempt, Lease
 from egret.usecases.record_outcome import RecordPorts, record_outcome, release
 from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
@@ -27,9 +27,9 @@ class UseCaseBook:
         """Record an outcome; repeated and stale ones change nothing."""
         record_outcome(self._ports, account, delivery_id, attempt)
 
-    def release(self, account: str, delivery_id: int, attempt: int) -> None:
+    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         """Give a claim back."""
-        release(self._ports, account, delivery_id, attempt)
+        release(self._ports, account, delivery_id, lease)
 
 
 def ports_of(app: App) -> UnitPorts:

@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from egret.contracts.handoff import VERSION, Handoff, Transaction
-from egret.core.delivery import Attempt
+from egret.contracts.settings import DEFAULT_RETRY
+from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
 from egret_egress import records
 from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Recorded, Taken
@@ -64,7 +65,7 @@ class Phase(enum.Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One attempt as it is remembered. finished: from FINISHED on."""
+    """One attempt as it is remembered. finished: while FINISHED."""
 
     phase: Phase
     lease_until: datetime
@@ -95,6 +96,9 @@ class Recovery:
     rerecord: list[tuple[AttemptKey, Attempt]]
 
 
+KEPT = DEFAULT_RETRY.lease + timedelta(minutes=5)
+"""How long a recorded attempt is remembered. Until it was recorded, deliver may have leased it again, and that handoff
+may still be on its way: while its lease holds, it must not begin here as if it were new. 5 min: clocks differ."""
 COMPACT_AFTER = 50_000
 """Records in the journal before it may be compacted: some 5 MB, read in well under a second at a start."""
 
@@ -107,6 +111,7 @@ class Ledger:
         self._journal = journal
         self._compact_after = compact_after
         self._entries: dict[AttemptKey, Entry] = {}
+        self._ended: list[AttemptKey] = []
         self._ends: list[tuple[datetime, AttemptKey]] = []
         self._written = 0
         self._in_hand = 0
@@ -131,9 +136,10 @@ class Ledger:
     def take(self, handoff: Handoff, now: datetime) -> Taking:
         """Take what may be begun and is not known yet.
 
-        Refused: another unit's or version's handoff, a lease that has run out, an attempt that is just being given
-        back. An attempt that is under way is taken again without a second start, one that has ended is taken and its
-        outcome is to be recorded again. What the journal cannot keep is refused.
+        Refused: another unit's or version's handoff, something new under a lease that has run out, an attempt that is
+        just being given back. An attempt that is under way or recorded is taken again without a second start; one that
+        has ended but is not recorded is taken and its outcome is to be recorded again. Something new that the journal
+        cannot keep is refused.
         """
         self.forget(now)
         taking = Taking([], [], [])
@@ -144,16 +150,18 @@ class Ledger:
 
     def _take(self, transaction: Transaction, now: datetime, taking: Taking) -> bool:
         keys = keys_of(transaction)
-        if transaction.lease_until <= now or not keys or len(set(keys)) < len(keys):
-            return False
-        if any(self.phase(key) is Phase.RELEASING for key in keys):
+        if not keys or len(set(keys)) < len(keys) or any(self.phase(key) is Phase.RELEASING for key in keys):
             return False
         fresh = [leg for key, leg in zip(keys, transaction.legs, strict=True) if key not in self._entries]
+        # What is known is never refused for being late: "not taken" would let another unit begin it.
+        if fresh and transaction.lease_until <= now:
+            return False
         try:
             self._write([Taken(*key, transaction.lease_until) for key in keys])
         except OSError:
-            records.log.exception("the journal cannot be written: nothing can be taken")
-            return False
+            records.log.exception("the journal cannot be written: nothing new can be taken")
+            if fresh:
+                return False
         for key in keys:
             entry = self._entries.get(key)
             if entry is not None:
@@ -207,13 +215,14 @@ class Ledger:
         return attempt
 
     def recorded(self, key: AttemptKey) -> None:
-        """The outcome stands in the table; it is remembered until its lease has run out, in case it is asked for."""
+        """The outcome stands in the table; the attempt is remembered until no handoff of it can come any more."""
         entry = self._entries.get(key)
         if entry is None or entry.phase is Phase.RECORDED:
             return
-        entry.phase = Phase.RECORDED
+        # From here on nobody needs the outcome: it is enough to know that this attempt is over.
+        self._entries[key] = Entry(Phase.RECORDED, entry.lease_until)
         self._in_hand -= 1
-        heapq.heappush(self._ends, (entry.lease_until, key))
+        self._ended.append(key)
         self._try_write(Recorded(*key))
 
     def releasing(self, key: AttemptKey) -> bool:
@@ -231,6 +240,11 @@ class Ledger:
             self._in_hand -= 1
             self._try_write(Forgotten(*key))
 
+    def lease(self, key: AttemptKey) -> Lease | None:
+        """Return the lease under which an attempt was taken, None when it is not known."""
+        entry = self._entries.get(key)
+        return Lease(key.attempt, self._unit, entry.lease_until) if entry else None
+
     def lease_until(self, key: AttemptKey) -> datetime | None:
         """Return until when an attempt may begin, None when it is not known."""
         entry = self._entries.get(key)
@@ -239,16 +253,12 @@ class Ledger:
     # --- time and restarts
 
     def forget(self, now: datetime) -> None:
-        """Drop recorded attempts whose lease has run out, and shrink the journal when most of it is about such."""
+        """Drop attempts recorded `KEPT` ago or earlier, and shrink the journal when most of it is about such."""
+        ended, self._ended = self._ended, []
+        for key in ended:
+            heapq.heappush(self._ends, (now + KEPT, key))
         while self._ends and self._ends[0][0] <= now:
-            _, key = heapq.heappop(self._ends)
-            entry = self._entries.get(key)
-            if entry is None or entry.phase is not Phase.RECORDED:
-                continue
-            if entry.lease_until > now:
-                heapq.heappush(self._ends, (entry.lease_until, key))
-                continue
-            del self._entries[key]
+            self._entries.pop(heapq.heappop(self._ends)[1], None)
         if self._written >= self._compact_after and self._written >= 8 * len(self._entries):
             try:
                 self.compact()
@@ -284,7 +294,7 @@ class Ledger:
                     if entry.finished is not None:
                         recovery.rerecord.append((key, entry.finished))
                 case Phase.RECORDED:
-                    heapq.heappush(self._ends, (entry.lease_until, key))
+                    self._ended.append(key)
         self._in_hand = sum(entry.phase is not Phase.RECORDED for entry in self._entries.values())
         self.forget(now)
         return recovery
@@ -306,7 +316,7 @@ class Ledger:
             case Finished():
                 entry.phase, entry.finished = Phase.FINISHED, records.attempt_of(record)
             case Recorded():
-                entry.phase = Phase.RECORDED
+                self._entries[key] = Entry(Phase.RECORDED, entry.lease_until)
             case Forgotten():
                 del self._entries[key]
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
-from egret.core.delivery import Attempt
+from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret_egress.ledger import AttemptKey, Ledger
 
@@ -28,16 +28,16 @@ class Book(Protocol):
         """Record; one that was recorded before changes nothing. Raises Unavailable."""
         ...
 
-    def release(self, account: str, delivery_id: int, attempt: int) -> None:
-        """Give a claim back. Raises Unavailable."""
+    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
+        """Give a claim back; one that is under another lease by now stays as it is. Raises Unavailable."""
         ...
 
 
 @dataclass(slots=True)
 class _Entry:
     key: AttemptKey
-    attempt: Attempt | None
-    """None: to be given back."""
+    what: Attempt | Lease
+    """An outcome to be recorded, or a lease to be given back."""
     tries: int = 0
 
 
@@ -65,7 +65,9 @@ class Recorder:
 
     def release(self, key: AttemptKey) -> None:
         """Give an attempt back that was not made; it must be in the ledger's phase RELEASING."""
-        self._put(_Entry(key, None))
+        lease = self._ledger.lease(key)
+        if lease is not None:
+            self._put(_Entry(key, lease))
 
     async def idle(self) -> None:
         """Wait until everything is in the table."""
@@ -107,17 +109,17 @@ class Recorder:
         return errors
 
     def _write(self, entry: _Entry) -> None:
-        account, delivery_id, number = entry.key
-        if entry.attempt is None:
-            self._book.release(account, delivery_id, number)
+        account, delivery_id, _ = entry.key
+        if isinstance(entry.what, Lease):
+            self._book.release(account, delivery_id, entry.what)
         else:
-            self._book.record(account, delivery_id, entry.attempt)
+            self._book.record(account, delivery_id, entry.what)
 
     def _settle(self, entry: _Entry, error: Exception | None) -> None:
         if error is not None:
             self._again(entry, error)
             return
-        if entry.attempt is None:
+        if isinstance(entry.what, Lease):
             self._ledger.released(entry.key)
         else:
             self._ledger.recorded(entry.key)

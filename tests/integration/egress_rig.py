@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from egret.contracts.handoff import Content, Handoff, Leg, Transaction
-from egret.core.delivery import Attempt
+from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
 from egret_egress.attempt import Keeping
@@ -53,11 +53,11 @@ class Notebook:
             self._count()
             self.outcomes[delivery_id, attempt.number] = attempt
 
-    def release(self, account: str, delivery_id: int, attempt: int) -> None:
+    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         """Keep it."""
         with self._lock:
             self._count()
-            self.released.append((delivery_id, attempt))
+            self.released.append((delivery_id, lease.attempt))
 
 
 @dataclass

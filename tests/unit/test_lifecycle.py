@@ -41,7 +41,7 @@ IN_STATE = {
 LONG_AFTER = NOW + 100 * HOUR
 CHANGES: dict[str, Change] = {
     "claim": Claim("unit-1", NOW, NOW + HOUR),
-    "release": Release(1, NOW),
+    "release": Release(LEASE, NOW),
     "delivered": Record(an_attempt(1, OK), NOW + HOUR, NOW),
     "deferred": Record(an_attempt(1, LATER), NOW + HOUR, NOW),
     "exhausted": Record(an_attempt(1, LATER), None, NOW),
@@ -180,7 +180,7 @@ def _changes(at: datetime, number: int, outcome: Outcome, next_at: datetime | No
     event = Event(0, EventKind.FAILED, at, source=f"mail-{number}")
     return [
         Claim("u", at, at + HOUR),
-        Release(number, at),
+        Release(Lease(number, "u", at + HOUR), at),
         Record(an_attempt(number, outcome, at), next_at, at),
         Expire(at),
         Suppress(at, ""),

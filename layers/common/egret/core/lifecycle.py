@@ -27,9 +27,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The unit did not take it, or gave it back before the final dot: the attempt was never made."""
+    """The unit did not take it, or gave it back before the final dot: the attempt was never made under this lease.
 
-    attempt: int
+    The whole lease is named, not only the attempt: a release that comes late must not end a later lease.
+    """
+
+    lease: Lease
     not_before: datetime
 
 
@@ -174,7 +177,7 @@ def _claim(delivery: Delivery, change: Claim) -> Delivery | Refusal:
 
 
 def _release(delivery: Delivery, change: Release) -> Delivery | Refusal:
-    if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != change.attempt:
+    if delivery.state is not State.ATTEMPTING or delivery.lease != change.lease:
         return Refusal.TERMINAL if delivery.state.is_terminal else Refusal.STALE
     due_at = max(delivery.due_at, change.not_before) if delivery.due_at else change.not_before
     return replace(

@@ -108,17 +108,20 @@ def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Tally:
 
 
 class _Fleet:
-    """The units as they announced themselves, and how much room is left while this run fills it."""
+    """The units as they announced themselves, and how much room is left while this run fills it.
+
+    now: one instant for the whole run, so that the recipients of a transaction have the same lease.
+    """
 
     def __init__(self, units: Sequence[Unit], now: datetime) -> None:
-        self._now = now
+        self.now = now
         self._units = {unit.id: unit for unit in units}
         self._room = {unit.id: unit.room for unit in units if unit.is_usable(now)}
 
     def is_gone(self, unit_id: str) -> bool:
         """Say whether a unit can no longer be running any transaction: withdrawn, or silent for long enough."""
         unit = self._units.get(unit_id)
-        return unit is None or unit.valid_until + UNIT_GONE_AFTER <= self._now
+        return unit is None or unit.valid_until + UNIT_GONE_AFTER <= self.now
 
     def choose(self, delivery: Delivery) -> Unit | None:
         """Return the unit for a delivery, None when none can take it now.
@@ -135,7 +138,7 @@ class _Fleet:
         return None
 
     def _is_suspended(self, unit: Unit, domain: str) -> bool:
-        return any(s.domain in ("*", domain) and self._now < s.until for s in unit.suspensions)
+        return any(s.domain in ("*", domain) and self.now < s.until for s in unit.suspensions)
 
 
 def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:
@@ -228,7 +231,7 @@ def _plan(
     if unit is None:
         tally.add("no room")
         return None
-    leased = apply(delivery, Claim(unit.id, now, now + ports.retry.lease))
+    leased = apply(delivery, Claim(unit.id, fleet.now, fleet.now + ports.retry.lease))
     if isinstance(leased, Refusal) or leased.lease is None:
         return None
     return delivery, Claimed(leased, unit, message, content, leased.lease, again=delivery.lease is not None)
@@ -258,12 +261,13 @@ def _hand_over(ports: DeliverPorts, claimed: list[Claimed], tally: Tally) -> Non
         for transaction, was_taken in zip(transactions, taken, strict=False):
             tally.add("leased" if was_taken else "released", len(transaction.legs))
             if not was_taken:
-                _release(ports, transaction)
+                _release(ports, unit, transaction)
 
 
-def _release(ports: DeliverPorts, transaction: Transaction) -> None:
+def _release(ports: DeliverPorts, unit: Unit, transaction: Transaction) -> None:
     for leg in transaction.legs:
-        release(ports.recording, transaction.account, leg.delivery_id, leg.attempt)
+        lease = Lease(leg.attempt, unit.id, transaction.lease_until)
+        release(ports.recording, transaction.account, leg.delivery_id, lease)
 
 
 def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, bool, list[Transaction]]]:
@@ -286,12 +290,15 @@ def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, bool, list[Transact
 
 
 def _transactions(claimed: list[Claimed]) -> Iterator[Transaction]:
-    """Yield one transaction for the recipients that share message, reverse-path and domain, 100 at most in each."""
-    groups: dict[tuple[str, int, str, str], list[Claimed]] = defaultdict(list)
+    """Yield one transaction for the recipients that share message, reverse-path and domain, 100 at most in each.
+
+    What is asked for again goes alone: the unit may know one recipient and not the other, and answers by transaction.
+    """
+    groups: dict[tuple[str, int, str, str, int], list[Claimed]] = defaultdict(list)
     for one in claimed:
-        delivery = one.delivery
-        groups[delivery.account, delivery.message_id, delivery.domain, delivery.reverse_path].append(one)
-    for (account, message_id, domain, reverse_path), members in groups.items():
+        delivery, alone = one.delivery, one.delivery.id if one.again else 0
+        groups[delivery.account, delivery.message_id, delivery.domain, delivery.reverse_path, alone].append(one)
+    for (account, message_id, domain, reverse_path, _), members in groups.items():
         content = _content(members[0])
         for start in range(0, len(members), MAX_LEGS):
             part = members[start : start + MAX_LEGS]

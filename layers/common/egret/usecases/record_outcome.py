@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from egret.contracts.ports import Clock, MailStore
 from egret.contracts.settings import RetryPolicy
-from egret.core.delivery import Attempt, Delivery
+from egret.core.delivery import Attempt, Delivery, Lease
 from egret.core.lifecycle import Record, Refusal, Release
 from egret.core.outcome import Unknown
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
@@ -45,18 +45,30 @@ def record_outcome(ports: RecordPorts, account: str, delivery_id: int, attempt: 
 
 
 def record_unknown(ports: RecordPorts, delivery: Delivery, reason: str) -> Delivery | Refusal | None:
-    """Record that nobody can say what became of the leased attempt of a delivery. reason: one sentence."""
-    if delivery.lease is None:
+    """Record that nobody can say what became of the leased attempt of a delivery. reason: one sentence.
+
+    STALE when the delivery is no longer under that lease: the attempt may be another unit's by now.
+    """
+    lease, now = delivery.lease, ports.clock.now()
+    if lease is None:
         return Refusal.STALE
-    now = ports.clock.now()
-    attempt = Attempt(delivery.lease.attempt, now, timedelta(0), Unknown(reason))
-    return record_outcome(ports, delivery.account, delivery.id, attempt)
+    attempt = Attempt(lease.attempt, now, timedelta(0), Unknown(reason))
+
+    def decide(current: Delivery) -> Record | Refusal:
+        if current.lease != lease:
+            return Refusal.STALE
+        return Record(attempt, _next_at(ports.retry, current, attempt), now)
+
+    return change(ports.store, delivery.account, delivery.id, decide, now)
 
 
-def release(ports: RecordPorts, account: str, delivery_id: int, attempt: int) -> Delivery | Refusal | None:
-    """Give back a claim whose attempt was certainly not made (no final dot went out): it may be claimed at once."""
+def release(ports: RecordPorts, account: str, delivery_id: int, lease: Lease) -> Delivery | Refusal | None:
+    """Give back a claim whose attempt was certainly not made (no final dot went out): it may be claimed at once.
+
+    lease: exactly the one that was given; once another has taken its place, nothing changes (STALE).
+    """
     now = ports.clock.now()
-    return change(ports.store, account, delivery_id, lambda delivery: Release(attempt, delivery.not_before), now)
+    return change(ports.store, account, delivery_id, lambda delivery: Release(lease, delivery.not_before), now)
 
 
 def _next_at(retry: RetryPolicy, delivery: Delivery, attempt: Attempt) -> datetime | None:
