@@ -58,7 +58,9 @@ class Connection(asyncio.Protocol):
         self._events.extend(self._reader.feed(data))
         if len(self._events) > MAX_UNREAD:
             self._end("the server sent more replies than there were commands")
-        self._wake()
+        if self._events:
+            self._wake()
+            self._let_writer_go()  # an answer while we still write: it may be why nobody reads
 
     def eof_received(self) -> bool:
         """The server will send nothing more."""
@@ -81,9 +83,12 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The server has caught up."""
+        self._let_writer_go()
+        self._drained = None
+
+    def _let_writer_go(self) -> None:
         if self._drained and not self._drained.done():
             self._drained.set_result(None)
-        self._drained = None
 
     # --- for the session
 
@@ -109,17 +114,20 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until more may be written."""
+        """Wait until more may be written, or the server says something."""
         if self._drained is not None and not self._lost:
-            await self._wait(self._drained, timeout_s, "the server did not read the message in time")
+            deadline = self._loop.time() + timeout_s
+            await self._wait(self._drained, deadline, "the server did not read the message in time")
 
     async def reply(self, timeout_s: float) -> Reply:
         """Return the next reply, complete within `timeout_s`; raises ConnectionFailed."""
-        while not self._events:
-            if self._lost:
-                raise ConnectionFailed(self._lost)
-            self._waiter = self._loop.create_future()
-            await self._wait(self._waiter, timeout_s, f"the server did not answer within {timeout_s:.0f} s")
+        if not self._events:
+            deadline = self._loop.time() + timeout_s
+            while not self._events:
+                if self._lost:
+                    raise ConnectionFailed(self._lost)
+                self._waiter = self._loop.create_future()
+                await self._wait(self._waiter, deadline, f"the server did not answer within {timeout_s:.0f} s")
         event = self._events.popleft()
         if isinstance(event, Garbage):
             self._end(event.reason)
@@ -175,9 +183,9 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait(self, future: asyncio.Future[None], timeout_s: float, reason: str) -> None:
+    async def _wait(self, future: asyncio.Future[None], deadline: float, reason: str) -> None:
         """Wait for the future; one timer per connection is pushed ahead instead of one made for every wait."""
-        self._deadline = self._loop.time() + timeout_s
+        self._deadline = deadline
         self._late_reason = reason
         if self._timer is None or self._timer.cancelled() or self._timer.when() > self._deadline:
             if self._timer is not None:

@@ -153,8 +153,7 @@ class _Visit:
             return None
         opened = await open_session(host.endpoint(address), self._dialing, self._deadline)
         if isinstance(opened, NoSession):
-            is_final = opened.reply is not None and opened.reply.is_permanent
-            kind = Bounced if is_final else Deferred
+            kind = Bounced if opened.is_final else Deferred
             self._failures.append(kind(opened.reason, opened.reply, opened.remote))
             return None
         return opened

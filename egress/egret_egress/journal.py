@@ -48,7 +48,7 @@ class FileJournal:
         if whole < len(content):
             log.warning("the journal ends in a cut record", extra={"bytes": len(content) - whole})
             os.ftruncate(self._descriptor, whole)
-        self._end = whole
+        self._end = os.lseek(self._descriptor, whole, os.SEEK_SET)
 
     @staticmethod
     def _reset(descriptor: int, content: bytes) -> None:
@@ -60,11 +60,11 @@ class FileJournal:
     def append(self, record: bytes) -> None:
         """Write one record; when that fails, what was written of it is cut off again."""
         frame = frame_of(record)
-        os.lseek(self._descriptor, self._end, os.SEEK_SET)
         try:
             _write_all(self._descriptor, frame)
         except OSError:
             os.ftruncate(self._descriptor, self._end)
+            os.lseek(self._descriptor, self._end, os.SEEK_SET)
             raise
         self._end += len(frame)
 

@@ -118,13 +118,15 @@ class Endpoint:
 class NoSession:
     """The server did not get as far as to be asked about mail. reason: one sentence; reply: when it said why.
 
-    tls_failed: the trouble was with opportunistic TLS, so that a plain connection may do better.
+    tls_failed: the trouble was with opportunistic TLS, so that a plain connection may do better. is_final: the host
+    will not take mail from us however often it is asked; a refused login is our own fault, and not final.
     """
 
     reason: str
     remote: Remote
     reply: Reply | None = None
     tls_failed: bool = False
+    is_final: bool = False
 
 
 class Session:
@@ -314,10 +316,10 @@ class _Greeter:
     async def greet(self) -> Session | NoSession:
         greeting = await self._reply(self._dialing.timeouts.greeting)
         if greeting.code // 100 != 2:
-            return self._no("the server does not want to talk", greeting)
+            return self._unwelcome("the server does not want to talk", greeting)
         peer = await self._hello()
         if isinstance(peer, Reply):
-            return self._no("the server does not accept our name", peer)
+            return self._unwelcome("the server does not accept our name", peer)
         if self._endpoint.tls in (Tls.OPPORTUNISTIC, Tls.STARTTLS):
             encrypted = await self._start_tls(peer)
             if isinstance(encrypted, NoSession):
@@ -343,6 +345,9 @@ class _Greeter:
 
     def _no(self, reason: str, reply: Reply | None = None) -> NoSession:
         return NoSession(reason, self._endpoint.remote, reply)
+
+    def _unwelcome(self, reason: str, reply: Reply) -> NoSession:
+        return NoSession(reason, self._endpoint.remote, reply, is_final=reply.is_permanent)
 
     async def _hello(self) -> Peer | Reply:
         """EHLO, or HELO for a server that does not know it (RFC 5321 section 3.2); the refusal if it takes neither."""

@@ -8,7 +8,8 @@ File: lines of `#` first, the first of which cites the RFC section; among them s
           `deferred`, `unknown`; words after the codes must occur in its reason
   sent: no — the content must never have been handed over with a dot
 Then the conversation: `S:` what the server sends (\xNN and \r\n escapes; a line end is added unless `S|`), `C:` what
-the client must send; `--` the next connection; `S: !close` closes, `S: !silence` says nothing more.
+the client must send; `--` the next connection; `S: !close` closes, `S: !silence` says nothing more,
+`S: !starttls` goes on with TLS.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,8 +54,13 @@ class Dialogue:
 
 def read(path: Path) -> Dialogue:
     """Parse a dialogue file."""
-    dialogue = Dialogue(path.stem)
-    for line in path.read_text(encoding="utf-8").splitlines():
+    return parse(path.stem, path.read_text(encoding="utf-8"))
+
+
+def parse(name: str, text: str) -> Dialogue:
+    """Parse a dialogue."""
+    dialogue = Dialogue(name)
+    for line in text.splitlines():
         if line.startswith("#"):
             if match := re.match(r"# ([a-z0-9-]+): (.*)", line):
                 dialogue.settings[match[1]] = match[2]
@@ -80,18 +87,17 @@ def unescape(text: str) -> bytes:
 class ScriptedServer:
     """Plays the connections of a dialogue in order. mismatches: where the client left the script."""
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Dialogue, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self._scripts = list(dialogue.connections)
         self.mismatches: list[str] = []
         self.played = 0
         self.unplayed: list[bytes] = []
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Play one connection."""
         if self.played >= len(self._scripts):
             self.mismatches.append("one connection too many")
-            writer.close()
             return
         script = self._scripts[self.played]
         self.played += 1
@@ -99,10 +105,6 @@ class ScriptedServer:
             await self._play(script, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError) as error:
             self.mismatches.append(f"the client closed: {error!r}")
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _play(
         self, script: list[tuple[str, bytes]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -110,6 +112,10 @@ class ScriptedServer:
         for direction, data in script:
             if data == b"!close":
                 return
+            if data == b"!starttls":
+                assert self._context is not None
+                await writer.start_tls(self._context)
+                continue
             if data == b"!silence":
                 await reader.read()
                 return
@@ -126,16 +132,46 @@ class ScriptedServer:
             self.unplayed.append(rest)
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @contextlib.asynccontextmanager
-async def playing(dialogue: Dialogue) -> AsyncIterator[tuple[ScriptedServer, int]]:
-    """Run the server of a dialogue on a free loopback port."""
-    scripted = ScriptedServer(dialogue)
-    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+async def listening(
+    serve: Serve, *, context: ssl.SSLContext | None = None, limit: int = 4 * 1024 * 1024
+) -> AsyncIterator[int]:
+    """Run a server on a free loopback port; at the end its connections are ended, whatever they wait for."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError, TimeoutError):
+            async with asyncio.timeout(0.5):  # asyncio never tells the end of a connection whose handshake failed
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(one, "127.0.0.1", 0, ssl=context, limit=limit)
     try:
-        yield scripted, server.sockets[0].getsockname()[1]
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def playing(
+    dialogue: Dialogue, context: ssl.SSLContext | None = None, *, implicit: bool = False
+) -> AsyncIterator[tuple[ScriptedServer, int]]:
+    """Run the server of a dialogue on a free loopback port. context: for `!starttls`, or from the start."""
+    scripted = ScriptedServer(dialogue, context)
+    async with listening(scripted.serve, context=context if implicit else None) as port:
+        yield scripted, port
 
 
 class Notes:

@@ -106,12 +106,11 @@ def config_in(directory: Path, port: int = 1) -> Config:
 
 async def post(running: Running, body: bytes, secret: str = SECRET) -> tuple[int, bytes]:
     """Post to the handoff endpoint."""
+    url = f"http://127.0.0.1:{running.http_port}{contract.PATH}"
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": contract.CONTENT_TYPE}
     async with (
         aiohttp.ClientSession() as client,
-        client.post(
-            f"http://127.0.0.1:{running.http_port}{contract.PATH}", data=io.BytesIO(body), headers=headers
-        ) as answer,
+        client.post(url, data=io.BytesIO(body), headers=headers) as answer,
     ):
         return answer.status, await answer.read()
 
@@ -306,7 +305,8 @@ def test_storage_that_is_down_means_later_and_tells_nothing() -> None:
     def client(smtp: smtplib.SMTP) -> tuple[int, bytes]:
         with pytest.raises(smtplib.SMTPDataError) as refusal:
             smtp.sendmail("x@y.example", ["me@a.example"], b"Subject: x\r\n\r\n")
-        return refusal.value.smtp_code, bytes(refusal.value.smtp_error)
+        error = refusal.value.smtp_error
+        return refusal.value.smtp_code, error if isinstance(error, bytes) else error.encode()
 
     assert talk(DownBlobs(), client) == (451, b"4.3.0 Try again later")
 
@@ -400,3 +400,20 @@ def test_only_crlf_dot_crlf_ends_a_message(ending: bytes) -> None:
 def test_a_config_never_shows_its_secret(tmp_path: Path) -> None:
     """Settings can be logged."""
     assert SECRET not in repr(replace(config_in(tmp_path), url="x"))
+
+
+def test_a_client_that_hangs_up_at_once_leaves_nothing_open() -> None:
+    """Who connects and closes in the same breath, as port scanners do, takes none of the connections that may be."""
+
+    async def run() -> set[asyncio.BaseTransport]:
+        async with receiving(MemoryBlobs()) as (server, port):
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await writer.wait_closed()
+            async with asyncio.timeout(5):
+                while server.connections:  # noqa: ASYNC110 (a set has no event)
+                    await asyncio.sleep(0.01)
+            return server.connections
+
+    assert asyncio.run(run()) == set()
