@@ -1,8 +1,8 @@
 """Judge what a failed delivery says about the recipient's address.
 
-An address that does not exist is suppressed at once. A refusal for policy, reputation or authentication is the
-sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a strike; three
-strikes in a row for one account and address suppress it.
+An address that does not exist is suppressed at once. A refusal for policy, reputation, authentication or a bad sender
+address is the sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a
+strike; three strikes in a row for one account and address suppress it.
 
 Implements: RFC 3463 and 5248 (which codes say that an address is dead). Does not fold addresses and keeps no list.
 """
@@ -16,6 +16,9 @@ from enum import Enum
 
 DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
 """subject.detail of: bad mailbox, bad system, bad syntax, mailbox moved, null MX (RFC 7505), mailbox disabled."""
+
+SENDER_DETAILS = frozenset({"1.7", "1.8"})
+"""subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
 
 DEAD_CODES = frozenset({521, 550, 551, 553, 556})
 """Replies that say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
@@ -50,7 +53,7 @@ def verdict(code: int, enhanced_code: str) -> SuppressVerdict:
     match = _ENHANCED_CODE.fullmatch(enhanced_code)
     detail = match[1] if match else ""
     reply_class = code // 100 or (int(enhanced_code[0]) if match else 0)
-    if reply_class not in (4, 5) or detail.startswith("7."):
+    if reply_class not in (4, 5) or detail.startswith("7.") or detail in SENDER_DETAILS:
         return SuppressVerdict.IGNORE
     if reply_class == 5 and _is_dead(code, detail):
         return SuppressVerdict.SUPPRESS

@@ -28,6 +28,7 @@ from egret.usecases.change import change
 log = logging.getLogger(__name__)
 
 INBOX = "Inbox"
+RECORDED = "recorded"
 MAX_ID_TRIES = 16
 """Ids tried for one mail; each is free with overwhelming likelihood."""
 KIND_OF_ACTION = {
@@ -38,6 +39,11 @@ KIND_OF_ACTION = {
     "expanded": EventKind.EXPANDED,
 }
 """RFC 3464 section 2.3.3; every other action is `unrecognized`."""
+MAX_EVENTS = 100
+"""Of one delivery: beyond that, mail to its reverse-path is only kept. Its address may be known to many by then, and
+each event is stored in the delivery itself."""
+MAX_DIAGNOSTIC_CHARACTERS = 500
+"""Of a report's text in an event, which is part of the delivery's item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ def _read(key: str, body: bytes) -> _Mail:
         received_at = datetime.fromisoformat(envelope.received_at)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ContractError(detail=f"{key}: {error}") from error
+    if received_at.tzinfo is None:
+        raise ContractError(detail=f"{key}: the time of receipt has no zone")
     return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
 
 
@@ -96,14 +104,24 @@ def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
         ports.store,
         recipient.account,
         recipient.delivery_id,
-        lambda delivery: Report(_event(mail, delivery)),
+        lambda delivery: delivery if len(delivery.events) >= MAX_EVENTS else Report(_event(mail, delivery)),
         now,
     )
-    told = isinstance(result, Delivery)
-    outcome = str(result) if isinstance(result, Refusal) else "recorded" if told else "the delivery is forgotten"
+    outcome = _outcome(mail, result)
     ids = {"account": recipient.account, "delivery": recipient.delivery_id, "mail": mail.envelope.id}
     log.info("mail for a delivery", extra={**ids, "outcome": outcome})
-    return told
+    return outcome == RECORDED
+
+
+def _outcome(mail: _Mail, result: Delivery | Refusal | None) -> str:
+    match result:
+        case None:
+            return "the delivery is forgotten"
+        case Refusal():
+            return result.value
+        case Delivery():
+            heard = any(event.source == mail.envelope.id for event in result.events)
+            return RECORDED if heard else "it has heard enough"
 
 
 def _event(mail: _Mail, delivery: Delivery) -> Event:
@@ -114,6 +132,7 @@ def _event(mail: _Mail, delivery: Delivery) -> Event:
     kind = KIND_OF_ACTION.get(block.action) if block else None
     if block is None or kind is None:
         return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source, dsn=True)
+    said = block.diagnostic_text[:MAX_DIAGNOSTIC_CHARACTERS]
     return Event(
         seq=0,
         kind=kind,
@@ -122,9 +141,9 @@ def _event(mail: _Mail, delivery: Delivery) -> Event:
         dsn=True,
         code=block.code,
         enhanced_code=block.enhanced_code,
-        error=block.diagnostic_text,
-        reply=(block.diagnostic_text,) if block.diagnostic_text else (),
-        remote=Remote(block.remote_mta),
+        error=said if kind in (EventKind.FAILED, EventKind.DELAYED) else "",
+        reply=(said,) if said else (),
+        remote=Remote(block.remote_mta[:MAX_DIAGNOSTIC_CHARACTERS]),
     )
 
 
@@ -157,7 +176,7 @@ def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> None:
         if _put(ports, mail, recipient, mail_id):
             return
         holder = ports.mailboxes.get(recipient.account, mail_id)
-        if holder is None or holder.source == mail.envelope.id:
+        if holder is None or (holder.source, holder.rcpt_to) == (mail.envelope.id, recipient.address):
             return  # it was kept before
     raise Unavailable(detail=f"no free id for {mail.key}")
 

@@ -10,8 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -30,35 +29,38 @@ from egret.contracts.ports import (
 )
 from egret.contracts.queues import Call
 from egret.contracts.settings import Account, WebhookSettings
-from egret.contracts.webapi import OutgoingEvent, encode_webhook
-from egret.core.delivery import Delivery, Message
-from egret.core.errors import EgretError, Unavailable
-from egret.core.events import Event, EventKind, is_wanted, webhook_number
-from egret.core.outcome import Remote
-from egret.core.retry import WebhookRetry, next_webhook_attempt
-from egret.core.signature import sign, timestamp_header
+from egret.core.delivery import Message
+from egret.core.errors import ContractError, EgretError, Unavailable
+from egret.core.events import is_wanted
+from egret.core.retry import WEBHOOK_LONGEST_PAUSE, WebhookRetry, next_webhook_attempt
 from egret.usecases.suppress import Happening
+from egret.usecases.webhook_call import TIMEOUT, headers, is_gone, is_success, payload, retry_after
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = timedelta(seconds=30)
-"""For a whole call, as Standard Webhooks advises; connecting may take 10 s of it."""
-USER_AGENT = "egret/0.1 (webhook)"
 BREAKER_TRIES = 5
 """Failures in a row after which a URL is left alone."""
 BREAKER_FIRST = timedelta(seconds=30)
 BREAKER_LONGEST = timedelta(minutes=15)
 ORDER_PAUSE = timedelta(minutes=1)
-"""How long a call waits before it looks again whether the event before it was told."""
-ORDER_PATIENCE = timedelta(hours=36)
-"""An event that was not told within the whole schedule of retries holds up the next one no longer."""
+"""How long at least a call waits before it looks again whether the event before it was told."""
+UNSEEN_PATIENCE = timedelta(hours=6)
+"""An event whose call nobody has seen by then was never queued (the webhook was set later), and holds up no other."""
+CALL_LIFETIME = timedelta(hours=36)
+"""Longer than the whole schedule of retries: a call that only waited for so long is given up."""
+ORDER_PATIENCE = CALL_LIFETIME
+"""An event that was not told by then holds up the next one no longer."""
 
-DELIVERED, FAILED, WAITING, SUPERSEDED = "delivered", "failed", "waiting", "superseded"
+DELIVERED, FAILED, WAITING = "delivered", "failed", "waiting"
+SUPERSEDED, CANCELED = "superseded", "canceled"
+
+SideBySide = Callable[[Callable[[list[Call]], list[Call]], Iterable[list[Call]]], Iterable[list[Call]]]
+"""Runs one job per account: `map`, or that of a thread pool."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostPorts:
-    """What posting needs. side_by_side: runs jobs for different URLs, e.g. `map`, or that of a thread pool."""
+    """What posting needs."""
 
     store: MailStore
     calls: Calls
@@ -67,17 +69,18 @@ class PostPorts:
     poster: WebhookPoster
     clock: Clock
     dice: Dice
-    side_by_side: Callable[[Callable[[_Job], list[Call]], Iterable[_Job]], Iterable[list[Call]]]
+    side_by_side: SideBySide
     retry: WebhookRetry = field(default_factory=WebhookRetry)
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """The calls of one account, one after the other."""
+@dataclass(slots=True)
+class _Endpoint:
+    """The webhook of an account while its calls are made."""
 
     account: Account
     webhook: WebhookSettings
-    calls: list[Call]
+    breaker: Breaker
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class _Told:
     """Everything about one call: the event, its delivery and its message."""
 
     call: Call
+    queued_at: datetime
     one: Happening
     message: Message
 
@@ -97,88 +101,126 @@ def post_webhooks(ports: PostPorts, calls: Sequence[Call]) -> list[Call]:
     by_account: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_account[call.account].append(call)
-    jobs: list[_Job] = []
-    for account_id, own in by_account.items():
-        account = ports.settings.account(account_id)
-        if account is None or account.webhook is None or account.webhook.disabled:
-            log.info("webhook gone", extra={"account": account_id, "calls": len(own)})
-            continue
-        jobs.append(_Job(account, account.webhook, own))
-    return [call for left in ports.side_by_side(lambda job: _run(ports, job), jobs) for call in left]
+    return [call for left in ports.side_by_side(lambda own: _run(ports, own), by_account.values()) for call in left]
 
 
-def _run(ports: PostPorts, job: _Job) -> list[Call]:
-    """Make an account's calls; a failure of storage leaves that call and the rest for later."""
+def _run(ports: PostPorts, calls: list[Call]) -> list[Call]:
+    """Make an account's calls one after the other; a failure of storage leaves that call and the rest for later."""
     try:
-        told = _load(ports, job)
-        breaker = ports.calls.breaker(job.account.id, job.webhook.url)
+        endpoint = _endpoint(ports, calls[0].account)
+        told = _load(ports, calls)
     except Unavailable:
-        log.exception("webhook calls cannot be read", extra={"account": job.account.id})
-        return job.calls
-    for position, one in enumerate(told):
+        log.exception("webhook calls cannot be read", extra={"account": calls[0].account})
+        return calls
+    except EgretError:
+        log.exception("webhook calls dropped", extra={"account": calls[0].account, "calls": len(calls)})
+        return []
+    for position, call in enumerate(calls):
         try:
-            breaker = _post_one(ports, job, one, breaker)
+            _deal_with(ports, endpoint, call, told.get(call))
         except Unavailable:
-            log.exception("webhook call cannot be recorded", extra=_ids(one))
-            return [later.call for later in told[position:]]
+            log.exception("webhook call cannot be recorded", extra=_ids(call))
+            return calls[position:]
         except EgretError:
-            log.exception("webhook call dropped", extra=_ids(one))
+            log.exception("webhook call dropped", extra=_ids(call))
     return []
 
 
-def _ids(told: _Told) -> dict[str, object]:
-    call = told.call
-    return {"account": call.account, "delivery": call.delivery_id, "event": told.one.id, "attempt": call.attempts + 1}
+def _ids(call: Call) -> dict[str, object]:
+    return {"account": call.account, "delivery": call.delivery_id, "event": call.seq, "attempt": call.attempts + 1}
 
 
-def _load(ports: PostPorts, job: _Job) -> list[_Told]:
-    """Read deliveries and messages of all calls at once; what has been forgotten is no longer told."""
-    keys = sorted({(call.account, call.delivery_id) for call in job.calls})
-    deliveries = ports.store.get_many(keys, ports.clock.now())
-    messages = ports.store.messages(sorted({(d.account, d.message_id) for d in deliveries.values()}))
-    return [told for call in job.calls if (told := _told(call, deliveries, messages))]
-
-
-def _told(
-    call: Call, deliveries: dict[tuple[str, int], Delivery], messages: dict[tuple[str, int], Message]
-) -> _Told | None:
-    delivery = deliveries.get((call.account, call.delivery_id))
-    event = next((e for e in delivery.events if e.seq == call.seq), None) if delivery else None
-    message = messages.get((delivery.account, delivery.message_id)) if delivery else None
-    if delivery is None or event is None or message is None:
-        log.warning("webhook call without event", extra={"account": call.account, "delivery": call.delivery_id})
+def _endpoint(ports: PostPorts, account_id: str) -> _Endpoint | None:
+    """Return where the account's calls go, None when they are no longer wanted."""
+    account = ports.settings.account(account_id)
+    if account is None or account.webhook is None or account.webhook.disabled:
         return None
-    return _Told(call, Happening(delivery, event), message)
+    return _Endpoint(account, account.webhook, ports.calls.breaker(account.id, account.webhook.url))
 
 
-def _post_one(ports: PostPorts, job: _Job, told: _Told, breaker: Breaker) -> Breaker:
-    """Make one call, or say why not; write its record; return the breaker as it is then."""
-    now = ports.clock.now()
-    known = _known(ports, job.webhook, told, now)
-    if known is not None and (known.state != WAITING or len(known.results) != told.call.attempts):
-        return breaker  # a repeat: that try was made
-    record = CallRecord(
-        told.call, job.webhook.url, told.one.event.kind.value, WAITING, known.results if known else (), now
-    )
-    newer = _is_overtaken(job.webhook, told)
-    if newer and not job.webhook.in_order:
-        ports.calls.put(replace(record, state=SUPERSEDED, forget_at=now + job.account.keep_calls))
-        return breaker
-    wait_until = _wait_until(ports, job, told, breaker, now)
-    if wait_until is not None:
-        ports.calls.put(_waiting(job.account, record, wait_until))
-        return breaker
-    answer, result = _call(ports, job.webhook, told)
-    ports.calls.put(_after(ports, job, replace(record, results=(*record.results, result)), answer))
-    return _turn(ports, job, breaker, failed=not 200 <= answer.status < 300)
+def _load(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
+    """Read deliveries and messages of all calls at once; what has been forgotten, or cannot be read, is left out."""
+    keys = sorted({(call.account, call.delivery_id) for call in calls})
+    try:
+        deliveries = ports.store.get_many(keys, ports.clock.now())
+        messages = ports.store.messages(sorted({(d.account, d.message_id) for d in deliveries.values()}))
+    except ContractError:
+        if len(calls) == 1:
+            log.exception("delivery of a webhook call cannot be read", extra=_ids(calls[0]))
+            return {}
+        return {key: told for call in calls for key, told in _load(ports, [call]).items()}
+    found = {}
+    for call in calls:
+        delivery = deliveries.get((call.account, call.delivery_id))
+        event = next((e for e in delivery.events if e.seq == call.seq), None) if delivery else None
+        message = messages.get((delivery.account, delivery.message_id)) if delivery else None
+        queued_at = _queued_at(call)
+        if delivery and event and message and queued_at:
+            found[call] = _Told(call, queued_at, Happening(delivery, event), message)
+    return found
 
 
-def _known(ports: PostPorts, webhook: WebhookSettings, told: _Told, now: datetime) -> CallRecord | None:
-    """Return the record of earlier tries; a first call has none, and is not worth a read."""
-    call = told.call
+def _queued_at(call: Call) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(call.queued_at)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
+
+
+def _deal_with(ports: PostPorts, endpoint: _Endpoint | None, call: Call, told: _Told | None) -> None:
+    if endpoint is None or endpoint.is_gone or told is None:
+        _cancel(ports, call, "nothing to tell" if told is None else "no webhook")
+    else:
+        _post_one(ports, endpoint, told)
+
+
+def _cancel(ports: PostPorts, call: Call, reason: str) -> None:
+    """Make no further try; a record that waits would bring the call back for ever."""
+    log.info("webhook call canceled", extra={**_ids(call), "reason": reason})
+    known = ports.calls.get(call.account, call.delivery_id, call.seq, ports.clock.now())
+    if known is not None and known.state == WAITING:
+        ports.calls.put(replace(known, state=CANCELED, due_at=None))
+
+
+def _post_one(ports: PostPorts, endpoint: _Endpoint, told: _Told) -> None:
+    """Make one call, or say why not, and write its record."""
+    call, webhook, now = told.call, endpoint.webhook, ports.clock.now()
+    known = _known(ports, webhook, call, now)
+    if _was_made(call, known):
+        return
+    results = known.results if known else ()
+    record = CallRecord(call, webhook.url, told.one.event.kind.value, WAITING, results, now)
+    if not webhook.in_order and _is_overtaken(webhook, told):
+        ports.calls.put(_ended(endpoint, record, SUPERSEDED, now))
+        return
+    wait_until = _wait_until(ports, endpoint, told, now)
+    if wait_until is None:
+        answer, result = _call(ports, webhook, told)
+        ports.calls.put(_after(ports, endpoint, replace(record, results=(*results, result)), answer))
+        _learn(ports, endpoint, answer)
+    elif now >= told.queued_at + CALL_LIFETIME:
+        ports.calls.put(_ended(endpoint, record, FAILED, now))
+    else:
+        ports.calls.put(_waiting(endpoint, record, wait_until))
+
+
+def _known(ports: PostPorts, webhook: WebhookSettings, call: Call, now: datetime) -> CallRecord | None:
+    """Return the record of earlier tries; a first call has none, and is not worth a read.
+
+    A record of another queueing of the same event (a replay, a batch of the stream that was repeated) is not its own.
+    """
     if call.attempts == 0 and not webhook.in_order:
         return None
-    return ports.calls.get(call.account, call.delivery_id, call.seq, now)
+    known = ports.calls.get(call.account, call.delivery_id, call.seq, now)
+    return known if known is not None and known.call.queued_at == call.queued_at else None
+
+
+def _was_made(call: Call, known: CallRecord | None) -> bool:
+    """Tell whether this try is a repeat, or belongs to a queueing that another one has replaced."""
+    if known is None:
+        return call.attempts > 0
+    return known.state != WAITING or len(known.results) != call.attempts
 
 
 def _is_overtaken(webhook: WebhookSettings, told: _Told) -> bool:
@@ -186,25 +228,27 @@ def _is_overtaken(webhook: WebhookSettings, told: _Told) -> bool:
     return any(event.seq > told.call.seq and is_wanted(event.kind, webhook.events) for event in events)
 
 
-def _wait_until(ports: PostPorts, job: _Job, told: _Told, breaker: Breaker, now: datetime) -> datetime | None:
+def _wait_until(ports: PostPorts, endpoint: _Endpoint, told: _Told, now: datetime) -> datetime | None:
     """Return when to look again, None when the call may be made now."""
-    if breaker.open_until is not None and now < breaker.open_until:
-        return breaker.open_until
-    if job.webhook.in_order and _has_untold_predecessor(ports, job.webhook, told, now):
-        return now + ORDER_PAUSE
-    return None
+    open_until = endpoint.breaker.open_until
+    if open_until is not None and now < open_until:
+        # The older a call, the more seldom it looks: else every call to a dead URL would cost writes all day.
+        return max(open_until, now + (now - told.queued_at) / 2)
+    return _predecessor_until(ports, endpoint.webhook, told, now) if endpoint.webhook.in_order else None
 
 
-def _has_untold_predecessor(ports: PostPorts, webhook: WebhookSettings, told: _Told, now: datetime) -> bool:
-    earlier = [
-        event
-        for event in told.one.delivery.events
-        if event.seq < told.call.seq and is_wanted(event.kind, webhook.events) and now < event.at + ORDER_PATIENCE
-    ]
+def _predecessor_until(ports: PostPorts, webhook: WebhookSettings, told: _Told, now: datetime) -> datetime | None:
+    """Return when to look again whether the wanted event before this one was told, None when it holds up nothing."""
+    call, events = told.call, told.one.delivery.events
+    earlier = [event for event in events if event.seq < call.seq and is_wanted(event.kind, webhook.events)]
     if not earlier:
-        return False
-    record = ports.calls.get(told.call.account, told.call.delivery_id, earlier[-1].seq, now)
-    return record is None or record.state == WAITING
+        return None
+    record = ports.calls.get(call.account, call.delivery_id, earlier[-1].seq, now)
+    if record is None:
+        return now + ORDER_PAUSE if now < earlier[-1].at + UNSEEN_PATIENCE else None
+    if record.state != WAITING or now >= earlier[-1].at + ORDER_PATIENCE:
+        return None
+    return max(now, record.due_at or now) + ORDER_PAUSE
 
 
 def _call(ports: PostPorts, webhook: WebhookSettings, told: _Told) -> tuple[PostAnswer, CallResult]:
@@ -213,116 +257,70 @@ def _call(ports: PostPorts, webhook: WebhookSettings, told: _Told) -> tuple[Post
     answer = ports.poster.post(webhook.url, headers(webhook, told.one.id, told.call, started_at, body), body, TIMEOUT)
     duration = ports.clock.now() - started_at
     result = CallResult(started_at, duration, answer.status, answer.error, answer.body.decode("utf-8", "replace"))
-    log.info("webhook call", extra={**_ids(told), "status": answer.status, "error": answer.error})
+    log.info("webhook call", extra={**_ids(told.call), "status": answer.status, "error": answer.error})
     return answer, result
 
 
-def payload(call: Call, one: Happening, message: Message) -> bytes:
-    """Return the JSON body that tells an event."""
-    delivery, event = one.delivery, one.event
-    was_delivered = event.kind is EventKind.DELIVERED and not event.dsn
-    return encode_webhook(
-        OutgoingEvent(
-            event=event.kind.value,
-            dsn=event.dsn,
-            suppressing=call.suppressing,
-            queue_msg_id=delivery.id,
-            from_id=delivery.fromid,
-            message_id=message.message_id,
-            subject=message.subject,
-            webhook_queued=datetime.fromisoformat(call.queued_at),
-            # The reference reports codes of errors only; the answer to a success is in `reply`.
-            smtp_code=0 if was_delivered else event.code,
-            smtp_enhanced_code="" if was_delivered else event.enhanced_code,
-            error=event.error,
-            extra=dict(message.extra),
-            recipient=delivery.recipient,
-            attempt=event.attempt,
-            remote_mx=_mx_host(event),
-            reply=event.reply,
-            event_id=one.id,
-        )
-    )
-
-
-def _mx_host(event: Event) -> str:
-    remote: Remote = event.remote
-    return remote.mx_host
-
-
-def headers(webhook: WebhookSettings, event_id: str, call: Call, at: datetime, body: bytes) -> dict[str, str]:
-    """Return the headers of a call: the reference's, and Standard Webhooks' when there is a secret to sign with."""
-    result = {
-        "Content-Type": "application/json; charset=utf-8",
-        "User-Agent": USER_AGENT,
-        "X-Mox-Webhook-ID": str(webhook_number(event_id)),
-        "X-Mox-Webhook-Attempt": str(call.attempts + 1),
-        "webhook-id": event_id,
-        "webhook-timestamp": timestamp_header(at),
-    }
-    if webhook.secrets:
-        result["webhook-signature"] = sign(webhook.secrets, event_id, at, body)
-    if webhook.authorization:
-        result["Authorization"] = webhook.authorization
-    return result
-
-
-def _after(ports: PostPorts, job: _Job, record: CallRecord, answer: PostAnswer) -> CallRecord:
+def _after(ports: PostPorts, endpoint: _Endpoint, record: CallRecord, answer: PostAnswer) -> CallRecord:
     """Return the record after a try: told, given up, or waiting for the next."""
     now = ports.clock.now()
-    done = replace(record, forget_at=now + job.account.keep_calls)
-    if 200 <= answer.status < 300:
-        return replace(done, state=DELIVERED)
-    if answer.status == 410:
-        _disable(ports, job)
-        return replace(done, state=FAILED)
+    if is_success(answer):
+        return _ended(endpoint, record, DELIVERED, now)
     next_at = next_webhook_attempt(
-        len(record.results), now, ports.dice.number(), not_before=_retry_after(answer, now), policy=ports.retry
+        len(record.results), now, ports.dice.number(), not_before=retry_after(answer, now), policy=ports.retry
     )
-    if next_at is None:
-        return replace(done, state=FAILED)
-    return _waiting(job.account, replace(record, call=_again(record.call)), next_at)
+    if next_at is None or is_gone(answer):
+        return _ended(endpoint, record, FAILED, now)
+    again = msgspec.structs.replace(record.call, attempts=record.call.attempts + 1)
+    return _waiting(endpoint, replace(record, call=again), next_at)
 
 
-def _again(call: Call) -> Call:
-    return msgspec.structs.replace(call, attempts=call.attempts + 1)
+def _ended(endpoint: _Endpoint, record: CallRecord, state: str, now: datetime) -> CallRecord:
+    """In order, a record is needed at least until no later event can look for it."""
+    needed = ORDER_PATIENCE if endpoint.webhook.in_order else timedelta(0)
+    return replace(record, state=state, due_at=None, forget_at=now + max(endpoint.account.keep_calls, needed))
 
 
-def _waiting(account: Account, record: CallRecord, due_at: datetime) -> CallRecord:
+def _waiting(endpoint: _Endpoint, record: CallRecord, due_at: datetime) -> CallRecord:
     """A call that waits outlives every retention."""
-    return replace(record, due_at=due_at, forget_at=due_at + max(account.keep_calls, timedelta(days=7)))
+    return replace(record, due_at=due_at, forget_at=due_at + max(endpoint.account.keep_calls, timedelta(days=7)))
 
 
-def _disable(ports: PostPorts, job: _Job) -> None:
-    """Stop calling a URL that says it is gone for good (410), until the account sets its webhook again."""
-    stored = replace(job.account, webhook=replace(job.webhook, disabled=True))
-    ports.settings_writer.put_account(stored)
-    log.warning("webhook disabled: the receiver answered 410", extra={"account": job.account.id})
-
-
-def _retry_after(answer: PostAnswer, now: datetime) -> datetime | None:
-    """Return what a 429 or 503 asks for in Retry-After: seconds or an HTTP date (RFC 9110 section 10.2.3)."""
-    value = next((v.strip() for k, v in answer.headers.items() if k.lower() == "retry-after"), "")
-    if answer.status not in (429, 503) or not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return now + timedelta(seconds=min(int(value[:9]), 7 * 86400))
+def _learn(ports: PostPorts, endpoint: _Endpoint, answer: PostAnswer) -> None:
+    """Note what an answer says about the URL. The call itself is recorded: a failure here must not repeat it."""
     try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+        if is_gone(answer):
+            endpoint.is_gone = True
+            _disable(ports, endpoint)
+            return
+        turned = _turned(endpoint.breaker, answer, ports.clock.now())
+        if turned != endpoint.breaker:
+            endpoint.breaker = turned
+            ports.calls.put_breaker(endpoint.account.id, endpoint.webhook.url, turned)
+    except EgretError:
+        log.exception("state of a webhook not stored", extra={"account": endpoint.account.id})
 
 
-def _turn(ports: PostPorts, job: _Job, breaker: Breaker, *, failed: bool) -> Breaker:
-    """Count a failure, or close the breaker; written only when something changes."""
-    if not failed:
-        turned = Breaker()
-    else:
-        failures = breaker.failures + 1
-        beyond = failures - BREAKER_TRIES
-        pause = min(BREAKER_FIRST * (1 << min(max(beyond, 0), 10)), BREAKER_LONGEST)
-        turned = Breaker(failures, ports.clock.now() + pause if beyond >= 0 else None)
-    if turned != breaker:
-        ports.calls.put_breaker(job.account.id, job.webhook.url, turned)
-    return turned
+def _disable(ports: PostPorts, endpoint: _Endpoint) -> None:
+    """Stop calling a URL that says it is gone for good (410), until the account sets its webhook again.
+
+    The settings are read afresh: those at hand may be a minute old, and an operator may have set another URL since.
+    """
+    account = ports.settings_writer.account_by_name(endpoint.account.name)
+    if account is None or account.webhook is None or account.webhook.url != endpoint.webhook.url:
+        return
+    ports.settings_writer.put_account(replace(account, webhook=replace(account.webhook, disabled=True)))
+    log.warning("webhook disabled: the receiver answered 410", extra={"account": account.id})
+
+
+def _turned(breaker: Breaker, answer: PostAnswer, now: datetime) -> Breaker:
+    """Return the breaker after an answer: closed by a success, opened by failures in a row or a Retry-After."""
+    if is_success(answer):
+        return Breaker()
+    failures = breaker.failures + 1
+    beyond = failures - BREAKER_TRIES
+    pauses = [min(BREAKER_FIRST * (1 << min(beyond, 10)), BREAKER_LONGEST)] if beyond >= 0 else []
+    asked = retry_after(answer, now)
+    if asked is not None:
+        pauses.append(min(asked - now, WEBHOOK_LONGEST_PAUSE))
+    return Breaker(failures, now + max(pauses) if pauses else None)

@@ -88,14 +88,28 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
     source = "a DSN" if event.dsn else "the receiving server"
     if verdict(event.code, event.enhanced_code) is SuppressVerdict.SUPPRESS:
         return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
-    known = strikes.get(one.key, Strikes())
-    struck = add(known, one.id, event.at)
-    if struck != known:
+    known, strike_id = strikes.get(one.key, Strikes()), _strike_id(one)
+    struck = add(known, strike_id, event.at)
+    is_new = struck != known
+    if is_new:
         strikes[one.key] = struck
         suppressions.put_strikes(*one.key, struck)
-    if not reaches_limit(struck):
-        return False
-    return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one with {said}")
+    # Seen before, the last strike may have died before its entry was written; the others did not suppress.
+    if reaches_limit(struck) and (is_new or struck.kept[-1].event_id == strike_id):
+        return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one with {said}")
+    return not is_new and _was_put_by(suppressions, one)
+
+
+def _strike_id(one: Happening) -> str:
+    """Return the id of the delivery's first failure: several reports about one delivery are one strike."""
+    delivery = one.delivery
+    first = next((event for event in delivery.events if event.kind is EventKind.FAILED), one.event)
+    return event_id(delivery.account, delivery.id, first.seq)
+
+
+def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
+    entry = suppressions.find([one.key]).get(one.key)
+    return entry is not None and entry.source_event == one.id
 
 
 def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:

@@ -9,16 +9,19 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from egret.contracts.ports import CallQueue, Calls, Clock, DueEntry, DueIndex, DueKind, HintQueue, MailStore, Units
-from egret.contracts.queues import Hint
+from egret.contracts.queues import Call, Hint
+from egret.core.errors import EgretError, Unavailable
 from egret.core.ids import message_of
 
 log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 5000
 """Due deliveries looked at in one run; the next run follows in a minute."""
+MAX_CALLS = 1000
+"""Webhook calls queued in one run; each takes a read and a write."""
 IDLE_ENTRIES = 500
 """The same while no unit could take anything: enough to end what has become too old."""
 ACCOUNT_SHARE = 0.5
@@ -50,46 +53,98 @@ class Swept:
 
 
 def sweep(ports: SweepPorts) -> Swept:
-    """Repair submissions, queue failed calls whose time has come, hint at due deliveries. Raises Unavailable."""
-    return Swept(repaired=_repair(ports), called=_recall(ports), hinted=_hint(ports))
+    """Hint at due deliveries, repair submissions, queue failed calls whose time has come.
+
+    What fails keeps nothing else from being done; Unavailable is raised at the end, for the alarm, and the next run
+    tries again.
+    """
+    failures: list[EgretError] = []
+    done = []
+    for part in (_hint, _repair, _recall):
+        try:
+            done.append(part(ports, failures))
+        except EgretError as error:
+            log.exception("part of the sweep failed", extra={"part": part.__name__})
+            failures.append(error)
+            done.append(0)
+    if failures:
+        raise Unavailable(detail=f"{len(failures)} failures in the sweep, the first: {failures[0]}") from failures[0]
+    hinted, repaired, called = done
+    return Swept(hinted, repaired, called)
 
 
-def _repair(ports: SweepPorts) -> int:
+def _repair(ports: SweepPorts, failures: list[EgretError]) -> int:
     """Expand submissions of several recipients whose sender died between the commit and the last delivery."""
-    entries = ports.due.due(DueKind.SUBMISSION, ports.clock.now(), MAX_ENTRIES)
-    for entry in entries:
-        ports.store.expand(ports.store.planned(entry.account, entry.id))
-        ports.store.close(entry.account, entry.id)
-        log.info("submission repaired", extra={"account": entry.account, "submission": entry.id})
-    return len(entries)
+    repaired = 0
+    for entry in ports.due.due(DueKind.SUBMISSION, ports.clock.now(), MAX_ENTRIES):
+        ids = {"account": entry.account, "submission": entry.id}
+        try:
+            ports.store.expand(ports.store.planned(entry.account, entry.id))
+            ports.store.close(entry.account, entry.id)
+        except EgretError as error:
+            log.exception("submission not repaired", extra=ids)
+            failures.append(error)
+            continue
+        log.info("submission repaired", extra=ids)
+        repaired += 1
+    return repaired
 
 
-def _recall(ports: SweepPorts) -> int:
+def _recall(ports: SweepPorts, failures: list[EgretError]) -> int:
+    """Queue the calls that wait and whose time has come."""
     now = ports.clock.now()
     calls = []
-    for entry in ports.due.due(DueKind.CALL, now, MAX_ENTRIES):
-        record = ports.calls.get(entry.account, entry.id, entry.seq, now)
-        if record is None or record.due_at is None:
+    for entry in _fair(ports.due.due(DueKind.CALL, now, MAX_ENTRIES), MAX_CALLS):
+        try:
+            call = _move_on(ports, entry, now)
+        except EgretError as error:
+            log.exception("webhook call not queued again", extra={"account": entry.account, "delivery": entry.id})
+            failures.append(error)
             continue
-        # Moved on before it is queued: if the queue fails or loses it, it comes back then.
-        ports.calls.put(replace(record, due_at=now + CALL_PATIENCE))
-        calls.append(record.call)
+        if call is not None:
+            calls.append(call)
     if calls:
         ports.call_queue.put(calls)
     return len(calls)
 
 
-def _hint(ports: SweepPorts) -> int:
+def _move_on(ports: SweepPorts, entry: DueEntry, now: datetime) -> Call | None:
+    """Return the call to queue, None when it no longer waits; the index may lag behind the record."""
+    record = ports.calls.get(entry.account, entry.id, entry.seq, now)
+    if record is None or record.due_at is None or record.due_at > now:
+        return None
+    # Moved on before it is queued: if the queue fails or loses it, it comes back then.
+    ports.calls.put(replace(record, due_at=now + CALL_PATIENCE))
+    return record.call
+
+
+def _hint(ports: SweepPorts, _: list[EgretError]) -> int:
+    """Hint at what is due, about as much as the units can take."""
     now = ports.clock.now()
     room = sum(unit.room for unit in ports.units.list() if unit.is_usable(now))
     limit = min(MAX_ENTRIES, room) if room else IDLE_ENTRIES
-    entries = _fair(ports.due.due(DueKind.DELIVERY, now, 2 * limit), limit)
+    entries = ports.due.due(DueKind.DELIVERY, now, MAX_ENTRIES)
+    if len(entries) > limit:
+        entries = _without_leased(ports, entries, now)
+    entries = _fair(entries, limit)
     hints: dict[tuple[str, int], list[int]] = defaultdict(list)
     for entry in entries:
         hints[entry.account, message_of(entry.id)].append(entry.id)
     if hints:
         ports.hint_queue.put([Hint(account, ids) for (account, _), ids in hints.items()])
     return len(entries)
+
+
+def _without_leased(ports: SweepPorts, entries: Sequence[DueEntry], now: datetime) -> list[DueEntry]:
+    """Leave out what a unit is working on: it stays due, and would take the places of all others while it lasts."""
+    deliveries = ports.store.get_many([(entry.account, entry.id) for entry in entries], now)
+    leases = {key: delivery.lease for key, delivery in deliveries.items()}
+    return [
+        entry
+        for entry in entries
+        if (entry.account, entry.id) in leases
+        and ((lease := leases[entry.account, entry.id]) is None or lease.until <= now)
+    ]
 
 
 def _fair(entries: Sequence[DueEntry], limit: int) -> list[DueEntry]:

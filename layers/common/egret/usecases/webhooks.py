@@ -15,7 +15,7 @@ from egret.core.events import EventKind
 from egret.core.netguard import Refusal, UrlPolicy, check_url
 from egret.core.signature import secret_from_bytes
 from egret.usecases.accounts import OperatorPorts, account_named
-from egret.usecases.post_webhook import TIMEOUT, headers
+from egret.usecases.webhook_call import TIMEOUT, headers
 
 SECRET_BYTES: Final = 32
 KEPT_SECRETS: Final = 2

@@ -1,0 +1,243 @@
+"""suppress puts dead addresses on the list, once, and never argues with a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from egret.contracts.settings import Suppression
+from egret.core.errors import Unavailable
+from egret.core.events import Event, EventKind, event_id
+from egret.core.ids import delivery_id
+from egret.core.suppression import Strikes
+from egret.memory.clock import FakeClock
+from egret.memory.dice import SeededDice
+from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.suppress import Happening, suppress
+from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
+from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery
+
+KEY = (ACCOUNT, "ann@example.net")
+HARD: dict[str, Any] = {"kind": EventKind.FAILED, "code": 550, "enhanced_code": "5.1.1"}
+SOFT: dict[str, Any] = {"kind": EventKind.FAILED, "code": 552, "enhanced_code": "5.2.2"}
+DELIVERED: dict[str, Any] = {"kind": EventKind.DELIVERED, "code": 250}
+
+
+def happening(
+    number: int, at: datetime = NOW, *, seq: int = 1, recipient: str = "ann@example.net", **event: Any
+) -> Happening:
+    """Return an event of delivery `number`, as its newest."""
+    one = Event(seq, at=at, **event)
+    return Happening(a_delivery(id=delivery_id(MESSAGE_ID, number), recipient=recipient, events=(one,)), one)
+
+
+@dataclass
+class World:
+    """A suppression list, and what an operator can do to it."""
+
+    list: MemorySuppressions = field(default_factory=MemorySuppressions)
+
+    def judge(self, *happenings: Happening) -> set[str]:
+        """Run suppress."""
+        return suppress(self.list, happenings)
+
+    def entry(self, key: tuple[str, str] = KEY) -> Suppression | None:
+        """Return the entry of a key."""
+        return self.list.find([key]).get(key)
+
+    def is_active(self) -> bool:
+        """Mail to ann is refused."""
+        entry = self.entry()
+        return entry is not None and entry.is_active
+
+    def strikes(self) -> int:
+        """How many failures in a row ann has."""
+        return len(self.list.find_strikes([KEY]).get(KEY, Strikes()).kept)
+
+    def ports(self, at: datetime) -> SuppressionPorts:
+        """Return what the account's own methods need."""
+        return SuppressionPorts(self.list, FakeClock(at), SeededDice())
+
+
+@pytest.fixture
+def world() -> World:
+    """An empty list."""
+    return World()
+
+
+@pytest.mark.parametrize(
+    ("event", "suppresses", "strikes"),
+    [
+        (HARD, True, 0),
+        ({**HARD, "enhanced_code": ""}, True, 0),
+        ({**HARD, "dsn": True, "code": 500, "enhanced_code": "5.2.1"}, True, 0),
+        (SOFT, False, 1),
+        ({**SOFT, "dsn": True}, False, 1),
+        ({"kind": EventKind.FAILED, "code": 451, "enhanced_code": "4.3.0"}, False, 1),
+        ({"kind": EventKind.FAILED, "code": 554, "enhanced_code": "5.7.1"}, False, 0),
+        ({"kind": EventKind.FAILED, "code": 553, "enhanced_code": "5.1.8"}, False, 0),
+        ({"kind": EventKind.FAILED, "error": "gave up after 72 hours"}, False, 0),
+        ({"kind": EventKind.DELAYED, "code": 451, "enhanced_code": "4.3.0"}, False, 0),
+        ({"kind": EventKind.DELAYED, "code": 550, "enhanced_code": "5.1.1", "dsn": True}, False, 0),
+        ({"kind": EventKind.DELIVERED, "code": 554, "enhanced_code": "5.0.0", "dsn": True}, False, 0),
+        ({"kind": EventKind.SUPPRESSED}, False, 0),
+        ({"kind": EventKind.CANCELED}, False, 0),
+        ({"kind": EventKind.UNRECOGNIZED, "dsn": True}, False, 0),
+        ({"kind": EventKind.COMPLAINED}, True, 0),
+        ({"kind": EventKind.UNSUBSCRIBED}, True, 0),
+    ],
+)
+def test_what_an_event_does_to_the_list(world: World, event: dict[str, Any], suppresses: bool, strikes: int) -> None:
+    """The truth table: dead addresses, complaints and unsubscribes at once, other failures count, the rest does not."""
+    one = happening(0, **event)
+
+    assert world.judge(one) == ({one.id} if suppresses else set())
+    assert (world.is_active(), world.strikes()) == (suppresses, strikes)
+
+
+def test_the_reason_names_source_and_code(world: World) -> None:
+    """A person who reads the list sees why, and which event it was."""
+    one = happening(0, **{**HARD, "dsn": True})
+    world.judge(one)
+
+    entry = world.entry()
+
+    assert entry is not None
+    assert (entry.reason, entry.source_event, entry.kind, entry.manual, entry.created_at) == (
+        "a DSN says that the address is dead (550 5.1.1)",
+        one.id,
+        "bounce",
+        False,
+        NOW,
+    )
+
+
+def test_three_failed_deliveries_in_a_row_suppress(world: World) -> None:
+    """The third event is the one that suppresses; variants of the address count together."""
+    first, second, third = (
+        happening(number, NOW + number * HOUR, recipient=recipient, **SOFT)
+        for number, recipient in enumerate(("ann@example.net", "Ann+x@example.net", "ANN@example.net"))
+    )
+
+    assert world.judge(first, second) == set()
+    assert world.judge(third) == {third.id}
+    assert world.is_active()
+
+
+def test_accounts_count_for_themselves(world: World) -> None:
+    """Another account's failures say nothing."""
+    for number in range(3):
+        one = Event(1, EventKind.FAILED, NOW + number * HOUR, code=552, enhanced_code="5.2.2")
+        account = OTHER_ACCOUNT if number == 1 else ACCOUNT
+        world.judge(Happening(a_delivery(id=delivery_id(MESSAGE_ID, number), account=account, events=(one,)), one))
+
+    assert (world.is_active(), world.strikes()) == (False, 2)
+
+
+def test_several_reports_about_one_delivery_are_one_strike(world: World) -> None:
+    """A list or an alias may answer one message with many DSNs."""
+    events = tuple(
+        Event(seq, EventKind.FAILED, NOW + seq * HOUR, source=str(seq), dsn=True, code=552) for seq in (1, 2, 3)
+    )
+    delivery = a_delivery(events=events)
+    world.judge(*(Happening(delivery, event) for event in events))
+
+    assert (world.is_active(), world.strikes()) == (False, 1)
+
+
+def test_a_delivery_that_arrives_clears_the_strikes(world: World) -> None:
+    """Failures before it no longer count, those after it do."""
+    world.judge(happening(0, NOW, **SOFT), happening(1, NOW + HOUR, **SOFT))
+    world.judge(happening(2, NOW + 2 * HOUR, **DELIVERED))
+    assert world.strikes() == 0
+
+    world.judge(happening(3, NOW + 3 * HOUR, **SOFT), happening(4, NOW + 4 * HOUR, **SOFT))
+    assert (world.is_active(), world.strikes()) == (False, 2)
+
+
+def test_a_batch_sees_its_own_strikes(world: World) -> None:
+    """Order within one call counts: failures before and after a success are not in a row."""
+    batch = [happening(0, NOW, **SOFT), happening(1, NOW + HOUR, **SOFT), happening(2, NOW + 2 * HOUR, **DELIVERED)]
+    world.judge(*batch, happening(3, NOW + 3 * HOUR, **SOFT))
+
+    assert (world.is_active(), world.strikes()) == (False, 1)
+
+
+def test_the_same_events_again_give_the_same_answer(world: World) -> None:
+    """A stream that repeats itself suppresses nobody, and `Suppressing` stays true for the event that did."""
+    events = [happening(number, NOW + number * HOUR, **SOFT) for number in range(3)]
+    answers = [world.judge(*events[:2]), world.judge(*events[:2]), world.judge(*events), world.judge(*events)]
+
+    assert answers == [set(), set(), {events[2].id}, {events[2].id}]
+    assert world.strikes() == 3
+
+
+@pytest.mark.parametrize("event", [HARD, {"kind": EventKind.COMPLAINED}])
+def test_only_the_event_that_listed_an_address_is_suppressing(world: World, event: dict[str, Any]) -> None:
+    """A later one finds it listed already."""
+    first, second = happening(0, **event), happening(1, NOW + HOUR, **event)
+
+    assert (world.judge(first), world.judge(second), world.judge(second, first)) == ({first.id}, set(), {first.id})
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_replay_never_undoes_a_removal(world: World, count: int) -> None:
+    """Neither a hard failure nor three strikes come back; what the events once did is still told."""
+    event = HARD if count == 1 else SOFT
+    events = [happening(number, NOW + number * HOUR, **event) for number in range(count)]
+    told = world.judge(*events)
+    suppression_remove(world.ports(NOW + 24 * HOUR), ACCOUNT, "Ann@example.net")
+
+    assert world.judge(*reversed(events)) == told == {events[-1].id}
+    assert (world.is_active(), world.strikes()) == (False, 0)
+
+
+def test_a_failure_after_the_removal_lists_it_again(world: World) -> None:
+    """The person's word holds for the past."""
+    world.judge(happening(0, **HARD))
+    suppression_remove(world.ports(NOW + HOUR), ACCOUNT, "ann@example.net")
+    later = happening(1, NOW + 2 * HOUR, **HARD)
+
+    assert world.judge(later) == {later.id}
+    assert world.is_active()
+
+
+def test_strikes_cleared_since_do_not_change_what_the_event_did(world: World) -> None:
+    """A message that was on its way when the address was listed may still arrive; a replay tells the same as before."""
+    events = [happening(number, NOW + number * HOUR, **SOFT) for number in range(3)]
+    world.judge(*events)
+    world.judge(happening(9, NOW + 4 * HOUR, **DELIVERED))
+
+    assert world.judge(*events) == {events[2].id}
+
+
+def test_an_address_that_a_person_listed_is_nobody_elses(world: World) -> None:
+    """The person's entry stays, with its reason."""
+    suppression_add(world.ports(NOW - HOUR), ACCOUNT, "ann@example.net", manual=True, reason="asked")
+
+    assert world.judge(happening(0, **HARD)) == set()
+    assert [entry.reason for entry in world.list.list(ACCOUNT)] == ["asked"]
+
+
+def test_a_failure_of_storage_between_strike_and_entry_is_made_good(world: World) -> None:
+    """The strike is there, the entry is not: the same event again puts it."""
+
+    class Dying(MemorySuppressions):
+        is_dead = False
+
+        def put_new(self, entry: Suppression) -> Suppression | None:
+            if self.is_dead:
+                raise Unavailable
+            return super().put_new(entry)
+
+    world.list = dying = Dying()
+    events = [happening(number, NOW + timedelta(hours=number), **SOFT) for number in range(3)]
+    dying.is_dead = True
+    with pytest.raises(Unavailable):
+        world.judge(*events)
+    dying.is_dead = False
+
+    assert world.judge(*events) == {event_id(ACCOUNT, events[2].delivery.id, 1)}
