@@ -32,7 +32,7 @@ class UseCaseBook:
         release(self._ports, account, delivery_id, lease)
 
 
-def ports_of(app: App) -> UnitPorts:
+def ports_of(app: App, config: Config) -> UnitPorts:
     """Return what a unit needs, from the composition root."""
     return UnitPorts(
         book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
@@ -42,7 +42,7 @@ def ports_of(app: App) -> UnitPorts:
         fromid_keys=app.secrets.fromid,
         clock=app.clock,
         dice=app.dice,
-        resolver=DnsResolver(),
+        resolver=DnsResolver([config.resolver[0]], config.resolver[1]) if config.resolver else DnsResolver(),
     )
 
 
@@ -59,7 +59,7 @@ def main(environ: Mapping[str, str]) -> int:
     logs.set_up()
     try:
         config = from_environment(environ)
-        ports = ports_of(App.from_environment(environ))
+        ports = ports_of(App.from_environment(environ), config)
     except (ConfigError, KeyError, ValueError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from egret_egress.ledger import JournalFile, Ledger
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import Recorder
 from egret_egress.session import Dialing
-from tests.conformance.scripted import SHORT, NoDns
+from tests.conformance.scripted import SHORT, NoDns, listening
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=40)
@@ -82,11 +82,8 @@ class Sink:
         self.most_open = max(self.most_open, self.open_now)
         try:
             await self._serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
         finally:
             self.open_now -= 1
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink\r\n")
@@ -111,13 +108,9 @@ class Sink:
 @contextlib.asynccontextmanager
 async def sinking(sink: Sink) -> AsyncIterator[Sink]:
     """Run a sink on a free loopback port."""
-    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=4 * 1024 * 1024)
-    sink.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listening(sink.serve) as port:
+        sink.port = port
         yield sink
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @dataclass

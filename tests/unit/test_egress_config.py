@@ -1,0 +1,127 @@
+"""What the environment tells an egress unit."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from egret_egress.__main__ import main
+from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_environment, host_port
+from egret_egress.destinations import Host
+from egret_egress.health import check
+from egret_egress.logs import JsonFormatter
+from egret_egress.session import Credentials, Tls
+
+LEAST = {"EGRET_JOURNAL_DIR": "/journal", "EGRET_HOSTNAME": "mx.example.com", "EGRET_HANDOFF_SECRET": "s3cret"}
+
+
+def test_the_least_is_enough() -> None:
+    """Three variables make a unit that sends direct and receives nothing."""
+    config = from_environment(LEAST)
+
+    assert (config.bind, config.url) == (("127.0.0.1", 1081), "http://127.0.0.1:1081")
+    assert (config.next_hop, config.smtp_listen, config.probe) == (None, None, ())
+    assert (config.journal_dir, config.drain_s) == (Path("/journal"), DRAIN_S)
+    assert "s3cret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("route", "host"),
+    [
+        ("direct", None),
+        ("smarthost:mail.example:587", Host("mail.example", 587, Tls.STARTTLS, Credentials("u", "p"))),
+        ("smarthost:mail.example:465:tls", Host("mail.example", 465, Tls.IMPLICIT, Credentials("u", "p"))),
+        ("smarthost:[::1]:587", Host("::1", 587, Tls.STARTTLS, Credentials("u", "p"))),
+    ],
+)
+def test_a_route_is_direct_or_a_smarthost(route: str, host: Host | None) -> None:
+    """TLS to a smarthost is always verified, by STARTTLS or from the start."""
+    environ = {**LEAST, "EGRET_ROUTE": route, "EGRET_SMARTHOST_USER": "u", "EGRET_SMARTHOST_PASSWORD": "p"}
+
+    assert from_environment(environ).next_hop == host
+
+
+def test_the_sink_of_local_mode_wins() -> None:
+    """In local mode everything goes to the sink in plain text, port 25 is not probed, and the end is quick."""
+    environ = {
+        **LEAST,
+        "EGRET_LOCAL": "1",
+        "EGRET_LOCAL_SINK": "127.0.0.1:2525",
+        "EGRET_ROUTE": "direct",
+        "EGRET_PORT25_PROBE": "mx.example:25",
+        "EGRET_SMTP_LISTEN": "127.0.0.1:1025",
+    }
+
+    config = from_environment(environ)
+
+    assert config.next_hop == Host("127.0.0.1", 2525, Tls.NONE)
+    assert (config.probe, config.drain_s) == ((), LOCAL_DRAIN_S)
+    assert config.smtp_listen == ("127.0.0.1", 1025)
+
+
+def test_direct_mode_probes_port_25() -> None:
+    """The targets of the probe are a list."""
+    environ = {**LEAST, "EGRET_PORT25_PROBE": "a.example:25, b.example:25"}
+
+    assert from_environment(environ).probe == (("a.example", 25), ("b.example", 25))
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {**LEAST, "EGRET_EGRESS_BIND": "1081"},
+        {**LEAST, "EGRET_EGRESS_BIND": "127.0.0.1:99999"},
+        {**LEAST, "EGRET_ROUTE": "pigeon:coop"},
+        {**LEAST, "EGRET_ROUTE": "smarthost:mail.example"},
+        {**LEAST, "EGRET_SOURCE_ADDRESSES": "mail.example"},
+    ],
+)
+def test_what_cannot_be_understood_names_its_variable(environ: dict[str, str]) -> None:
+    """An error of configuration says which variable to look at."""
+    with pytest.raises(ConfigError, match=r"EGRET_[A-Z_]+"):
+        from_environment(environ)
+
+
+def test_a_wrong_environment_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The process ends with 2 and a sentence, not with a traceback."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        assert main({}) == 2
+    finally:
+        root.handlers[:], root.level = handlers, level
+
+    assert capsys.readouterr().err == "egret_egress: EGRET_JOURNAL_DIR is not set\n"
+
+
+def test_health_is_bad_where_nobody_listens() -> None:
+    """A unit that does not answer is not well."""
+    assert not check({"EGRET_EGRESS_BIND": "127.0.0.1:1"})
+
+
+def test_ports_are_numbers() -> None:
+    """Digits of other scripts are no port."""
+    with pytest.raises(ConfigError):
+        host_port("X", "a:²")
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    """Extras become fields, line ends do not end the line, values that JSON does not know become text."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("egret.test.logs")
+    logger.addHandler(handler)
+
+    logger.warning("two\nlines", extra={"delivery": 7, "path": Path("/x")})
+    logger.removeHandler(handler)
+
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    found = [fields[name] for name in ("message", "delivery", "path", "level")]
+    assert found == ["two\nlines", 7, "/x", "WARNING"]

@@ -1,0 +1,156 @@
+"""Where mail for a domain goes."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egret.core.outcome import Bounced, Deferred
+from egret_egress.destinations import MAX_ADDRESSES, MAX_HOSTS, Direct, DnsTrouble, Fixed, Host, MxRecord, NextHops
+
+
+class Zone:
+    """A `Resolver` of fixed answers; a name that is not in it does not exist, an exception is raised."""
+
+    def __init__(self, mx: object = (), addresses: tuple[str, ...] | Exception = ()) -> None:
+        self._mx = mx
+        self._addresses = addresses
+
+    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
+        if isinstance(self._mx, Exception):
+            raise self._mx
+        return self._mx  # type: ignore[return-value]
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        if isinstance(self._addresses, Exception):
+            raise self._addresses
+        return self._addresses
+
+
+class Seeded:
+    """Dice of a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def number(self) -> float:
+        return self._random.random()
+
+
+def hops(zone: Zone, domain: str = "example.org", seed: int = 1) -> NextHops:
+    """Return where mail for a domain goes."""
+    return asyncio.run(Direct(zone, Seeded(seed)).next_hops(domain))
+
+
+def names(found: NextHops) -> list[str]:
+    """Return the hosts' names."""
+    assert isinstance(found, tuple)
+    return [host.name for host in found]
+
+
+@pytest.mark.rfc("7505", "3")
+def test_null_mx_bounces_without_a_host() -> None:
+    """A sole "MX 0 ." means that the domain takes no mail: 5.1.10, and addresses are not looked at."""
+    found = hops(Zone((MxRecord(0, ""),), ("192.0.2.1",)))
+
+    assert isinstance(found, Bounced)
+    assert found.reply is not None
+    assert found.reply.enhanced_code == "5.1.10"
+
+
+@pytest.mark.rfc("7505", "3")
+def test_a_dot_beside_other_records_is_no_host() -> None:
+    """Null MX counts only alone."""
+    assert names(hops(Zone((MxRecord(0, ""), MxRecord(10, "mx.example.org"))))) == ["mx.example.org"]
+
+
+@pytest.mark.rfc("5321", "5.1")
+def test_a_domain_without_mx_is_its_own_host() -> None:
+    """The implicit MX has the domain's addresses."""
+    found = hops(Zone((), ("2001:db8::1", "192.0.2.1")))
+
+    assert found == (Host("example.org", addresses=("2001:db8::1", "192.0.2.1")),)
+
+
+@pytest.mark.parametrize("zone", [Zone(None), Zone((), ())], ids=["NXDOMAIN", "no records"])
+def test_a_domain_without_anything_bounces(zone: Zone) -> None:
+    """A typing error in the domain is told at once: 5.1.2."""
+    found = hops(zone)
+
+    assert isinstance(found, Bounced)
+    assert found.reply is not None
+    assert found.reply.enhanced_code == "5.1.2"
+
+
+@pytest.mark.parametrize("zone", [Zone(DnsTrouble("x")), Zone((), DnsTrouble("x"))])
+def test_dns_trouble_is_deferred(zone: Zone) -> None:
+    """No answer is no verdict."""
+    found = hops(zone)
+
+    assert isinstance(found, Deferred)
+    assert "example.org" in found.reason
+
+
+some_records = st.builds(MxRecord, st.integers(0, 3), st.sampled_from(["a", "b", "c", "d", "e"]))
+
+
+@given(st.lists(some_records, min_size=1), st.integers())
+def test_hosts_come_in_the_order_of_preference(records: list[MxRecord], seed: int) -> None:
+    """Whatever the dice say, a host never stands before one that is preferred to it, and no host twice."""
+    found = names(hops(Zone(tuple(records)), seed=seed))
+    best = {name: min(record.preference for record in records if record.host == name) for name in found}
+
+    assert found == sorted(found, key=best.__getitem__)
+    assert sorted(found) == sorted({record.host for record in records})
+
+
+def test_equal_hosts_share_the_load() -> None:
+    """Among equals the dice decide."""
+    equals = tuple(MxRecord(10, name) for name in "abc")
+
+    assert {names(hops(Zone(equals), seed=seed))[0] for seed in range(30)} == {"a", "b", "c"}
+
+
+def test_the_number_of_hosts_and_addresses_is_bounded() -> None:
+    """A domain with 10,000 MX hosts of 10,000 addresses gets a few of them."""
+    many = Direct(
+        Zone(tuple(MxRecord(1, f"mx{n}") for n in range(10_000)), tuple(f"192.0.2.{n % 250}" for n in range(10_000))),
+        Seeded(1),
+    )
+
+    async def run() -> tuple[int, int]:
+        found = await many.next_hops("example.org")
+        assert isinstance(found, tuple)
+        return len(found), len(await many.addresses(found[0]))
+
+    assert asyncio.run(run()) == (MAX_HOSTS, MAX_ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    ("domain", "address"), [("[192.0.2.1]", "192.0.2.1"), ("[IPv6:2001:db8::1]", "2001:db8::1"), ("[ipv6:::1]", "::1")]
+)
+def test_an_address_literal_is_its_own_host(domain: str, address: str) -> None:
+    """RFC 5321 4.1.3: no DNS is asked."""
+    assert hops(Zone(DnsTrouble("must not be asked")), domain) == (Host(domain, addresses=(address,)),)
+
+
+def test_a_wrong_address_literal_bounces() -> None:
+    """What is no address never will be."""
+    assert isinstance(hops(Zone(), "[example.org]"), Bounced)
+
+
+def test_a_fixed_next_hop_takes_everything() -> None:
+    """A smarthost by name is looked up each time, one by address never."""
+
+    async def run(host: Host) -> tuple[str, ...]:
+        router = Fixed(host, Zone(DnsTrouble("must not be asked"), ("192.0.2.9",)))
+        found = await router.next_hops("example.org")
+        assert isinstance(found, tuple)
+        return await router.addresses(found[0])
+
+    assert asyncio.run(run(Host("smarthost.example", 587))) == ("192.0.2.9",)
+    assert asyncio.run(run(Host("127.0.0.1", 1025))) == ("127.0.0.1",)
