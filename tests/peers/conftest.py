@@ -1,0 +1,68 @@
+"""What the tests against others' software share: one Postfix, and one installation that sends to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.installation import Installation, Login
+from tests.peers.access import Access, access_table
+from tests.peers.nameserver import nameserver
+from tests.peers.postfix import ADDRESS, DOMAIN, HOST, Postfix, is_possible, running_postfix
+from tests.peers.receiver import Receiver, receiver
+
+ZONE = {(DOMAIN, "MX"): f"10 {HOST}.", (HOST, "A"): ADDRESS}
+RETRY_BASE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """An installation, the Postfix that it sends to, and the receiver of the account that it sends for.
+
+    access: what that Postfix answers to RCPT. login: of an account with fromids; plain: of one without. keys: DKIM
+    records by name.
+    """
+
+    installation: Installation
+    postfix: Postfix
+    access: Access
+    receiver: Receiver
+    login: Login
+    plain: Login
+    keys: Mapping[str, str]
+
+
+@pytest.fixture(scope="session")
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+    """Everything, running."""
+    if not is_possible():
+        pytest.skip("needs Postfix, and root")
+    with ExitStack() as stack:
+        resolver = stack.enter_context(nameserver(ZONE))
+        settings = {"DELIVER": "real", "RESOLVER": resolver, "RETRY_BASE_S": str(RETRY_BASE_S)}
+        installation = Installation(tmp_path_factory.mktemp("local"), settings)
+        stack.callback(installation.clean_up)
+        back = f"smtp:[127.0.0.1]:{installation.ports['SMTP_PORT']}"
+        domains = ("sender.example", "plain.example")
+        access = stack.enter_context(access_table())
+        postfix = stack.enter_context(running_postfix({f"bounces.{name}": back for name in domains}, access.port))
+        told = stack.enter_context(receiver())
+        installation.start()
+        keys: dict[str, str] = {}
+        login = _account(installation, "sender", "--uses-fromid", keys)
+        plain = _account(installation, "plain", "--no-uses-fromid", keys)
+        told.secret = installation.cli("webhook", "set", "sender", told.url)["secret"]
+        yield Peers(installation, postfix, access, told, login, plain, keys)
+
+
+def _account(installation: Installation, name: str, fromid: str, keys: dict[str, str]) -> Login:
+    """Make an account with a domain as an operator does; note its DKIM records."""
+    domain = f"{name}.example"
+    installation.cli("account", "create", name, "--address", f"app@{domain}", fromid)
+    key = installation.cli("key", "create", name)["key"]
+    records = installation.cli("domain", "add", name, domain)["records"]
+    keys.update({record["name"]: record["value"] for record in records if "_domainkey." in record["name"]})
+    return Login(f"app@{domain}", key)
