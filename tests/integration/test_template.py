@@ -245,3 +245,19 @@ def test_makefiles_have_a_target_for_each_resource_that_sam_builds() -> None:
     for name, each in built.items():
         makefile = (ROOT / (each.get("CodeUri") or each["ContentUri"]) / "Makefile").read_text()
         assert re.search(rf"^[^#\n]*\bbuild-{name}\b.*:", makefile, re.MULTILINE), name
+
+
+def test_the_page_on_deploying_counts_what_costs() -> None:
+    """An alarm costs by the metrics that it looks at."""
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+    metrics = sum(
+        len([each for each in alarm.get("Metrics", [{"MetricStat": {}}]) if "MetricStat" in each]) for alarm in alarms
+    )
+    page = (ROOT / "docs" / "deploying.md").read_text()
+
+    assert f"| {len(alarms)} alarms on {metrics} metrics | ${metrics / 10:.2f} |" in page
+
+
+def test_the_entrypoint_can_be_run() -> None:
+    """The Dockerfile copies it with its mode."""
+    assert (ROOT / "egress" / "entrypoint.sh").stat().st_mode & 0o111 == 0o111
