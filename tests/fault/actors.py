@@ -1,0 +1,362 @@
+"""Everybody who does something: clients, the functions behind the queues, people, and mail that comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from egret.contracts.caller import Caller
+from egret.contracts.ports import PostAnswer
+from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_inbound
+from egret.contracts.settings import HoldRule, Scope
+from egret.contracts.stream import StreamRecord
+from egret.contracts.webapi import NameAddress, SendRequest
+from egret.core import fromid
+from egret.core.delivery import State
+from egret.core.errors import InvalidRequest, Unavailable
+from egret.core.ids import shard_of
+from egret.memory.calls import Posted
+from egret.memory.queue import MemoryQueue, Received
+from egret.usecases.deliver import deliver
+from egret.usecases.deliveries import delivery_cancel, delivery_hold, delivery_release
+from egret.usecases.holds import hold_add, hold_remove
+from egret.usecases.ingest import ingest
+from egret.usecases.post_webhook import post_webhooks
+from egret.usecases.publish import publish
+from egret.usecases.send import send
+from egret.usecases.suppressions import suppression_add, suppression_remove
+from egret.usecases.sweep import sweep
+from tests.fault.faults import Build, Crash, Violation, pick
+
+if TYPE_CHECKING:
+    from tests.fault.simulation import World
+
+Key = tuple[str, int]
+"""(account, id)."""
+DOMAINS: Final = ("a.example", "b.example", "c.example")
+RECIPIENTS: Final = tuple(f"{name}@{domain}" for domain in DOMAINS for name in ("ann", "bob", "cy"))
+KEY_KEPT: Final = timedelta(hours=20)
+"""A client gives up a key well before it is forgotten."""
+
+
+@dataclass(slots=True)
+class Wish:
+    """What one client wants to send, once. key: its Idempotency-Key, "" for none. answers: the ids it was told."""
+
+    caller: Caller
+    request: SendRequest
+    key: str
+    answers: list[tuple[int, ...]] = field(default_factory=list)
+    is_over: bool = False
+
+
+@dataclass(slots=True)
+class Clients:
+    """They send, and ask again with the same key when they got no answer."""
+
+    world: World
+    wishes: list[Wish] = field(default_factory=list)
+
+    def send(self) -> None:
+        """Send something new."""
+        world, rng = self.world, self.world.rng
+        if len(self.wishes) >= world.most_wishes:
+            return
+        account = pick(rng, world.accounts)
+        count = 1 if rng.random() < 0.5 else 2 + int(rng.random() * 3)
+        people = tuple(NameAddress(address=address) for address in rng.sample(RECIPIENTS, count))
+        later = world.clock.now() + timedelta(minutes=rng.randrange(120)) if rng.random() < 0.1 else None
+        number = len(self.wishes)
+        request = SendRequest(
+            to=people,
+            subject=f"wish {number}",
+            text="x" * 40_000 if rng.random() < 0.02 else "x",
+            future_release=later,
+            save_sent=rng.random() < 0.1,
+            extra={"wish": str(number)},
+        )
+        caller = Caller(account, account.addresses[0], Scope.FULL)
+        self.wishes.append(Wish(caller, request, f"key-{number}" if rng.random() < 0.5 else ""))
+        self.ask(self.wishes[-1])
+
+    def ask_again(self) -> None:
+        """Ask again with a key: for an answer that was lost, or although there was one."""
+        keyed = [wish for wish in self.wishes if wish.key and not wish.is_over]
+        if keyed:
+            self.ask(pick(self.world.rng, keyed))
+
+    def ask(self, wish: Wish) -> None:
+        """Make the request; only an answer counts."""
+        world = self.world
+        world.note(f"{wish.caller.account.name} asks: {wish.request.subject} {wish.key}")
+        first_at = world.first_asked.setdefault(id(wish), world.clock.now())
+        if world.clock.now() - first_at > KEY_KEPT:
+            wish.is_over = True
+            return
+        try:
+            result = send(world.sending, wish.caller, wish.request, wish.key)
+        except InvalidRequest as error:
+            world.note(f"refused: {error}")
+            return
+        wish.answers.append(tuple(one.queue_msg_id for one in result.submissions))
+        world.note(f"answered: {[id_ % 10**7 for id_ in wish.answers[-1]]}")
+
+
+@dataclass(slots=True)
+class Functions:
+    """The Lambda functions: each takes from its queue, calls its use case, and deletes what is done."""
+
+    world: World
+    read: int = 0
+    shards: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=dict)
+    busy: set[tuple[str, int]] = field(default_factory=set)
+
+    def deliver(self) -> None:
+        """Serve hints."""
+        world = self.world
+
+        def work(hints: list[Hint]) -> None:
+            world.note(f"came to {dict(deliver(world.delivering, hints).counts)}")
+
+        self._serve(world.hints, work)
+
+    def sweep(self) -> None:
+        """Run the sweep."""
+        self.world.note(f"sweep {sweep(self.world.sweeping)}")
+
+    def post(self) -> None:
+        """Serve webhook calls; what could not be dealt with stays in the queue."""
+        world = self.world
+        self._serve(world.call_queue, lambda calls: post_webhooks(world.posting, calls))
+
+    def ingest(self) -> None:
+        """Serve mail that came in."""
+        world = self.world
+
+        def each(keys: list[str]) -> None:
+            for key in keys:
+                ingest(world.ingesting, key)
+
+        self._serve(world.inbound, each, 1)
+
+    def _serve(
+        self, queue: MemoryQueue[Any], work: Callable[[list[Any]], Sequence[Call] | None], limit: int = 3
+    ) -> None:
+        taken: list[Received[Any]] = queue.take(1 + int(self.world.rng.random() * limit))
+        if not taken:
+            return
+        self.world.note(f"serves {[record.body for record in taken]}")
+        receipts = [record.receipt for record in taken]
+        try:
+            left = work([record.body for record in taken]) or ()
+        except (Crash, Unavailable):
+            queue.give_back(*receipts)
+            raise
+        again = [record.receipt for record in taken if record.body in left]
+        queue.give_back(*again)
+        queue.delete(*(set(receipts) - set(again)))
+
+    def stream(self) -> bool:
+        """Serve one shard of the change stream; a batch that fails comes again. False when there is nothing."""
+        self._pull()
+        waiting = [shard for shard in sorted(self.shards) if self.shards[shard] and shard not in self.busy]
+        if not waiting:
+            return False
+        shard = pick(self.world.rng, waiting)
+        batch = self.shards[shard][: 1 + int(self.world.rng.random() * 5)]
+        self.world.note(f"stream {shard}: {len(batch)}")
+        self.busy.add(shard)
+        is_careless = self.world.build is Build.NO_OUTBOX
+        if is_careless:
+            del self.shards[shard][: len(batch)]
+        try:
+            publish(self.world.publishing, batch)
+        finally:
+            self.busy.discard(shard)
+        if not is_careless and not (self.world.faults.enabled and self.world.rng.random() < 0.05):
+            del self.shards[shard][: len(batch)]
+        return True
+
+    def _pull(self) -> None:
+        stream = self.world.store.stream
+        for record in stream[self.read :]:
+            shard = (record.delivery.account, shard_of(record.delivery.id))
+            self.shards.setdefault(shard, []).append(record)
+        self.read = len(stream)
+
+    @property
+    def has_records(self) -> bool:
+        """Whether the stream has something to be told."""
+        self._pull()
+        return any(self.shards.values())
+
+
+@dataclass(slots=True)
+class Mischief:
+    """What queues do to records. Hints may be lost; a call only when its record brings it back."""
+
+    world: World
+
+    def loses(self) -> None:
+        """Lose a hint, or a call that the due index knows."""
+        world = self.world
+        if world.hints.waiting:
+            world.note("a hint is lost")
+            world.hints.lose(int(world.rng.random() * len(world.hints)))
+        for position, call in enumerate(world.call_queue.waiting):
+            record = world.table.calls.get((call.account, call.delivery_id, call.seq))
+            if record is not None and record.due_at is not None and world.rng.random() < 0.3:
+                world.note(f"lost: {call}")
+                world.call_queue.lose(position)
+                return
+
+    def duplicates(self) -> None:
+        """Hand something out twice."""
+        queue = self._queue()
+        if len(queue):
+            queue.duplicate(int(self.world.rng.random() * len(queue)))
+
+    def delays(self) -> None:
+        """Let something wait behind all others."""
+        queue = self._queue()
+        if len(queue):
+            queue.delay(int(self.world.rng.random() * len(queue)))
+
+    def _queue(self) -> MemoryQueue[Any]:
+        queues: list[MemoryQueue[Any]] = [self.world.hints, self.world.call_queue, self.world.inbound]
+        return pick(self.world.rng, queues)
+
+
+@dataclass(slots=True)
+class People:
+    """Accounts and operators who steer deliveries, lists and holds."""
+
+    world: World
+    rules: list[str] = field(default_factory=list)
+    removed: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def steer(self) -> None:
+        """Cancel, hold or release some delivery."""
+        world = self.world
+        known = list(world.table.deliveries)
+        if not known:
+            return
+        account, id_ = pick(world.rng, known)
+        method = pick(world.rng, (delivery_cancel, delivery_hold, delivery_release, delivery_release))
+        world.note(f"{method.__name__} {id_ % 10**7}")
+        self._allow_refusal(lambda: method(world.steering, account, id_))
+
+    def unsuppress(self) -> None:
+        """Take an address off the list."""
+        world = self.world
+        account = pick(world.rng, world.accounts).id
+        listed = world.suppressions.list(account)
+        if listed:
+            address = pick(world.rng, listed).base_address
+            world.note(f"{account} takes {address} off the list")
+            self._allow_refusal(lambda: suppression_remove(world.suppressing, account, address))
+            entry = world.suppressions.find([(account, address)])[account, address]
+            if entry.removed_at is not None:
+                self.removed[account, address] = entry.removed_at
+
+    def suppress(self) -> None:
+        """Put an address on the list."""
+        world = self.world
+        account, address = pick(world.rng, world.accounts).id, pick(world.rng, RECIPIENTS)
+        self._allow_refusal(lambda: suppression_add(world.suppressing, account, address, manual=True, reason="m"))
+
+    def hold(self) -> None:
+        """Add a hold rule, or remove one."""
+        world = self.world
+        if self.rules:
+            rule = self.rules.pop()
+            self._allow_refusal(lambda: hold_remove(world.holding, rule))
+        else:
+            domain = pick(world.rng, DOMAINS)
+            rule = hold_add(world.holding, HoldRule("", recipient=domain))[0].id
+            world.note(f"hold rule for {domain}")
+            self.rules.append(rule)
+
+    def _allow_refusal(self, request: Callable[[], object]) -> None:
+        try:
+            request()
+        except InvalidRequest as error:
+            self.world.note(f"refused: {error.code}")
+
+    def let_go(self) -> None:
+        """Remove every rule and release what is held."""
+        world = self.world
+        for rule in world.settings.hold_rules():
+            world.settings.remove_hold_rule(rule.id)
+        for (account, id_), delivery in list(world.table.deliveries.items()):
+            if delivery.state is State.HELD:
+                delivery_release(world.steering, account, id_)
+
+
+@dataclass(slots=True)
+class Receivers:
+    """The servers of the accounts' webhooks. told: every event that reached one, by account."""
+
+    world: World
+    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    first_heard: dict[str, datetime] = field(default_factory=dict)
+    are_well: bool = False
+
+    def answer(self, posted: Posted) -> PostAnswer:
+        """Take a call: it may be refused, and the answer may be lost."""
+        account = posted.url.rpartition("/")[2]
+        payload = json.loads(posted.body)
+        payload["id"] = posted.headers["webhook-id"]
+        dice = 0.0 if self.are_well else self.world.rng.random()
+        if dice > 0.8:
+            return PostAnswer(500 if dice > 0.9 else 0, error="down")
+        self.told.setdefault(account, []).append(payload)
+        self.first_heard.setdefault(payload["id"], self.world.clock.now())
+        self.world.note(f"{account} hears {payload['id']}: {payload['Event']}")
+        return PostAnswer(0, error="the answer was lost") if dice > 0.7 else PostAnswer(200)
+
+
+@dataclass(slots=True)
+class Postmasters:
+    """Remote servers that send something back for a message that they took."""
+
+    world: World
+    count: int = 0
+
+    def write(self) -> None:
+        """Send a DSN, or a reply that is none, to a fromid."""
+        world = self.world
+        received = sorted({(key.account, key.delivery_id) for key in world.received})
+        known = [world.ever[key] for key in received if world.ever[key].fromid]
+        if not known:
+            return
+        delivery = pick(world.rng, known)
+        genuine = fromid.verify(world.secrets.fromid, delivery.fromid.upper())
+        if genuine is None or (genuine.account, genuine.delivery_id) != (delivery.account, delivery.id):
+            raise Violation(f"the fromid of {delivery.id} does not lead back")
+        self.count += 1
+        source = f"mail-{self.count}"
+        recipient = InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
+        envelope = Inbound(source, world.clock.now().isoformat(), "", [recipient])
+        world.memory_blobs.put(f"inbound/{source}", pack_inbound(envelope, _raw(world, delivery.recipient)))
+        for _ in range(1 + (world.rng.random() < 0.3)):
+            world.inbound.put([f"inbound/{source}"])
+        world.note(f"{source} comes back for {delivery.id % 10**7}")
+
+
+def _raw(world: World, recipient: str) -> bytes:
+    dice = world.rng.random()
+    if dice < 0.1:
+        return b"Subject: out of office\r\n\r\nI am away.\r\n"
+    action, status = pick(
+        world.rng, (("failed", "5.1.1"), ("failed", "5.2.2"), ("delayed", "4.4.1"), ("relayed", "2.0.0"))
+    )
+    return (
+        "Subject: report\r\nMIME-Version: 1.0\r\n"
+        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\n"
+        f"Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: {status}\r\n\r\n--b--\r\n"
+    ).encode()
