@@ -70,8 +70,15 @@ class Courier:
         self._pool = pool
         self._dialing = dialing
 
+    def turn_away(self) -> None:
+        """Let no parcel wait for a connection any more."""
+        self._pool.turn_away()
+
     async def deliver(self, parcel: Parcel) -> None:
-        """Try until every recipient has an outcome. Raises TooLate, and OSError when the journal failed."""
+        """Try until every recipient has an outcome.
+
+        Raises TooLate and NoTurn: nothing was sent for those without an outcome. OSError: the journal failed.
+        """
         hops = await self._router.next_hops(parcel.transaction.domain)
         visit = _Visit(self._router, self._pool, self._dialing, parcel)
         if isinstance(hops, (Bounced, Deferred)):

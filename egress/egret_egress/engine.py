@@ -18,6 +18,7 @@ from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier, Parcel, TooLate
 from egret_egress.ledger import keys_of
+from egret_egress.pool import NoTurn
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class Engine:
         attempting = Attempting(transaction, self._keeping)
         try:
             await self._deliver(transaction, attempting)
-        except (TooLate, Unavailable) as cause:
+        except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except OSError as error:
             attempting.abandon(f"the egress could not write its journal ({error.strerror})")
@@ -221,6 +222,7 @@ class Engine:
             for key in keys_of(transaction):
                 if self._keeping.ledger.releasing(key):
                     self._keeping.recorder.release(key)
+        self._parts.courier.turn_away()
         deadline = asyncio.get_running_loop().time() + limit_s
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=limit_s)

@@ -39,6 +39,10 @@ class _HostState:
         return not (self.busy or self.idle or self.waiting)
 
 
+class NoTurn(Exception):
+    """The unit drains: nobody waits for a connection any more."""
+
+
 class Pool:
     """Slots and idle sessions of every host that is in use."""
 
@@ -49,6 +53,7 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._partings: set[asyncio.Task[None]] = set()
         self._is_closing = False
+        self._turns_away = False
 
     @property
     def open_connections(self) -> int:
@@ -56,9 +61,14 @@ class Pool:
         return sum(state.busy for state in self._hosts.values()) + len(self._idle)
 
     async def checkout(self, host: Hashable) -> Session | None:
-        """Wait for a slot of the host; return an idle session or None, when one is to be opened. Then: `checkin`."""
+        """Wait for a slot of the host; return an idle session or None, when one is to be opened. Then: `checkin`.
+
+        Raises NoTurn when there is no free slot and the pool turns away.
+        """
         state = self._hosts.setdefault(host, _HostState())
         if state.busy >= self._limits.per_host:
+            if self._turns_away:
+                raise NoTurn
             turn = asyncio.get_running_loop().create_future()
             state.waiting.append(turn)
             try:
@@ -69,6 +79,15 @@ class Pool:
         else:
             state.busy += 1
         return self._take_idle(state)
+
+    def turn_away(self) -> None:
+        """Let nobody wait: those who do are told now, others when they come and no slot is free."""
+        self._turns_away = True
+        for state in self._hosts.values():
+            while state.waiting:
+                turn = state.waiting.popleft()
+                if not turn.done():
+                    turn.set_exception(NoTurn())
 
     def _forget_turn(self, host: Hashable, state: _HostState, turn: asyncio.Future[None]) -> None:
         if turn.done() and not turn.cancelled():

@@ -305,6 +305,30 @@ def test_a_drain_gives_back_what_has_not_begun_and_finishes_the_rest() -> None:
     assert isinstance(book.outcomes[1024, 1].outcome, Delivered)
 
 
+def test_a_drain_gives_back_who_waits_for_a_connection() -> None:
+    """A transaction that waits for a busy host has not begun: it goes back at once, not when the host has time."""
+
+    async def run() -> Notebook:
+        wishes = Wishes(limits=PoolLimits(per_host=1))
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
+            rig.engine.take(handoff(transaction(1024), transaction(2048, domain="b.example")))
+            await sink.dots.wait()
+            draining = asyncio.create_task(rig.engine.drain(5))
+            async with asyncio.timeout(2):
+                while not rig.book.released:  # noqa: ASYNC110 (a thread fills the book)
+                    await asyncio.sleep(0.002)
+            assert not rig.book.outcomes
+            assert sink.gate is not None
+            sink.gate.set()
+            await draining
+            return rig.book
+
+    book = asyncio.run(run())
+
+    assert book.released == [(2048, 1)]
+    assert set(book.outcomes) == {(1024, 1)}
+
+
 def test_a_drain_does_not_wait_for_ever() -> None:
     """A server that does not answer the dot in time leaves an unknown outcome behind."""
 
