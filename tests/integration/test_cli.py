@@ -68,7 +68,7 @@ def stack(cloudformation: CloudFormationClient) -> str:
     return name
 
 
-def _egret(endpoint: str, *words: str) -> subprocess.CompletedProcess[str]:
+def _egret(endpoint: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m egret_cli` as an operator does, with credentials in the environment."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -77,6 +77,7 @@ def _egret(endpoint: str, *words: str) -> subprocess.CompletedProcess[str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_EC2_METADATA_DISABLED": "true",
+        **variables,
     }
     return subprocess.run(
         [sys.executable, "-m", "egret_cli", *words],
@@ -120,6 +121,18 @@ def test_the_stack_gives_every_variable_that_the_commands_need(
 
     assert set(found) == {*RESOURCES.values(), "EGRET_HOSTNAME"}
     assert app.installation.hostname == "mx.example.com"
+
+
+@pytest.mark.emulator
+def test_a_profile_brings_its_own_region_and_credentials(moto_endpoint: str, stack: str, tmp_path: Path) -> None:
+    """It is used for the stack and for the tables, before whatever credentials the environment has."""
+    profile = f"[profile ops]\nregion = {REGION}\naws_access_key_id = ops\naws_secret_access_key = ops\n"
+    (tmp_path / "config").write_text(profile)
+    files = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    done = _egret(moto_endpoint, "--stack", stack, "--profile", "ops", "account", "create", "of-a-profile", **files)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "of-a-profile" in _egret(moto_endpoint, "--stack", stack, "--region", REGION, "account", "list").stdout
 
 
 @pytest.mark.emulator
