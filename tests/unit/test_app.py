@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -56,3 +59,20 @@ def test_no_client_is_made_before_it_is_used() -> None:
     assert len(ports) == 6
     assert made_by_ports == {}
     assert list(app.clients._made) == ["sqs"]
+
+
+def test_only_who_asks_for_settings_imports_pynamodb() -> None:
+    """A cold start of the others is shorter by the import."""
+    code = """
+import sys
+from egret.aws.app import App
+app = App.from_environment({"AWS_REGION": "eu-west-1", "EGRET_MAIL_TABLE": "mail", "EGRET_SETTINGS_TABLE": "settings"})
+app.due, app.counters
+before = "pynamodb" in sys.modules
+app.settings
+print(before, "pynamodb" in sys.modules, list(app.clients._made))
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert run.stdout == "False True []\n"

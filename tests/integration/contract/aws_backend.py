@@ -100,7 +100,7 @@ def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
     """Return the ports on resources of an emulator, whether they exist or not."""
     clients = _clients(endpoint_url)
     table, blobs = Table(clients, on.mail_table), S3Blobs(clients, on.bucket)
-    settings = DynamoSettings(Table(clients, on.settings_table))
+    settings = DynamoSettings(clients, on.settings_table)
     return Backend(
         name=name,
         store=DynamoMailStore(table, blobs),

@@ -1,7 +1,7 @@
 """The composition root on AWS: the only place that reads the environment and knows which adapter serves which port.
 
 Everything is made when first asked for, so that a function makes only the clients it needs: they are what a cold start
-costs, the adapters' own imports are not.
+costs, the adapters' own imports are not. Except those of the settings: pynamodb is imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from egret.aws.calls import DynamoCalls
 from egret.aws.clients import POOL, Clients, Target
@@ -23,13 +24,15 @@ from egret.aws.mailboxes import DynamoMailboxes
 from egret.aws.poster import HttpWebhookPoster
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
-from egret.aws.settings_store import DynamoSettings, SettingsTable
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
 from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
 from egret.aws.units import DynamoUnits
 from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
 from egret.core.secrets import Secrets, derive
+
+if TYPE_CHECKING:
+    from egret.aws.settings_store import DynamoSettings
 
 
 class App:
@@ -109,10 +112,6 @@ class App:
     def _mail_table(self) -> Table:
         return Table(self.clients, self._environ["EGRET_MAIL_TABLE"])
 
-    @cached_property
-    def _settings_table(self) -> Table:
-        return Table(self.clients, self._environ["EGRET_SETTINGS_TABLE"])
-
     # --- ports over the mail table
 
     @cached_property
@@ -165,12 +164,14 @@ class App:
     @cached_property
     def settings(self) -> CachedSettings:
         """Settings through the cache."""
-        return CachedSettings(SettingsTable(self._settings_table), self.clock)
+        return CachedSettings(self.settings_writer, self.clock)
 
     @cached_property
     def settings_writer(self) -> DynamoSettings:
-        """Changes of settings, uncached."""
-        return DynamoSettings(self._settings_table)
+        """Settings, uncached, and changes of them."""
+        from egret.aws.settings_store import DynamoSettings  # noqa: PLC0415 (pynamodb is for those who need it)
+
+        return DynamoSettings(self.clients, self._environ["EGRET_SETTINGS_TABLE"])
 
     @cached_property
     def key_wrapper(self) -> KmsKeyWrapper:

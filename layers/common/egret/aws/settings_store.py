@@ -1,213 +1,261 @@
-"""Settings in DynamoDB: one partition for each kind of thing, so that a kind is listed by one query.
+"""Settings in DynamoDB, through pynamodb.
 
-    ACCOUNT  <id>         NAME     <account name>        -> account id
-                          ADDRESS  <login address>       -> account id
-    KEY      <hash>
-    DOMAIN   <domain>     RPATH    <return-path domain>  -> domain
-    HOLD     <rule id>
-
-`d` is JSON, for whoever looks at the table; `o`: the owner that an entry of uniqueness points to. They are few and
-change seldom: what they cost does not matter, that two of them never claim the same does.
+They are few and change seldom: what they cost does not matter, that two of them never claim the same does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
+from pynamodb.exceptions import CancellationReason, TransactWriteError, UpdateError
+from pynamodb.expressions.condition import Condition
+from pynamodb.transactions import TransactWrite
 
-from egret.aws.table import ABSENT, PRESENT, Condition, Item, Key, Range, Table, key_of, s, text
+from egret.aws.clients import Clients
+from egret.aws.mapper import FAILED, mapping
+from egret.aws.settings_items import ClaimItem, Items, Setting
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
-from egret.core.errors import Conflict, ContractError, InvalidRequest
+from egret.core.errors import Conflict, InvalidRequest
 
-T = TypeVar("T")
+S = TypeVar("S", bound=Setting)
+Claims = frozenset[tuple[type[ClaimItem], str]]
+Change = tuple[Setting, Condition]
+"""An item to write or remove, and the condition for it."""
+
 TOUCH_EVERY = timedelta(hours=1)
 MAX_PARTS = 100
 """Parts of one transaction."""
 
 
-class SettingsTable:
-    """Uncached reads by key, for the reader and the writer."""
+class DynamoSettings:
+    """The `SettingsReader` port, uncached, and the `SettingsWriter` port.
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    Every change is one transaction with its uniqueness checks. botocore repeats a write whose answer was lost: the
+    transaction bears a token by which DynamoDB knows it for ten minutes, and its main item a mark by which we do.
+    """
+
+    def __init__(self, clients: Clients, table_name: str) -> None:
+        self._items = Items.on(clients, table_name)
+
+    # --- reading
 
     def account(self, account_id: str) -> Account | None:
         """Return an account by id."""
-        return self._read(("ACCOUNT", account_id), Account)
+        item = _find(self._items.account, account_id)
+        return item.value() if item is not None else None
 
     def account_by_name(self, name: str) -> Account | None:
         """Return an account by its name."""
-        return self._of_owner(("NAME", name), self.account)
+        claim = _find(self._items.name, name)
+        return self.account(claim.owner) if claim is not None else None
 
     def account_of_address(self, address: str) -> Account | None:
         """Return the account of a login address."""
-        return self._of_owner(("ADDRESS", address), self.account)
+        claim = _find(self._items.address, address)
+        return self.account(claim.owner) if claim is not None else None
 
     def key(self, key_hash: str) -> ApiKey | None:
         """Return an API key by hash."""
-        return self._read(("KEY", key_hash), ApiKey)
+        item = _find(self._items.key, key_hash)
+        return item.value() if item is not None else None
 
     def domain(self, domain: str) -> SendingDomain | None:
         """Return a sending domain."""
-        return self._read(("DOMAIN", domain), SendingDomain)
+        item = _find(self._items.domain, domain)
+        return item.value() if item is not None else None
 
     def domain_of_return_path(self, domain: str) -> SendingDomain | None:
         """Return the sending domain that uses a return-path domain."""
-        return self._of_owner(("RPATH", domain), self.domain)
+        claim = _find(self._items.return_path, domain)
+        return self.domain(claim.owner) if claim is not None else None
 
     def hold_rules(self) -> tuple[HoldRule, ...]:
         """Return every hold rule, oldest id first."""
-        return tuple(self.all("HOLD", HoldRule))
-
-    def all(self, kind: str, type_: type[T]) -> Iterator[T]:
-        """Yield everything of a kind, by key."""
-        return (_decoded(item, type_) for item in self.table.query(Range(kind)))
-
-    def _read(self, key: Key, type_: type[T]) -> T | None:
-        item = self.table.get(key) if key[1] else None  # no key is empty
-        return None if item is None else _decoded(item, type_)
-
-    def _of_owner(self, key: Key, find: Callable[[str], T | None]) -> T | None:
-        item = self.table.get(key) if key[1] else None
-        return None if item is None else find(text(item, "o"))
-
-
-class DynamoSettings(SettingsTable):
-    """The `SettingsWriter` port; every change is one transaction with its uniqueness checks."""
+        return tuple(item.value() for item in _all(self._items.hold))
 
     # --- accounts
 
     def put_account(self, account: Account) -> None:
         """Create or replace an account; its name and addresses must be free or its own, else Conflict."""
-        known, unchanged = self._known(("ACCOUNT", account.id), Account)
-        before = _claims(known) if known else frozenset()
-        parts = [
-            self.table.putting(_item(("ACCOUNT", account.id), account), unchanged),
-            *self._change_claims(before, _claims(account), account.id),
-        ]
-        self._transact(parts, "Another account has that name or one of these addresses.")
+        known = _find(self._items.account, account.id)
+        item = self._items.account.of(account)
+        before = self._claims(known.value()) if known is not None else frozenset()
+        self._transact(
+            saved=[(item, _unchanged(known, item)), *_claimed(self._claims(account) - before, account.id)],
+            removed=_given_up(before - self._claims(account), account.id),
+            conflict="Another account has that name or one of these addresses.",
+        )
 
     def accounts(self) -> list[Account]:
         """Return all, by name."""
-        return sorted(self.all("ACCOUNT", Account), key=lambda account: account.name)
+        return sorted((item.value() for item in _all(self._items.account)), key=lambda account: account.name)
+
+    def _claims(self, account: Account) -> Claims:
+        addresses = ((self._items.address, address) for address in account.addresses)
+        return frozenset({(self._items.name, account.name), *addresses})
 
     # --- keys
 
     def put_key(self, key: ApiKey) -> None:
         """Add or replace a key."""
-        self.table.put(_item(("KEY", key.hash), key))
+        _save(self._items.key.of(key))
 
     def keys(self, account_id: str) -> list[ApiKey]:
         """Return an account's keys, oldest first."""
-        own = [key for key in self.all("KEY", ApiKey) if key.account == account_id]
+        own = [item.value() for item in _all(self._items.key) if item.account == account_id]
         return sorted(own, key=lambda key: (key.created_at.timestamp() if key.created_at else 0.0, key.hash))
 
     def remove_key(self, key_hash: str) -> bool:
         """Revoke; False when absent."""
-        return self.table.delete_if(("KEY", key_hash), PRESENT)
+        return _remove(_find(self._items.key, key_hash))
 
     def touch_key(self, key: ApiKey, at: datetime) -> None:
         """Note that the key was used, at most one write an hour; a revoked key stays revoked."""
-        if not _is_stale(key, at):
+        if key.last_used_at is not None and at - key.last_used_at < TOUCH_EVERY:
             return
-        known, unchanged = self._known(("KEY", key.hash), ApiKey)
-        if known is not None and _is_stale(known, at):
-            self.table.put_if(_item(("KEY", key.hash), replace(known, last_used_at=at)), unchanged)
+        model = self._items.key
+        stale = model.is_used_before(at - TOUCH_EVERY)
+        with mapping("dynamodb UpdateItem"):
+            try:
+                model.at(key.hash).update([model.last_used_at.set(at)], stale)
+            except UpdateError as error:
+                if error.cause_response_code != f"{FAILED}Exception":
+                    raise  # else another process has noted it, or the key is gone
 
     # --- domains
 
     def put_domain(self, domain: SendingDomain) -> None:
         """Create or replace; Conflict when the domain is another account's or the return-path domain is in use."""
-        known, unchanged = self._known(("DOMAIN", domain.domain), SendingDomain)
+        known = _find(self._items.domain, domain.domain)
         if known is not None and known.account != domain.account:
             raise Conflict("Another account has that domain.")
-        before = frozenset({("RPATH", known.return_path_domain)}) if known else frozenset()
-        after = frozenset({("RPATH", domain.return_path_domain)})
-        parts = [
-            self.table.putting(_item(("DOMAIN", domain.domain), domain), unchanged),
-            *self._change_claims(before, after, domain.domain),
-        ]
-        self._transact(parts, "Another domain has that return-path domain.")
+        item = self._items.domain.of(domain)
+        before = self._paths(known.return_path_domain if known is not None else "")
+        after = self._paths(domain.return_path_domain)
+        self._transact(
+            saved=[(item, _unchanged(known, item)), *_claimed(after - before, domain.domain)],
+            removed=_given_up(before - after, domain.domain),
+            conflict="Another domain has that return-path domain.",
+        )
 
     def domains(self, account_id: str) -> list[SendingDomain]:
         """Return an account's domains by name."""
-        return [domain for domain in self.all("DOMAIN", SendingDomain) if domain.account == account_id]
+        return [item.value() for item in _all(self._items.domain) if item.account == account_id]
 
     def remove_domain(self, domain: str) -> bool:
         """Remove; False when absent."""
-        known, unchanged = self._known(("DOMAIN", domain), SendingDomain)
+        known = _find(self._items.domain, domain)
         if known is None:
             return False
-        parts = [
-            self.table.deleting(("DOMAIN", domain), unchanged),
-            *self._change_claims(frozenset({("RPATH", known.return_path_domain)}), frozenset(), domain),
-        ]
-        self._transact(parts, "The domain was changed at the same time.")
+        self._transact(
+            saved=[],
+            removed=[(known, known.unchanged()), *_given_up(self._paths(known.return_path_domain), domain)],
+            conflict="It was changed by somebody else at the same time.",
+        )
         return True
+
+    def _paths(self, return_path_domain: str) -> Claims:
+        return frozenset({(self._items.return_path, return_path_domain)} if return_path_domain else ())
 
     # --- hold rules
 
     def put_hold_rule(self, rule: HoldRule) -> None:
         """Add a rule."""
-        self.table.put(_item(("HOLD", rule.id), rule))
+        _save(self._items.hold.of(rule))
 
     def remove_hold_rule(self, rule_id: str) -> bool:
         """Remove; False when absent."""
-        return self.table.delete_if(("HOLD", rule_id), PRESENT)
+        return _remove(_find(self._items.hold, rule_id))
 
     # --- uniqueness
 
-    def _known(self, key: Key, type_: type[T]) -> tuple[T | None, Condition]:
-        """Return what is stored, and the condition that it still is: that its text is the one read."""
-        item = self.table.get(key)
-        if item is None:
-            return None, ABSENT
-        return _decoded(item, type_), Condition("d = :known", {":known": item["d"]})
-
-    def _change_claims(self, before: frozenset[Key], after: frozenset[Key], owner: str) -> list[dict[str, Any]]:
-        """Return the parts that give up what an owner no longer claims and claim what is new, if it is free."""
-        mine = Condition("o = :owner", {":owner": s(owner)})
-        free = Condition(f"attribute_not_exists(pk) OR {mine.expression}", mine.values)
-        given_up = [self.table.deleting(key, mine) for key in sorted(before - after) if key[1]]
-        claimed = [
-            self.table.putting({"pk": s(pk), "sk": s(sk), "o": s(owner)}, free)
-            for pk, sk in sorted(after - before)
-            if sk
-        ]
-        return given_up + claimed
-
-    def _transact(self, parts: list[dict[str, Any]], conflict: str) -> None:
-        if len(parts) > MAX_PARTS:
+    def _transact(self, saved: Sequence[Change], removed: Sequence[Change], conflict: str) -> None:
+        """Make all the changes or none; Conflict when a condition does not hold. saved: the main item first."""
+        if len(saved) + len(removed) > MAX_PARTS:
             raise InvalidRequest("user", f"At most {MAX_PARTS - 1} names and addresses can change at once.")
-        failed = self.table.transact(parts)
-        if failed[0]:
-            raise Conflict("It was changed by somebody else at the same time.")
-        if any(failed):
-            raise Conflict(conflict)
+        parts = TransactWrite(connection=self._items.connection, client_request_token=secrets.token_hex(16))
+        for item, condition in removed:
+            parts.delete(item, condition)
+        for item, condition in saved:
+            parts.save(item, condition, return_values="ALL_OLD")
+        items = [item for item, _ in (*removed, *saved)]  # pynamodb sends them in this order
+        with mapping("dynamodb TransactWriteItems"):
+            try:
+                with parts:
+                    pass  # to leave is to send
+            except TransactWriteError as error:
+                failed = _failed(items, error)
+                if not failed:
+                    raise
+                _refuse(failed, saved[0][0] if saved else removed[0][0], conflict)
 
 
-def _claims(account: Account) -> frozenset[Key]:
-    return frozenset({("NAME", account.name), *(("ADDRESS", address) for address in account.addresses)})
+def _failed(items: Sequence[Setting], error: TransactWriteError) -> list[tuple[Setting, CancellationReason]]:
+    """Return the items whose conditions did not hold, and what pynamodb says about them."""
+    pairs = zip(items, error.cancellation_reasons, strict=False)
+    return [(item, reason) for item, reason in pairs if reason and reason.code == FAILED]
 
 
-def _is_stale(key: ApiKey, at: datetime) -> bool:
-    return key.last_used_at is None or at - key.last_used_at >= TOUCH_EVERY
+def _refuse(failed: Sequence[tuple[Setting, CancellationReason]], main: Setting, conflict: str) -> None:
+    """Raise Conflict, unless what stands in the way of the main item is that item itself."""
+    reason = next((reason for item, reason in failed if item is main), None)
+    if reason is None:
+        raise Conflict(conflict)
+    if not main.is_written(reason.raw_item):
+        raise Conflict("It was changed by somebody else at the same time.")
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value, order="deterministic").decode()
+def _find(model: type[S], key: str) -> S | None:
+    if not key:  # no key is empty
+        return None
+    with mapping("dynamodb GetItem"):
+        try:
+            return model.get(model.KIND, key, consistent_read=True)
+        except model.DoesNotExist:
+            return None
 
 
-def _item(key: Key, value: Any) -> Item:
-    return {"pk": s(key[0]), "sk": s(key[1]), "d": s(_json(value))}
+def _all(model: type[S]) -> list[S]:
+    """Return everything of a kind, by key."""
+    with mapping("dynamodb Query"):
+        return list(model.query(model.KIND, consistent_read=True))
 
 
-def _decoded(item: Item, type_: type[T]) -> T:
-    try:
-        return msgspec.json.decode(text(item, "d"), type=type_)
-    except msgspec.MsgspecError as error:
-        raise ContractError(detail=f"setting {' '.join(key_of(item))} cannot be read: {error}") from error
+def _save(item: Setting) -> None:
+    with mapping("dynamodb PutItem"):
+        item.save()
+
+
+def _remove(item: Setting | None) -> bool:
+    """Remove what was found. Without a condition, so that it may be repeated."""
+    if item is None:
+        return False
+    with mapping("dynamodb DeleteItem"):
+        item.delete()
+    return True
+
+
+def _unchanged(known: Setting | None, item: Setting) -> Condition:
+    """Return the condition that what an item replaces is still what was read."""
+    return item.absent() if known is None else known.unchanged()
+
+
+def _claimed(claims: Claims, owner: str) -> list[Change]:
+    """Return the changes that claim what is free."""
+    return [
+        (model.at(key, owner=owner), model.absent() | model.is_of(owner))
+        for model, key in sorted(claims, key=_by_kind)
+        if key
+    ]
+
+
+def _given_up(claims: Claims, owner: str) -> list[Change]:
+    """Return the changes that give up what the owner has."""
+    return [(model.at(key, owner=owner), model.is_of(owner)) for model, key in sorted(claims, key=_by_kind) if key]
+
+
+def _by_kind(claim: tuple[type[ClaimItem], str]) -> tuple[str, str]:
+    return claim[0].KIND, claim[1]
