@@ -122,7 +122,8 @@ def apply(delivery: Delivery, change: Change) -> Delivery | Refusal:  # noqa: PL
         case Unhold():
             return _unhold(delivery, change)
         case Cancel():
-            return _idle_end(delivery, State.CANCELED, _event(EventKind.CANCELED, change.at, ""))
+            event = _event(EventKind.CANCELED, change.at, "withdrawn before it was delivered")
+            return _idle_end(delivery, State.CANCELED, event)
         case Report():
             return _report(delivery, change.event)
         case _:
