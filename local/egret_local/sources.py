@@ -48,6 +48,7 @@ class QueueSource:
     arn: str
     batch_size: int
     invoke: Invoke
+    visibility_s: int = VISIBILITY_S
 
     def run(self, stop: threading.Event) -> None:
         """Poll until stopped."""
@@ -64,7 +65,7 @@ class QueueSource:
             QueueUrl=self.url,
             MaxNumberOfMessages=min(self.batch_size, 10),
             WaitTimeSeconds=POLL_S,
-            VisibilityTimeout=VISIBILITY_S,
+            VisibilityTimeout=self.visibility_s,
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
@@ -96,10 +97,10 @@ class QueueSource:
 
     def _keep(self, messages: Sequence[Mapping[str, Any]], done: threading.Event) -> None:
         entries = [
-            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": VISIBILITY_S}
+            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": self.visibility_s}
             for i, message in enumerate(messages)
         ]
-        while not done.wait(VISIBILITY_S / 4):
+        while not done.wait(self.visibility_s / 4):
             try:
                 self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
             except (BotoCoreError, ClientError):

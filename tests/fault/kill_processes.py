@@ -71,7 +71,7 @@ class _Sending:
     def run(self) -> None:
         """Send until there is nothing more to send; nobody who hears nothing asks for the same again."""
         while (number := self._next()) is not None:
-            request = {"To": [{"Address": f"to{number}@example.net"}], "Subject": f"Number {number}", "Text": "Hello."}
+            request = {"To": [{"Address": f"{number}-to@example.net"}], "Subject": f"Number {number}", "Text": "Hello."}
             try:
                 answer = self._installation.call("Send", request)
             except (OSError, HTTPException):

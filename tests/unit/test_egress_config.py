@@ -14,7 +14,7 @@ from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_enviro
 from egret_egress.destinations import Host
 from egret_egress.health import check
 from egret_egress.logs import JsonFormatter
-from egret_egress.session import Credentials, Tls
+from egret_egress.session import Credentials, Timeouts, Tls
 
 LEAST = {"EGRET_JOURNAL_DIR": "/journal", "EGRET_HOSTNAME": "mx.example.com", "EGRET_HANDOFF_SECRET": "s3cret"}
 
@@ -70,6 +70,15 @@ def test_direct_mode_probes_port_25() -> None:
     assert from_environment(environ).probe == (("a.example", 25), ("b.example", 25))
 
 
+def test_a_dns_server_and_shorter_waits_can_be_set() -> None:
+    """The limit holds for every answer, and lengthens none."""
+    config = from_environment({**LEAST, "EGRET_RESOLVER": "[::1]:5353", "EGRET_ANSWER_TIMEOUT_S": "200"})
+
+    assert config.resolver == ("::1", 5353)
+    assert config.timeouts == Timeouts(greeting=200, hello=200, mail=200, rcpt=200, data=120, final=200)
+    assert (from_environment(LEAST).resolver, from_environment(LEAST).timeouts) == (None, Timeouts())
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -79,6 +88,11 @@ def test_direct_mode_probes_port_25() -> None:
         {**LEAST, "EGRET_ROUTE": "pigeon:coop"},
         {**LEAST, "EGRET_ROUTE": "smarthost:mail.example"},
         {**LEAST, "EGRET_SOURCE_ADDRESSES": "mail.example"},
+        {**LEAST, "EGRET_RESOLVER": "ns.example:53"},
+        {**LEAST, "EGRET_RESOLVER": "127.0.0.1"},
+        {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "soon"},
+        {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "nan"},
+        {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "0"},
     ],
 )
 def test_what_cannot_be_understood_names_its_variable(environ: dict[str, str]) -> None:

@@ -93,6 +93,7 @@ class FakeSqs:
     def __init__(self, *bodies: str) -> None:
         self.waiting = [{"MessageId": body, "ReceiptHandle": body, "Body": body} for body in bodies]
         self.deleted: list[str] = []
+        self.change_message_visibility_batch: Any = None
 
     class meta:  # noqa: N801 (boto3's name)
         """Where boto3 keeps the region."""
@@ -114,6 +115,22 @@ def test_what_a_handler_reports_as_failed_stays_in_the_queue() -> None:
     QueueSource(sqs, "url", "arn", 10, lambda _: {"batchItemFailures": [{"itemIdentifier": "b"}]}).poll()
 
     assert sqs.deleted == ["a", "c"]
+
+
+def test_a_batch_stays_invisible_while_its_handler_runs_and_no_longer() -> None:
+    """A killed process's messages come again soon, since it is the running one that asks for more time."""
+    sqs, asked = FakeSqs("a", "b"), threading.Event()
+    extended: list[list[str]] = []
+
+    def change(QueueUrl: str, Entries: list[dict[str, str]]) -> None:  # noqa: N803
+        extended.append([entry["ReceiptHandle"] for entry in Entries])
+        asked.set()
+
+    sqs.change_message_visibility_batch = change
+    QueueSource(sqs, "url", "arn", 10, lambda _: asked.wait(30), visibility_s=1).poll()
+
+    assert extended[0] == ["a", "b"]
+    assert sqs.deleted == ["a", "b"]
 
 
 def test_a_handler_that_raises_keeps_its_batch() -> None:
