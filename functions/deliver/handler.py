@@ -21,6 +21,7 @@ _logger = Logger(service="deliver")
 
 def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Deal with a batch of hints."""
+    _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
     return run(_ports(), event)
 
 

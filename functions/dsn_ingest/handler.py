@@ -22,6 +22,7 @@ _logger = Logger(service="dsn-ingest")
 
 def handle(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Take in a batch of mails."""
+    _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
     return run(_ports(), event)
 
 

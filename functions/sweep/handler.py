@@ -24,6 +24,7 @@ _logger = Logger(service="sweep")
 
 def handle(event: Mapping[str, Any], context: object) -> None:
     """Sweep once."""
+    _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
     run(_ports())
 
 

@@ -28,11 +28,13 @@ _logger = Logger(service="webhook")
 
 def handle_stream(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Publish a batch of changes of the mail table."""
+    _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
     return run_stream(_publish_ports(), event)
 
 
 def handle_calls(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Make a batch of webhook calls."""
+    _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
     return run_calls(_post_ports(), event)
 
 

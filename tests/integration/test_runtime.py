@@ -155,6 +155,9 @@ def test_every_built_function_starts_and_answers(
         assert answer is None
     else:
         assert failed(answer) == ([] if name == "WebhookStreamFunction" else ["m0"])
+    lines = [json.loads(line) for line in (tmp_path / f"{name}.log").read_text().splitlines()]
+    tallies = [line for line in lines if line.get("level") == "INFO" and "service" in line]
+    assert [line["invocation"] for line in tallies] == ["00000000-0000-4000-8000-000000000001"]
 
 
 def test_the_layer_stays_within_lambdas_limit(layer: Path) -> None:

@@ -13,6 +13,7 @@ from cfnlint.config import ManualArgs
 
 from egret.aws.keys import DUE_INDEX
 from egret.contracts.settings import RetryPolicy
+from functions.sweep.handler import UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
 
 FUNCTIONS = {
@@ -245,6 +246,17 @@ def test_makefiles_have_a_target_for_each_resource_that_sam_builds() -> None:
     for name, each in built.items():
         makefile = (ROOT / (each.get("CodeUri") or each["ContentUri"]) / "Makefile").read_text()
         assert re.search(rf"^[^#\n]*\bbuild-{name}\b.*:", makefile, re.MULTILINE), name
+
+
+def test_the_heartbeat_alarms_look_at_what_the_sweep_counts() -> None:
+    """Same namespace, names and dimension; no data is an alarm, too."""
+    watched = [each for each in of_type("AWS::CloudWatch::Alarm").values() if "Egret" in str(each.get("Namespace"))]
+
+    assert {each["MetricName"] for each in watched} == {UNITS_ALIVE, UNITS_USABLE}
+    for each in watched:
+        assert each["Namespace"] == variables("SweepFunction")["POWERTOOLS_METRICS_NAMESPACE"]
+        assert each["Dimensions"] == [{"Name": "service", "Value": "sweep"}]
+        assert each["TreatMissingData"] == "breaching"
 
 
 def test_the_page_on_deploying_counts_what_costs() -> None:
