@@ -7,6 +7,7 @@
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
 #   make fmt         format, and fix what can be fixed
 #   make build       sam build and sam validate, without Docker
+#   make deploy      build, then sam deploy --guided               ARGS='--config-env prod'
 #   make bench       cost, growth, speed, memory
 #   make simulate    crash the path of a message at every step     SEEDS=20000
 #   make fuzz        random input for every parser                 N=20000
@@ -39,7 +40,7 @@ SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve egret test peers lint fmt build bench simulate fuzz moto lock clean
+.PHONY: help serve egret test peers lint fmt build deploy bench simulate fuzz moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -75,6 +76,9 @@ fmt: .venv/.ready
 build: .venv-sam/.ready
 	@export SAM_CLI_TELEMETRY=0 MAKEFLAGS= PATH="$(ROOT)/.venv-sam/$(BIN)$(SEP)$$PATH" && \
 	  sam build --build-in-source $(ARGS) && sam validate --lint
+
+deploy: build
+	@SAM_CLI_TELEMETRY=0 .venv-sam/$(BIN)/sam deploy $(if $(ARGS),$(ARGS),--guided)
 
 bench: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m bench $(ARGS)
