@@ -18,6 +18,9 @@ from typing import IO
 from egret import posix
 from egret_local.settings import HOST
 
+LAST_GRACE_S = 30.0
+"""The process that ends last is the one with the state: it saves it in well under a second, unless there is very much
+of it, and then losing it would be worse than the wait."""
 RESTART_PAUSE_S = 0.5
 """At least this long between two starts of the same process."""
 
@@ -85,11 +88,10 @@ class Family:
         """Tell whether a process of that name runs."""
         return any(c.name == name and c.process is not None and c.process.poll() is None for c in self._children)
 
-    def end(self, grace_s: float, *, last: str) -> None:
+    def end(self, grace_s: float, *, last: str, last_grace_s: float = LAST_GRACE_S) -> None:
         """End every process: all but the `last` at once, that one after them; whatever does not heed is killed."""
-        first = [child for child in self._children if child.name != last]
-        for children in (first, [child for child in self._children if child.name == last]):
-            _end(children, grace_s)
+        _end([child for child in self._children if child.name != last], grace_s)
+        _end([child for child in self._children if child.name == last], last_grace_s)
         self._record.unlink(missing_ok=True)
 
 
@@ -106,7 +108,7 @@ def _end(children: Sequence[Child], grace_s: float) -> None:
             process.wait()
 
 
-def clean_up(record: Path, grace_s: float = 5.0) -> list[str]:
+def clean_up(record: Path, grace_s: float = LAST_GRACE_S) -> list[str]:
     """End what a supervisor that was killed left running; return the names.
 
     Only a process that still is what the record says (its command line is looked at) is touched: ids are used again.

@@ -24,7 +24,7 @@ from egret_local.stack import Function, Names, Stack, read_stack
 
 START_TIMEOUT_S = 30.0
 GRACE_S = 2.0
-"""Time for processes to end by themselves: Ctrl-C is to be done within 5 s, the emulator saving its state included."""
+"""Time for processes to end by themselves: Ctrl-C is to be done within 5 s. Only the emulator is given more."""
 WATCH_PAUSE_S = 0.2
 LEASE_S = 30
 """After this long an attempt is asked for again: short, so that a process that is killed holds nothing up for long."""

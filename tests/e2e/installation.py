@@ -165,7 +165,7 @@ class Installation:
         if self._process is not None:
             posix.request_group_end(self._process.pid)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(15)
+                self._process.wait(40)
             posix.kill_group(self._process.pid)
             self._process.wait()
         clean_up(self.state / "processes.json")
