@@ -26,6 +26,7 @@ from egret.usecases.holds import hold_add, hold_remove
 from egret.usecases.ingest import ingest
 from egret.usecases.post_webhook import post_webhooks
 from egret.usecases.publish import publish
+from egret.usecases.replay import replay
 from egret.usecases.send import send
 from egret.usecases.suppressions import suppression_add, suppression_remove
 from egret.usecases.sweep import sweep
@@ -286,6 +287,10 @@ class People:
         except InvalidRequest as error:
             self.world.note(f"refused: {error.code}")
 
+    def replay(self) -> None:
+        """Have every event derived and told again."""
+        self.world.note(f"replayed {replay(self.world.replaying, self.world.started_at)} calls")
+
     def let_go(self) -> None:
         """Remove every rule and release what is held."""
         world = self.world
@@ -325,6 +330,8 @@ class Postmasters:
 
     world: World
     count: int = 0
+    written: dict[str, Key] = field(default_factory=dict)
+    """For each mail the delivery that it is for."""
 
     def write(self) -> None:
         """Send a DSN, or a reply that is none, to a fromid."""
@@ -339,6 +346,7 @@ class Postmasters:
             raise Violation(f"the fromid of {delivery.id} does not lead back")
         self.count += 1
         source = f"mail-{self.count}"
+        self.written[source] = (delivery.account, delivery.id)
         recipient = InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
         envelope = Inbound(source, world.clock.now().isoformat(), "", [recipient])
         world.memory_blobs.put(f"inbound/{source}", pack_inbound(envelope, _raw(world, delivery.recipient)))

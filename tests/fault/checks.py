@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from egret.contracts.settings import Account
 from egret.core.delivery import Delivery, State
 from egret.core.events import EventKind, event_id, is_wanted
+from egret.core.ids import SENT_INDEX, delivery_id
 from egret.core.outcome import Delivered, Unknown
 from egret.usecases.post_webhook import FAILED as GIVEN_UP
 from tests.fault.faults import Violation
@@ -68,6 +69,7 @@ def at_the_end(world: World) -> None:
         _counted(world, account)
         _own(world, account)
     _suppressed(world)
+    _taken_in(world)
     for process in world.fleet.processes():
         if process.ledger.in_hand:
             raise Violation(f"{process.id} still holds {process.ledger.in_hand} attempts")
@@ -90,6 +92,8 @@ def _accepted(world: World, wish: Wish) -> None:
     if wish.key and len(set(wish.answers)) > 1:
         raise Violation(f"{subject} got different answers with one key: {wish.answers}")
     for message_id in made:
+        if wish.request.save_sent:
+            _is_in_sent(world, account, message_id)
         count = sum(d.message_id == message_id and d.account == account for d in world.ever.values())
         if count != len(wish.request.to):
             raise Violation(f"{subject} has {len(wish.request.to)} recipients and {count} deliveries")
@@ -100,6 +104,13 @@ def _subject(world: World, delivery: Delivery) -> str:
     if stored is None:
         raise Violation(f"the message of {delivery.id} is gone before its time")
     return stored.message.subject
+
+
+def _is_in_sent(world: World, account: str, message_id: int) -> None:
+    """The copy came with the acceptance, and its content is there."""
+    copy = world.mailboxes.get(account, delivery_id(message_id, SENT_INDEX))
+    if copy is None or world.memory_blobs.get(copy.blob) is None:
+        raise Violation(f"message {message_id} of {account} has no copy in Sent")
 
 
 def _ended(world: World, delivery: Delivery) -> None:
@@ -194,9 +205,21 @@ def _consistent(world: World, account: Account, told: list[dict[str, Any]]) -> N
         facts = (event_id(account.id, delivery.id, seq), event.kind.value, delivery.recipient, delivery.fromid)
         if (payload["id"], payload["Event"], payload["Recipient"], payload["FromID"]) != facts:
             raise Violation(f"the call {payload} does not say what happened: {facts}")
-        same = {name: value for name, value in payload.items() if name != "WebhookQueued"}
+        varying = {"WebhookQueued"} if _put_on_the_list(world, account, payload) else {"WebhookQueued", "Suppressing"}
+        same = {name: value for name, value in payload.items() if name not in varying}
         if first.setdefault(payload["id"], same) != same:
             raise Violation(f"event {payload['id']} was told in two ways: {first[payload['id']]} and {same}")
+
+
+def _put_on_the_list(world: World, account: Account, payload: dict[str, Any]) -> bool:
+    """Whether this event is the one that the list remembers.
+
+    The list keeps one entry for an address: when a person took it off and another event put it back, a replay of the
+    first event no longer knows that it once suppressed.
+    """
+    key = (account.id, payload["Recipient"])
+    entry = world.suppressions.find([key]).get(key)
+    return entry is not None and entry.source_event == payload["id"]
 
 
 # --- 4: tenants
@@ -232,6 +255,17 @@ def _suppressed(world: World) -> None:
         entry = world.suppressions.find([(account, address)])[account, address]
         if entry.is_active and entry.created_at < removed_at:
             raise Violation(f"{address} was put back on the list of {account} by something old: {entry}")
+
+
+def _taken_in(world: World) -> None:
+    """Every mail that came back stands in its account's Inbox once, and its delivery has one event of it."""
+    for source, (account, id_) in world.postmasters.written.items():
+        kept = [mail for mail in world.table.mails.values() if mail.source == source]
+        if [mail.account for mail in kept] != [account]:
+            raise Violation(f"{source} is in the Inbox of {[mail.account for mail in kept]} instead of {account}")
+        told = [event for event in world.ever[account, id_].events if event.source == source]
+        if len(told) != 1:
+            raise Violation(f"{source} made {len(told)} events of delivery {id_}")
 
 
 # --- 5 and the rest

@@ -41,6 +41,7 @@ from egret.usecases.post_webhook import PostPorts
 from egret.usecases.prepare import SendPorts
 from egret.usecases.publish import PublishPorts
 from egret.usecases.record_outcome import RecordPorts, record_outcome, release
+from egret.usecases.replay import ReplayPorts
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
 from egret.usecases.sweep import SweepPorts
@@ -107,7 +108,7 @@ class World:
         self.ever: dict[tuple[str, int], Delivery] = {}
         """Every delivery as it was last seen, dropped ones included."""
         self.first_asked: dict[int, datetime] = {}
-        self.secrets = SECRETS
+        self.secrets, self.started_at = SECRETS, START
         self._seen = 0
         self._make_storage()
         self._make_accounts()
@@ -211,6 +212,7 @@ class World:
         self.ingesting = IngestPorts(sound, blobs, mailboxes, clock)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
+        self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)
         self.holding = HoldPorts(self.settings, self.settings, sound, clock, dice)
 
     # --- what is seen
@@ -261,6 +263,7 @@ class World:
             (2, self.people.unsuppress),
             (1, self.people.suppress),
             (1, self.people.hold),
+            (1, self.people.replay),
             (1, self._drop),
         ]
 
@@ -354,6 +357,8 @@ class World:
         for _ in range(self.steps):
             self.step()
         self._calm_down()
+        self._settle()
+        self.people.replay()
         self._settle()
         self._look()
         checks.at_the_end(self)
