@@ -14,6 +14,7 @@ from egret.contracts.settings import HoldRule, RetryPolicy, Suppression
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
+from egret.core.lifecycle import Refusal
 from egret.core.outcome import Unknown
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
@@ -21,7 +22,7 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.units import MemoryEgress, MemoryUnits
 from egret.usecases.deliver import MAX_LEGS, DeliverPorts, deliver
-from egret.usecases.record_outcome import record_outcome
+from egret.usecases.record_outcome import record_outcome, record_unknown, release
 from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
 
 
@@ -274,3 +275,46 @@ def test_the_same_outcome_is_recorded_once() -> None:
         record_outcome(ports, ACCOUNT, MESSAGE_ID, an_attempt(1, OK))
 
     assert (world.get().state, len(world.get().attempts), len(world.get().events)) == (State.DELIVERED, 1, 1)
+
+
+def test_a_release_that_comes_late_leaves_a_later_lease_alone() -> None:
+    """The same attempt may be another unit's by then; taking it away would let a third one begin it."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    first = world.get().lease
+    assert first is not None
+    ports = world.ports(MemoryEgress(take_all)).recording
+    release(ports, ACCOUNT, MESSAGE_ID, first)
+    world.clock.advance(timedelta(seconds=1))
+    world.deliver(hints)
+
+    assert release(ports, ACCOUNT, MESSAGE_ID, first) is Refusal.STALE
+    assert world.get().state == State.ATTEMPTING
+
+
+def test_an_attempt_that_was_leased_anew_does_not_become_unknown() -> None:
+    """A run of deliver may still see the lease of a unit that is gone while another one has the attempt."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    seen = world.get()
+    assert seen.lease is not None
+    ports = world.ports(MemoryEgress(take_all)).recording
+    release(ports, ACCOUNT, MESSAGE_ID, seen.lease)
+    world.clock.advance(timedelta(seconds=1))
+    world.deliver(hints)
+
+    assert record_unknown(ports, seen, "gone") is Refusal.STALE
+
+
+def test_what_is_asked_for_again_goes_recipient_by_recipient() -> None:
+    """The unit may know one and not the other, and it answers for a whole transaction."""
+    world = World()
+    hints = world.accept(*several(2))
+    world.deliver(hints)
+    world.clock.advance(HOUR)
+    world.units.put(a_unit(valid_until=world.clock.now() + HOUR))
+    world.deliver(hints)
+
+    assert [[len(t.legs) for t in h.transactions] for h in world.handoffs] == [[2], [1, 1]]

@@ -311,3 +311,26 @@ def test_a_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="not a journal"):
         FileJournal(tmp_path / "journal")
+
+
+def test_what_is_known_is_taken_however_late() -> None:
+    """A refusal would release the lease of an attempt that is under way, and another unit would begin it."""
+    book = ledger()
+    book.take(handoff(1024), NOW)
+
+    assert book.take(handoff(1024), NOW + 2 * LEASE).taken == [True]
+
+
+def test_a_full_disk_does_not_refuse_what_is_known() -> None:
+    """The attempt is under way, whatever becomes of the note that it was asked for again."""
+
+    class FullLater(MemoryJournal):
+        def append(self, record: bytes) -> None:
+            if self.read_all():
+                raise OSError(28, "No space left on device")
+            super().append(record)
+
+    book = ledger(FullLater())
+    book.take(handoff(1024), NOW)
+
+    assert book.take(handoff(1024), NOW).taken == [True]
