@@ -5,7 +5,7 @@
 Every process is killed in turn, as often as --rounds says, while messages are sent from four threads; the supervisor
 starts it again. The emulator stands for AWS and is left alone. Then every message whose sender heard 200 must be
 delivered, once, or carry an attempt that is marked unknown for each further copy, and its event must have been told.
-Prints what happened; the exit code is 0 when all of this holds. 2,000 sends take some four minutes on two cores.
+Prints what happened; the exit code is 0 when all of this holds. 2,000 sends take some five minutes on two busy cores.
 `tests/e2e/test_killed_processes.py` does the same with fewer messages.
 """
 
