@@ -325,7 +325,7 @@ class World:
             return
         process = draining[0]
         process.stop()
-        if process.is_idle:
+        if process.is_idle and not process.ledger.in_hand:
             self.note(f"{process.id} withdraws")
             self.units.remove(process.id)
             self.fleet.kill(process)
