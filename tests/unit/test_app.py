@@ -76,3 +76,10 @@ print(before, "pynamodb" in sys.modules, list(app.clients._made))
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
     assert run.stdout == "False True []\n"
+
+
+def test_connections_are_as_many_as_the_process_wants() -> None:
+    """The egress calls from more threads than a function."""
+    app = App.from_environment(REGION, pool=40)
+
+    assert app.clients.sqs.meta.config.max_pool_connections == 40  # type: ignore[attr-defined]  # the stubs omit it

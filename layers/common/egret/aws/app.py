@@ -105,7 +105,8 @@ class App:
                 secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
                 session_token=environ.get("AWS_SESSION_TOKEN", ""),
                 profile=environ.get("AWS_PROFILE", ""),
-            )
+            ),
+            self._pool,
         )
 
     @cached_property
