@@ -17,6 +17,9 @@ MAX_KEPT_LINE = 2048
 """Bytes kept of a reply line, code included: four times what RFC 5321 section 4.5.3.1.5 allows; the rest is skipped."""
 MAX_LINES = 100
 """Lines of one reply; EHLO answers of real servers have about 20."""
+MAX_KEPT_REPLY = 4096
+"""Bytes of UTF-8 kept of a whole reply, escapes included: it becomes part of the delivery's item, once per attempt.
+What is beyond is counted and skipped, or a server that babbles could make an outcome too large to be recorded."""
 MAX_REPLY_BYTES = 256 * 1024
 """Bytes of one reply, skipped ones included: more is an attack on our time."""
 DOT = b".\r\n"
@@ -51,6 +54,8 @@ class ReplyReader:
         self._reply_bytes = 0
         self._code = 0
         self._lines: list[str] = []
+        self._lines_read = 0
+        self._room = MAX_KEPT_REPLY
         self._is_broken = False
 
     @property
@@ -97,15 +102,24 @@ class ReplyReader:
             return self._break("the server's answer is not an SMTP reply")
         if self._lines and code != self._code:
             return self._break("the lines of the server's reply have different codes")
-        if len(self._lines) == MAX_LINES:
+        if self._lines_read == MAX_LINES:
             return self._break("the server's reply has too many lines")
         self._code = code
-        self._lines.append(printable(line[4:]))
+        self._keep(printable(line[4:]))
         return None if line[3:4] == b"-" else self._end_reply()
+
+    def _keep(self, text: str) -> None:
+        self._lines_read += 1
+        if self._room > 0:
+            kept = text.encode()[: self._room]
+            self._room -= max(1, len(kept))
+            self._lines.append(kept.decode(errors="ignore"))
 
     def _end_reply(self) -> Reply:
         reply = Reply(self._code, tuple(self._lines))
         self._lines = []
+        self._lines_read = 0
+        self._room = MAX_KEPT_REPLY
         self._reply_bytes = 0
         return reply
 

@@ -83,6 +83,17 @@ def test_a_long_line_is_cut() -> None:
     assert Reply(550, ("x" * (wire.MAX_KEPT_LINE - 4),)) == event
 
 
+def test_a_reply_stays_small_whatever_the_server_says() -> None:
+    """It is stored in the delivery, once per attempt: a hundred lines of junk must not outgrow the item."""
+    junk = b"451-" + b"\xff" * 2000 + b"\r\n"
+    reader = ReplyReader()
+    first, second = reader.feed(junk * 99 + b"451 x\r\n" + b"250-a\r\n250 b\r\n")
+
+    assert isinstance(first, Reply)
+    assert (first.code, sum(len(line.encode()) for line in first.lines)) == (451, wire.MAX_KEPT_REPLY)
+    assert Reply(250, ("a", "b")) == second
+
+
 def test_controls_are_made_printable() -> None:
     """NUL, escapes and broken UTF-8 of a peer cannot reach a log as they are."""
     assert wire.printable(b"a\x00b\x1b[31m\xff \xc3\xa9 \r") == r"a\x00b\x1b[31m\xff é \x0d"
