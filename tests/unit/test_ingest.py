@@ -17,7 +17,7 @@ from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.store import MemoryMailStore
-from egret.usecases.ingest import MAX_DIAGNOSTIC_CHARACTERS, MAX_EVENTS, IngestPorts, ingest
+from egret.usecases.ingest import MAX_DIAGNOSTIC_BYTES, MAX_EVENTS, MAX_FIELD_BYTES, IngestPorts, ingest
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message
 
 KEY = "inbound/2026-03-04/1"
@@ -266,12 +266,23 @@ def test_mail_about_a_forgotten_delivery_is_kept(world: World) -> None:
 
 
 def test_a_flood_of_mail_does_not_swell_the_delivery(world: World) -> None:
-    """A delivery hears of a bounded number of mails, each in a bounded number of characters."""
-    raw = dsn(block(Diagnostic_Code="smtp; 550 5.1.1 " + "x" * 10_000))
+    """A delivery hears of a bounded number of mails, each in a bounded number of bytes."""
+    raw = dsn(block(Diagnostic_Code="smtp; 550 5.1.1 .." + "\U0001f4a3" * 10_000))
     told = [world.receive(raw, id_=f"in{n}", key=f"inbound/2026-03-04/{n}") for n in range(MAX_EVENTS + 5)]
 
     assert (sum(told), len(world.delivery().events), len(world.inbox())) == (MAX_EVENTS - 1, MAX_EVENTS, 100)
-    assert len(world.delivery().events[1].error) == MAX_DIAGNOSTIC_CHARACTERS
+    assert len(world.delivery().events[1].error.encode()) == MAX_DIAGNOSTIC_BYTES
+
+
+def test_an_endless_subject_does_not_keep_mail_from_the_mailbox(world: World) -> None:
+    """The item of a mail stays small; the message itself is stored whole."""
+    endless = "x" * 150_000
+    raw = f"From: {endless}@example.net\r\nSubject: {endless}\r\nMessage-ID: <{endless}@x>\r\n\r\nHi\r\n".encode()
+    world.receive(raw)
+
+    (mail,) = world.inbox()
+    assert (len(mail.subject), len(mail.message_id), len(mail.header_from)) == (MAX_FIELD_BYTES,) * 3
+    assert mail.size_bytes == len(raw)
 
 
 @pytest.mark.parametrize(

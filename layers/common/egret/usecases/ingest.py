@@ -42,8 +42,10 @@ KIND_OF_ACTION = {
 MAX_EVENTS = 100
 """Of one delivery: beyond that, mail to its reverse-path is only kept. Its address may be known to many by then, and
 each event is stored in the delivery itself."""
-MAX_DIAGNOSTIC_CHARACTERS = 500
-"""Of a report's text in an event, which is part of the delivery's item."""
+MAX_DIAGNOSTIC_BYTES = 500
+"""Of a report's text in an event, in UTF-8: with `MAX_EVENTS` of them a delivery's item stays far below its 400 KB."""
+MAX_FIELD_BYTES = 4096
+"""Of a header field in a mailbox's item, in UTF-8; a sender may write any length, the message itself keeps it whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def _event(mail: _Mail, delivery: Delivery) -> Event:
     kind = KIND_OF_ACTION.get(block.action) if block else None
     if block is None or kind is None:
         return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source, dsn=True)
-    said = block.diagnostic_text[:MAX_DIAGNOSTIC_CHARACTERS]
+    said = _cut(block.diagnostic_text, MAX_DIAGNOSTIC_BYTES)
     return Event(
         seq=0,
         kind=kind,
@@ -143,8 +145,13 @@ def _event(mail: _Mail, delivery: Delivery) -> Event:
         enhanced_code=block.enhanced_code,
         error=said if kind in (EventKind.FAILED, EventKind.DELAYED) else "",
         reply=(said,) if said else (),
-        remote=Remote(block.remote_mta[:MAX_DIAGNOSTIC_CHARACTERS]),
+        remote=Remote(_cut(block.remote_mta, MAX_DIAGNOSTIC_BYTES)),
     )
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    """Return the beginning of a text, at most so many bytes of UTF-8."""
+    return text.encode("utf-8", "replace")[:size_bytes].decode(errors="ignore")
 
 
 def _block_for(report: DsnReport, delivery: Delivery) -> DsnRecipient | None:
@@ -199,9 +206,9 @@ def _put(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, mail_id: 
             received_at=mail.received_at,
             mail_from=envelope.mail_from,
             rcpt_to=recipient.address,
-            header_from=parsed.from_[0].address if parsed.from_ else "",
-            subject=parsed.subject,
-            message_id=parsed.message_id,
+            header_from=_cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
+            subject=_cut(parsed.subject, MAX_FIELD_BYTES),
+            message_id=_cut(parsed.message_id, MAX_FIELD_BYTES),
             remote_ip=envelope.remote_ip,
             is_dsn=mail.report is not None,
             source=envelope.id,
