@@ -39,7 +39,7 @@ class Resolver(Protocol):
         ...
 
     async def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IP addresses in the order of DNS, IPv6 first, () when there are none. Raises DnsTrouble."""
+        """Return the IP addresses, the families in turns, IPv6 first, () when there are none. Raises DnsTrouble."""
         ...
 
 

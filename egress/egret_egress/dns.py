@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain, zip_longest
 
 import dns.asyncresolver
 import dns.exception
@@ -41,10 +42,13 @@ class DnsResolver:
         return tuple(MxRecord(r.preference, _host(r.exchange)) for r in records if isinstance(r, MX))
 
     async def addresses(self, host: str) -> tuple[str, ...]:
-        """Return AAAA and A; trouble with one of the two does not matter when the other has an answer."""
+        """Return AAAA and A in turns, so that whoever tries only the first few tries both families.
+
+        Trouble with one of the two does not matter when the other has an answer.
+        """
         answers = await asyncio.gather(self._ask(host, "AAAA"), self._ask(host, "A"), return_exceptions=True)
-        records = [record for answer in answers if isinstance(answer, list) for record in answer]
-        found = tuple(str(record.address) for record in records if isinstance(record, (A, AAAA)))
+        turns = chain.from_iterable(zip_longest(*(answer for answer in answers if isinstance(answer, list))))
+        found = tuple(str(record.address) for record in turns if isinstance(record, (A, AAAA)))
         troubles = [answer for answer in answers if isinstance(answer, BaseException)]
         if troubles and not found:
             raise troubles[0]

@@ -22,6 +22,8 @@ ZONE = {
     ("null.example.", "MX"): ["0 ."],
     ("a.example.org.", "A"): ["192.0.2.1", "192.0.2.2"],
     ("a.example.org.", "AAAA"): ["2001:db8::1"],
+    ("many.example.", "AAAA"): [f"2001:db8::{n}" for n in range(1, 10)],
+    ("many.example.", "A"): ["192.0.2.4"],
     ("only4.example.", "A"): ["192.0.2.3"],
 }
 EXISTING = {name for name, _ in ZONE} | {"empty.example."}
@@ -98,6 +100,13 @@ def test_addresses_of_both_families() -> None:
     assert (first, set(others)) == ("2001:db8::1", {"192.0.2.1", "192.0.2.2"})
     assert ask(lambda r: r.addresses("empty.example")) == ()
     assert ask(lambda r: r.addresses("nowhere.example")) == ()
+
+
+def test_many_addresses_of_one_family_do_not_hide_the_other() -> None:
+    """Only the first eight addresses of a host are tried, and an installation may have no IPv6."""
+    found = ask(lambda r: r.addresses("many.example"))
+
+    assert (len(found), found[1]) == (10, "192.0.2.4")
 
 
 def test_trouble_with_one_family_does_not_matter() -> None:
