@@ -156,6 +156,18 @@ def test_the_same_mail_reports_once() -> None:
     assert apply(reported, CHANGES["reported failed"]) == Refusal.REPEATED
 
 
+def test_a_bounce_that_overtakes_the_record_has_the_last_word() -> None:
+    """A DSN may be processed before the outcome of its attempt: it failed, and the newest event says so."""
+    bounce = Event(0, EventKind.FAILED, NOW, source="mail-1", dsn=True, code=550)
+    reported = apply(IN_STATE[State.ATTEMPTING], Report(bounce))
+    assert isinstance(reported, Delivery)
+    ended = apply(reported, CHANGES["delivered"])
+
+    assert isinstance(ended, Delivery)
+    assert (State.FAILED, reported.rev + 1) == (ended.state, ended.rev)
+    assert [(e.seq, e.kind.value) for e in ended.events] == [(1, "failed"), (2, "delivered"), (3, "failed")]
+
+
 def test_a_young_delivery_does_not_expire() -> None:
     """Expiry looks at the age itself."""
     assert apply(a_delivery(), Expire(NOW + HOUR)) == Refusal.YOUNG

@@ -198,7 +198,7 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
     event = _attempt_event(change)
     match change.attempt.outcome:
         case Delivered():
-            return _end(tried, State.DELIVERED, event)
+            return _after_overtaking(tried, _end(tried, State.DELIVERED, event))
         case Bounced():
             return _end(tried, State.FAILED, event)
         case Deferred() | Unknown():
@@ -208,6 +208,17 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
             return _with_event(waiting, event)
         case _:
             assert_never(change.attempt.outcome)
+
+
+def _after_overtaking(tried: Delivery, ended: Delivery) -> Delivery:
+    """Let a DSN that overtook the record of its own attempt have the last word: the next hop took it all back.
+
+    Its event is told once more, after `delivered`, since an account may only hear the newest.
+    """
+    bounce = next((event for event in reversed(tried.events) if event.dsn and event.kind is EventKind.FAILED), None)
+    if bounce is None:
+        return ended
+    return replace(_with_event(ended, replace(bounce, source="")), state=State.FAILED, rev=ended.rev)
 
 
 _KIND_OF = {
