@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from ipaddress import IPv6Network
+from typing import Any, Final, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -22,24 +24,31 @@ from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
+from egret_egress.inbound_content import MAX_LINE_BYTES, ByteBudget, ContentReader, Refused, Share
 
 log = logging.getLogger(__name__)
 
 NOT_NOW = "451 4.3.0 Try again later"
+CHUNK_BYTES: Final = 1 << 24
+"""More than a stream ever holds (twice its limit and one read), so that reading takes all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class InboundLimits:
     """What the server lets happen at a time.
 
-    message_bytes: of one message (a DSN may carry back the largest message that we send). in_flight_bytes: of all
-    messages being received. session_s: whole life of a connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
+    message_bytes: of one message (a DSN may carry back the largest message that we send). in_flight_bytes: received of
+    all messages under way; each lies in memory three times while it is stored. connections: over all addresses. peer_*:
+    of one remote address (IPv6: one /64), so that nobody alone keeps everybody else out. session_s: whole life of a
+    connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
     """
 
     message_bytes: int = 32 * 1024 * 1024
-    in_flight_bytes: int = 256 * 1024 * 1024
+    in_flight_bytes: int = 128 * 1024 * 1024
     recipients: int = 100
     connections: int = 200
+    peer_in_flight_bytes: int = 64 * 1024 * 1024
+    peer_connections: int = 20
     session_s: float = 30 * 60
     idle_s: float = 300
 
@@ -81,24 +90,6 @@ class Recipients:
         return None if account is None else InboundRecipient(text, account.id)
 
 
-class ByteBudget:
-    """Bytes that may be in memory at a time."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self.left = size_bytes
-
-    def reserve(self, size_bytes: int) -> bool:
-        """Take some; False, and nothing taken, when there are not enough."""
-        if size_bytes > self.left:
-            return False
-        self.left -= size_bytes
-        return True
-
-    def give_back(self, size_bytes: int) -> None:
-        """Give back what was reserved."""
-        self.left += size_bytes
-
-
 @dataclass(frozen=True, slots=True)
 class InboundPorts:
     """What receiving needs. executor: for the blocking calls."""
@@ -115,8 +106,9 @@ class InboundServer:
 
     def __init__(self, ports: InboundPorts, hostname: str, limits: InboundLimits | None = None) -> None:
         self.limits = limits or InboundLimits()
-        self.budget = ByteBudget(self.limits.in_flight_bytes)
+        self.budget = ByteBudget(self.limits.in_flight_bytes, self.limits.peer_in_flight_bytes)
         self.connections: set[asyncio.BaseTransport] = set()
+        self.connections_of: Counter[str] = Counter()
         self.all_ended: asyncio.Event | None = None
         self._handler = _Handler(ports, self.limits)
         self._hostname = hostname
@@ -211,9 +203,9 @@ class _Envelope(Envelope):
 
 
 class _Smtp(SMTP):
-    """aiosmtpd's server with limits that hold over all connections, and lenient about long lines: DSNs have them."""
+    """aiosmtpd's server with limits that hold over all connections and for each peer."""
 
-    line_length_limit = 64 * 1024
+    line_length_limit = MAX_LINE_BYTES
 
     def __init__(self, owner: InboundServer, handler: _Handler, hostname: str) -> None:
         super().__init__(
@@ -228,29 +220,38 @@ class _Smtp(SMTP):
         self._owner = owner
         self._life: asyncio.TimerHandle | None = None
         self._counted: asyncio.BaseTransport | None = None
+        self._peer = ""
 
     def _create_envelope(self) -> _Envelope:
         return _Envelope()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whoever is too many."""
-        if len(self._owner.connections) >= self._owner.limits.connections:
-            assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101
-            transport.write(b"421 4.3.2 Too many connections, try again later\r\n")
+        owner = self._owner
+        self._peer = _peer_of(transport)
+        is_too_many = len(owner.connections) >= owner.limits.connections
+        if is_too_many or owner.connections_of[self._peer] >= owner.limits.peer_connections:
+            # uvloop's transports are no asyncio.WriteTransport by inheritance.
+            cast("asyncio.WriteTransport", transport).write(b"421 4.3.2 Too many connections, try again later\r\n")
             transport.close()
             return
         self._counted = transport
-        self._owner.connections.add(transport)
-        self._life = self.loop.call_later(self._owner.limits.session_s, transport.close)
+        owner.connections.add(transport)
+        owner.connections_of[self._peer] += 1
+        self._life = self.loop.call_later(owner.limits.session_s, transport.close)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
         if self._counted is None:
             return
-        self._owner.connections.discard(self._counted)
-        if self._owner.all_ended is not None and not self._owner.connections:
-            self._owner.all_ended.set()
+        owner = self._owner
+        owner.connections.discard(self._counted)
+        owner.connections_of[self._peer] -= 1
+        if not owner.connections_of[self._peer]:
+            del owner.connections_of[self._peer]
+        if owner.all_ended is not None and not owner.connections:
+            owner.all_ended.set()
         if self._life is not None:
             self._life.cancel()
         super().connection_lost(error)
@@ -267,24 +268,57 @@ class _Smtp(SMTP):
             super().data_received(data)
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802 (aiosmtpd's name)
-        """Receive content only while there is memory for it: as much as was announced, or as much as may come."""
-        most = self._owner.limits.message_bytes
-        size_bytes = min(most, _announced(self.envelope) or most)
-        if not self._owner.budget.reserve(size_bytes):
-            await self.push("452 4.3.1 Too much mail at the moment, try again later")
+        """Receive content while there is memory for it; aiosmtpd's own needs a hundred times that of short lines."""
+        if await self.check_helo_needed():
             return
+        envelope = self.envelope
+        if envelope is None or not envelope.rcpt_tos or arg:
+            await self.push("501 Syntax: DATA" if arg else "503 Error: need RCPT command")
+            return
+        if not self._owner.budget.has_room(self._peer, _announced(envelope)):
+            await self.push(Refused.NO_MEMORY.value)
+            return
+        share = Share(self._owner.budget, self._peer)
         try:
-            self.data_size_limit = size_bytes
-            await super().smtp_DATA(arg)
+            await self.push("354 End data with <CR><LF>.<CR><LF>")
+            status = await self._receive(ContentReader(self._owner.limits.message_bytes, share))
         finally:
-            self.data_size_limit = most
-            self._owner.budget.give_back(size_bytes)
+            share.give_back()
+        self.envelope = self._create_envelope()
+        await self.push(status)
+
+    async def _receive(self, reader: ContentReader) -> str:
+        """Read to the end of the content and have it stored; return the reply."""
+        rest = None
+        while rest is None:
+            chunk = await self._reader.read(CHUNK_BYTES)
+            if not chunk:  # a connection that ends cancels this; should it not, nobody hears the reply
+                raise ConnectionError("the connection ended within the content")
+            rest = reader.feed(chunk)
+            self._reset_timeout()
+        if rest:
+            # The chunk was all there was: what is put back stands before everything that comes.
+            self._reader.feed_data(rest)
+        content = reader.take()
+        if isinstance(content, Refused):
+            return content.value
+        assert self.envelope is not None  # noqa: S101
+        self.envelope.content = self.envelope.original_content = content
+        del content
+        return str(await self._call_handler_hook("DATA"))
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> str:
+    """Return what counts as one peer: an IPv4 address, or the /64 of an IPv6 one."""
+    peername = transport.get_extra_info("peername")
+    host = str(peername[0]).partition("%")[0] if peername else ""
+    return str(IPv6Network((host, 64), strict=False)) if ":" in host else host
 
 
 def _announced(envelope: Any) -> int:
-    """Return the SIZE that the client gave at MAIL, with room for a miscount; 0 when it gave none."""
-    for option in envelope.mail_options if envelope is not None else ():
+    """Return the SIZE that the client gave at MAIL; 0 when it gave none."""
+    for option in envelope.mail_options:
         keyword, _, value = str(option).partition("=")
         if keyword.upper() == "SIZE" and value.isascii() and value.isdigit():
-            return int(value[:12]) + 1024
+            return int(value[:12])
     return 0

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import aiohttp
 import pytest
+import uvloop
 
 from egret.contracts import handoff as contract
 from egret.contracts.ports import Blobs
@@ -30,7 +31,7 @@ from egret.memory.settings import MemorySettings
 from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
 from egret_egress.destinations import Host
-from egret_egress.inbound import ByteBudget, InboundLimits, InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
 from egret_egress.session import Tls
 from egret_egress.unit import Running, UnitPorts, serving
 from tests.conformance.scripted import NoDns
@@ -338,43 +339,77 @@ def test_a_message_beyond_the_limit_is_refused(announced: str) -> None:
     assert blobs.objects == {}
 
 
-def test_mail_beyond_the_budget_is_asked_to_come_later() -> None:
-    """Memory for messages in flight is bounded over all connections."""
+@pytest.mark.parametrize("limits", [InboundLimits(in_flight_bytes=999), InboundLimits(peer_in_flight_bytes=999)])
+@pytest.mark.parametrize("size", [999, 1000])
+def test_mail_beyond_the_budget_is_asked_to_come_later(limits: InboundLimits, size: int) -> None:
+    """Memory for messages in flight is bounded, over all connections and for each address."""
 
-    def client(smtp: smtplib.SMTP) -> int:
+    def client(smtp: smtplib.SMTP) -> list[int]:
         smtp.ehlo()
-        smtp.mail("x@y.example")
-        smtp.rcpt("me@a.example")
-        smtp.putcmd("data")
-        return smtp.getreply()[0]
+        codes = []
+        for announced in ([], [f"SIZE={size}"]):
+            smtp.mail("x@y.example", announced)
+            smtp.rcpt("me@a.example")
+            smtp.putcmd("data")
+            code = smtp.getreply()[0]
+            if code == 354:
+                smtp.send(b"x" * 800 + b"\r\n" + b"x" * (size - 804) + b"\r\n.\r\n")
+                code = smtp.getreply()[0]
+            codes.append(code)
+            smtp.rset()
+        return codes
 
-    assert talk(MemoryBlobs(), client, InboundLimits(message_bytes=1000, in_flight_bytes=999)) == 452
+    assert talk(MemoryBlobs(), client, limits) == [250 if size == 999 else 452] * 2
 
 
-def test_the_budget_counts() -> None:
-    """What is given back can be reserved again."""
-    budget = ByteBudget(10)
+def test_content_that_never_ends_a_line_is_thrown_away() -> None:
+    """What is too large is read to its end, refused, and leaves the connection usable and no memory taken."""
 
-    assert [budget.reserve(8), budget.reserve(3), budget.reserve(2)] == [True, False, True]
-    budget.give_back(8)
-    assert budget.left == 8
+    def client(port: int) -> list[int]:
+        with smtplib.SMTP("127.0.0.1", port, "client.example", timeout=5) as smtp:
+            smtp.ehlo()
+            smtp.mail("x@y.example")
+            smtp.rcpt("me@a.example")
+            smtp.putcmd("data")
+            codes = [smtp.getreply()[0]]
+            smtp.send(b"x" * 500_000 + b"\r\n.\r\nNOOP\r\n")
+            return [*codes, smtp.getreply()[0], smtp.getreply()[0]]
+
+    async def run() -> tuple[list[int], int]:
+        limits = InboundLimits(message_bytes=1000)
+        async with receiving(MemoryBlobs(), limits) as (server, port):
+            return await asyncio.to_thread(client, port), server.budget.left - limits.in_flight_bytes
+
+    assert asyncio.run(run()) == ([354, 552, 250], 0)
 
 
-def test_too_many_connections_are_turned_away() -> None:
-    """A connection beyond the limit hears 421."""
+@pytest.mark.parametrize("limits", [InboundLimits(connections=1), InboundLimits(peer_connections=1)])
+@pytest.mark.parametrize("loop_factory", [None, uvloop.Loop])
+def test_too_many_connections_are_turned_away(
+    limits: InboundLimits, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+) -> None:
+    """A connection beyond the limits hears 421, whoever's event loop it is; one that ends makes room."""
 
-    async def run() -> tuple[bytes, bytes]:
-        async with receiving(MemoryBlobs(), InboundLimits(connections=1)) as (_, port):
-            first, first_writer = await asyncio.open_connection("127.0.0.1", port)
-            greeting = await first.readline()
-            second, second_writer = await asyncio.open_connection("127.0.0.1", port)
-            turned_away = await second.read()
-            for writer in (first_writer, second_writer):
-                writer.close()
-                await writer.wait_closed()
-            return greeting[:3], turned_away[:3]
+    async def greeting_of(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        greeting = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        return greeting[:3]
 
-    assert asyncio.run(run()) == (b"220", b"421")
+    async def run() -> list[bytes]:
+        async with receiving(MemoryBlobs(), limits) as (server, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            codes = [(await reader.readline())[:3], await greeting_of(port)]
+            writer.close()
+            await writer.wait_closed()
+            async with asyncio.timeout(5):
+                while server.connections or server.connections_of:  # noqa: ASYNC110 (a set has no event)
+                    await asyncio.sleep(0.01)
+            return [*codes, await greeting_of(port)]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(run()) == [b"220", b"421", b"220"]
 
 
 @pytest.mark.parametrize("ending", [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n\x00.\r\n", b"\r.\r"])
