@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from egret.aws.mail_items import delivery_item, message_item
-from egret.aws.stream import decode_record, is_expiry
+from egret.aws.stream import decode_record
 from egret.aws.table import Item
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
@@ -64,13 +64,3 @@ def test_unreadable_record_is_a_contract_error(images: list[str]) -> None:
 
     with pytest.raises(ContractError):
         decode_record(_record("MODIFY", item, *images))
-
-
-def test_expiry_is_told_from_a_removal_by_hand() -> None:
-    """Only DynamoDB itself removes with that principal."""
-    record = _record("REMOVE", delivery_item(QUEUED), "OldImage")
-    identity = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
-
-    assert not is_expiry(record)
-    assert is_expiry(record | {"userIdentity": identity})
-    assert not is_expiry(record | {"userIdentity": identity, "eventName": "MODIFY"})

@@ -11,8 +11,6 @@ from egret.aws.table import Item
 from egret.contracts.stream import StreamRecord
 from egret.core.errors import ContractError
 
-TTL_PRINCIPAL = "dynamodb.amazonaws.com"
-
 
 def decode_record(record: Mapping[str, Any]) -> StreamRecord | None:
     """Return the change of a delivery; None when the record is of another kind of item.
@@ -26,11 +24,6 @@ def decode_record(record: Mapping[str, Any]) -> StreamRecord | None:
     if not old and not new:
         raise ContractError(detail="a stream record without images")
     return StreamRecord(read_delivery(_item(old)) if old else None, read_delivery(_item(new)) if new else None)
-
-
-def is_expiry(record: Mapping[str, Any]) -> bool:
-    """Tell whether a removal was done by the table's time to live, not by one of us."""
-    return record.get("eventName") == "REMOVE" and record.get("userIdentity", {}).get("principalId") == TTL_PRINCIPAL
 
 
 def _item(image: Mapping[str, Any]) -> Item:

@@ -15,12 +15,13 @@ from egret.contracts.coding import decoded
 VERSION = 1
 PATH = "/v1/handoff"
 CONTENT_TYPE = "application/vnd.egret.handoff+msgpack"
-MAX_INLINE_BYTES = 256 * 1024
-"""Content up to this size travels inside the handoff; larger content is fetched by reference."""
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message of a transaction: inline, or the S3 key to fetch it by. CRLF line ends, not dot-stuffed."""
+    """The message of a transaction: inline as the table has it, or the S3 key of a large one.
+
+    CRLF line ends, not dot-stuffed.
+    """
 
     size_bytes: int
     inline: bytes | None = None
