@@ -69,8 +69,6 @@ def _get(path: str, method: str = "GET") -> Response:
         ("PUT", "/webapi/v0/", 200, None),
         ("GET", "/webapi/v0/Send", 200, None),
         ("GET", "/webapi/v0/MessageRawGet", 200, None),
-        ("POST", "/webapi/v0/", 405, None),
-        ("DELETE", "/webapi/v0/", 405, None),
         ("PUT", "/webapi/v0/Send", 405, None),
         ("HEAD", "/webapi/v0/Send", 405, None),
         ("OPTIONS", "/webapi/v0/Send", 405, None),

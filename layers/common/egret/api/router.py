@@ -102,7 +102,7 @@ class Api:
         if path == f"{MOUNT}/":
             return redirect(BASE) if request.method == "GET" else _not_allowed("GET")
         if path == BASE:
-            return Response(200, {"Content-Type": HTML}, pages.index()) if request.method == "GET" else _not_allowed("GET")
+            return Response(200, {"Content-Type": HTML}, pages.index())
         if path == f"{BASE}openapi.json":
             return _document(request)
         method = METHODS.get(path.removeprefix(BASE)) if path.startswith(BASE) else None
