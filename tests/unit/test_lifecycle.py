@@ -118,6 +118,30 @@ def test_an_attempt_is_recorded_once() -> None:
     assert apply(once, Record(an_attempt(2, OK), None, NOW)) == Refusal.STALE
 
 
+@pytest.mark.parametrize(("outcome", "state"), [(OK, State.DELIVERED), (NEVER, State.FAILED)])
+def test_an_answer_that_comes_late_replaces_unknown(outcome: Outcome, state: State) -> None:
+    """A unit that was only cut off has the answer: what it delivered is not sent again."""
+    given_up = apply(IN_STATE[State.ATTEMPTING], CHANGES["unknown"])
+    assert isinstance(given_up, Delivery)
+    known = apply(given_up, Record(an_attempt(1, outcome), NOW + HOUR, NOW))
+
+    assert isinstance(known, Delivery)
+    assert (state, None, an_attempt(1, outcome)) == (known.state, known.due_at, known.attempts[-1])
+    assert [event.seq for event in known.events] == [1, 2]
+
+
+def test_an_answer_that_comes_after_the_next_attempt_began_changes_nothing() -> None:
+    """That attempt has an outcome of its own, and so has a delivery that has ended."""
+    given_up = apply(IN_STATE[State.ATTEMPTING], CHANGES["unknown"])
+    assert isinstance(given_up, Delivery)
+    second = apply(given_up, Claim("unit-2", NOW + HOUR, NOW + 2 * HOUR))
+    assert isinstance(second, Delivery)
+
+    assert apply(second, CHANGES["delivered"]) == Refusal.REPEATED
+    assert apply(replace(given_up, state=State.CANCELED), CHANGES["delivered"]) == Refusal.REPEATED
+    assert apply(given_up, CHANGES["deferred"]) == Refusal.REPEATED
+
+
 def test_the_next_attempt_after_a_deferral_is_due_when_the_schedule_says() -> None:
     """Waiting for the retry, it is in the due index at that time and cannot be claimed before."""
     waiting = apply(IN_STATE[State.ATTEMPTING], CHANGES["deferred"])

@@ -189,7 +189,7 @@ def _release(delivery: Delivery, change: Release) -> Delivery | Refusal:
 def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
     number = change.attempt.number
     if number <= len(delivery.attempts):
-        return Refusal.REPEATED
+        return _answered_late(delivery, change)
     if delivery.state.is_terminal:
         return Refusal.TERMINAL
     if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != number:
@@ -208,6 +208,23 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
             return _with_event(waiting, event)
         case _:
             assert_never(change.attempt.outcome)
+
+
+def _answered_late(delivery: Delivery, change: Record) -> Delivery | Refusal:
+    """Put the server's answer in the place of `unknown`, unless the next attempt has begun meanwhile.
+
+    A unit that was cut off from us for so long that it counted as gone still has the answer in its journal: with it,
+    what was delivered is not sent a second time.
+    """
+    *earlier, last = delivery.attempts
+    outcome = change.attempt.outcome
+    is_waiting = delivery.state in (State.QUEUED, State.HELD) and last.number == change.attempt.number
+    if not (is_waiting and isinstance(last.outcome, Unknown) and isinstance(outcome, Delivered | Bounced)):
+        return Refusal.REPEATED
+    known = replace(delivery, attempts=(*earlier, change.attempt))
+    if isinstance(outcome, Delivered):
+        return _after_overtaking(known, _end(known, State.DELIVERED, _attempt_event(change)))
+    return _end(known, State.FAILED, _attempt_event(change))
 
 
 def _after_overtaking(tried: Delivery, ended: Delivery) -> Delivery:

@@ -32,7 +32,8 @@ def record_outcome(ports: RecordPorts, account: str, delivery_id: int, attempt: 
     """Record a finished attempt and plan the next one.
 
     Returns the delivery as it is now; REPEATED, STALE or TERMINAL when the attempt is not the one under way (it was
-    recorded before, or given up for unknown: nothing changes); None when the delivery is absent. Raises Unavailable.
+    recorded before: nothing changes, unless it was given up for unknown and is answered now); None when the delivery is
+    absent. Raises Unavailable.
     """
     now = ports.clock.now()
     return change(
