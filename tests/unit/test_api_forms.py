@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -70,6 +71,21 @@ def test_an_urlencoded_body_may_have_ten_mebibytes_and_no_more() -> None:
     body = b"request=" + b"x" * (MAX_FORM_BYTES - 8)
     assert len(read_form(_urlencoded(body)).request) == MAX_FORM_BYTES - 8
     assert "larger than 10 MiB" in _refusal(_urlencoded(body + b"x"))
+
+
+@pytest.mark.parametrize("plain", [b"", b"a", b"ab", b"abc"])
+def test_escapes_take_memory_in_proportion_to_the_body(plain: bytes) -> None:
+    """A body of nothing but escapes, as of any script but Latin, fits the memory of a function, and stays as it is."""
+    body = b"request=" + plain + b"%D0%9F" * 200_000
+    request = _urlencoded(body)
+    tracemalloc.start()
+    try:
+        form = read_form(request)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert (form.request, peak_bytes < 10 * len(body)) == (plain + "П".encode() * 200_000, True)
 
 
 def test_too_many_fields_are_refused() -> None:
