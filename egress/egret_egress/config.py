@@ -27,6 +27,7 @@ class Config:
     bind: of the private HTTP side. url: what is announced. smtp_listen: of inbound SMTP, None = no inbound.
     next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. probe: (host, port) tried to see
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
+    allow_loopback: MX hosts may be on this machine, for local mode only.
     """
 
     bind: tuple[str, int]
@@ -41,6 +42,7 @@ class Config:
     drain_s: float = DRAIN_S
     resolver: tuple[str, int] | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    allow_loopback: bool = False
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -62,6 +64,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         drain_s=LOCAL_DRAIN_S if is_local else DRAIN_S,
         resolver=_resolver(environ.get("EGRET_RESOLVER", "")),
         timeouts=_timeouts(environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
+        allow_loopback=is_local,
     )
 
 

@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Protocol
 
+from egret.core.netguard import is_public
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret_egress.session import Credentials, Endpoint, Tls
@@ -133,6 +134,34 @@ class Direct:
             words = "5.1.2 The domain has neither MX nor address records"
             return Bounced("the recipient's domain has no mail server", Reply(550, (words,)))
         return (Host(domain, self._port, addresses=addresses[:MAX_ADDRESSES]),)
+
+
+class PublicOnly:
+    """A `Resolver` that keeps to itself the addresses that are not public.
+
+    Whoever owns a domain chooses its MX hosts: without this they could have us speak to a neighbour in the VPC that
+    trusts us, or to ourselves, and read what it answers. allow_loopback: local mode.
+    """
+
+    def __init__(self, resolver: Resolver, *, allow_loopback: bool = False) -> None:
+        self._resolver = resolver
+        self._allow_loopback = allow_loopback
+
+    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
+        """Return what the resolver says."""
+        return await self._resolver.mx(domain)
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Return the public addresses; raises DnsTrouble when a host has only others."""
+        found = await self._resolver.addresses(host)
+        kept = tuple(address for address in found if self._may_reach(address))
+        if found and not kept:
+            raise DnsTrouble("it has no public address")
+        return kept
+
+    def _may_reach(self, text: str) -> bool:
+        address = ipaddress.ip_address(text)
+        return is_public(address) or (self._allow_loopback and address.is_loopback)
 
 
 class Fixed:

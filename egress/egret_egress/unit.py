@@ -20,7 +20,7 @@ from egret_egress.commit import GroupCommit
 from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
-from egret_egress.destinations import Direct, Fixed, Resolver, Router
+from egret_egress.destinations import Direct, Fixed, PublicOnly, Resolver, Router
 from egret_egress.engine import Engine, Parts
 from egret_egress.handoff import HandoffSettings, application
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
@@ -121,7 +121,8 @@ def _source_address(config: Config) -> str:
 def _router(config: Config, ports: UnitPorts) -> Router:
     if config.next_hop is not None:
         return Fixed(config.next_hop, ports.resolver)
-    return Direct(ports.resolver, _Dice(ports.dice.bits(64)))
+    resolver = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
+    return Direct(resolver, _Dice(ports.dice.bits(64)))
 
 
 async def _serve_http(

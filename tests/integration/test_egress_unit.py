@@ -24,13 +24,13 @@ from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
-from egret.core.outcome import Delivered
+from egret.core.outcome import Delivered, error_of
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
 from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
-from egret_egress.destinations import Host
+from egret_egress.destinations import Host, MxRecord
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
 from egret_egress.session import Tls
 from egret_egress.unit import Running, UnitPorts, serving
@@ -168,6 +168,32 @@ def test_what_is_not_for_us_is_refused(tmp_path: Path, secret: str, body: bytes,
 
     assert status == answered
     assert room == 2000
+
+
+class Inward(NoDns):
+    """A `Resolver` of a domain whose MX is in our own network."""
+
+    async def mx(self, domain: str) -> tuple[MxRecord, ...]:  # type: ignore[override]
+        return (MxRecord(1, "mx.example.org"),)
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        return ("127.0.0.1",)
+
+
+def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
+    """A unit that delivers directly defers mail to a domain that points at the unit's own side."""
+
+    async def run() -> list[str]:
+        world = World()
+        config = replace(config_in(tmp_path), next_hop=None)
+        async with serving(config, replace(world.ports(), resolver=Inward())) as running:
+            await post(running, contract.encode(replace_unit(handoff(transaction(1024)), running.unit_id)))
+            async with asyncio.timeout(5):
+                while not world.book.outcomes:  # noqa: ASYNC110 (the book has no event)
+                    await asyncio.sleep(0.01)
+        return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
+
+    assert asyncio.run(run()) == ["the address of mx.example.org could not be looked up: it has no public address"]
 
 
 def test_the_id_stays_with_the_journal_directory(tmp_path: Path) -> None:

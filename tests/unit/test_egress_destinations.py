@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.core.outcome import Bounced, Deferred
-from egret_egress.destinations import MAX_ADDRESSES, MAX_HOSTS, Direct, DnsTrouble, Fixed, Host, MxRecord, NextHops
+from egret_egress.destinations import (
+    MAX_ADDRESSES,
+    MAX_HOSTS,
+    Direct,
+    DnsTrouble,
+    Fixed,
+    Host,
+    MxRecord,
+    NextHops,
+    PublicOnly,
+)
 
 
 class Zone:
@@ -141,6 +151,38 @@ def test_an_address_literal_is_its_own_host(domain: str, address: str) -> None:
 def test_a_wrong_address_literal_bounces() -> None:
     """What is no address never will be."""
     assert isinstance(hops(Zone(), "[example.org]"), Bounced)
+
+
+def public_of(*found: str, allow_loopback: bool = False) -> tuple[str, ...]:
+    """Return what is left of a host's addresses."""
+    return asyncio.run(PublicOnly(Zone((), found), allow_loopback=allow_loopback).addresses("mx.example.org"))
+
+
+def test_only_public_addresses_are_reached() -> None:
+    """Public addresses beside others are used, in their order; a host without addresses still has none."""
+    assert public_of("10.0.0.1", "8.8.8.8", "::1", "2600::1", "169.254.169.254") == ("8.8.8.8", "2600::1")
+    assert public_of() == ()
+
+
+@pytest.mark.parametrize(
+    "inside", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00:ec2::254", "::ffff:8.8.8.8"]
+)
+def test_a_host_that_is_inside_is_not_reached(inside: str) -> None:
+    """An MX host that points into our network is trouble of its domain's DNS, not a place to go."""
+    with pytest.raises(DnsTrouble, match="no public address"):
+        public_of(inside)
+
+
+def test_local_mode_reaches_this_machine_and_no_other_inside() -> None:
+    """Loopback is for the servers of local mode."""
+    assert public_of("127.0.0.2", "::1", "10.0.0.1", allow_loopback=True) == ("127.0.0.2", "::1")
+
+
+def test_a_domain_that_points_inside_is_deferred() -> None:
+    """Without an MX record, too: the sentence says why."""
+    domain = asyncio.run(Direct(PublicOnly(Zone((), ("10.0.0.1",))), Seeded(1)).next_hops("example.org"))
+
+    assert domain == Deferred("the MX hosts of example.org could not be looked up: it has no public address")
 
 
 def test_a_fixed_next_hop_takes_everything() -> None:
