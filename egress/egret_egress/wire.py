@@ -25,6 +25,7 @@ MAX_REPLY_BYTES = 256 * 1024
 DOT = b".\r\n"
 
 _UNSAFE_IN_PATH = re.compile(r"[\x00-\x20\x7f<>]")
+_QUOTED_LOCAL_PART = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"@')
 _UNSAFE_IN_WORD = re.compile(r"[^\x21-\x7e]")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
@@ -203,8 +204,12 @@ def auth_plain(user: str, password: str) -> bytes:
 
 
 def _path(path: str) -> bytes:
-    """Refuse what could end the path or the line early: an address with a line end in it would inject commands."""
-    if _UNSAFE_IN_PATH.search(path):
+    """Refuse what could end the path or the line early: an address with a line end in it would inject commands.
+
+    Spaces and angle brackets may stand in a quoted local part (RFC 5321 section 4.1.2).
+    """
+    quoted = _QUOTED_LOCAL_PART.match(path)
+    if _UNSAFE_IN_PATH.search(path, quoted.end() if quoted else 0):
         raise WireError("The address has characters that cannot be written in an SMTP command.")
     try:
         return path.encode()

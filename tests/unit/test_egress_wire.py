@@ -99,7 +99,7 @@ def test_controls_are_made_printable() -> None:
     assert wire.printable(b"a\x00b\x1b[31m\xff \xc3\xa9 \r") == r"a\x00b\x1b[31m\xff é \x0d"
 
 
-@given(st.text(max_size=20))
+@given(st.text(max_size=20) | st.text('"\\@ <>a\r\n', max_size=12).map(lambda text: '"' + text))
 def test_a_path_has_nothing_that_ends_it(path: str) -> None:
     """A command that is made at all is one line with one path."""
     try:
@@ -109,10 +109,36 @@ def test_a_path_has_nothing_that_ends_it(path: str) -> None:
     assert command.startswith(b"RCPT TO:<")
     assert command.endswith(b">\r\n")
     inside = command[len(b"RCPT TO:<") : -3]
-    assert not set(inside) & set(b"\r\n\0 <>")
+    quoted, at, domain = inside.rpartition(b"@") if inside.startswith(b'"') else (b"", b"", inside)
+    assert not set(inside) & set(b"\r\n\0")
+    assert not set(domain) & set(b" <>")
+    assert (quoted + at)[-2:] in (b"", b'"@')
 
 
-@pytest.mark.parametrize("path", ["", "a\r\nDATA", "a\nb", "a\0b", "a b", "a>b", "<a", "a\x7fb", "\ud800@x"])
+@pytest.mark.rfc("5321", "4.1.2")
+@pytest.mark.parametrize("path", ['"a b"@c.example', '"<a>"@c.example', r'"a\"b\\ c"@c.example', '"é x"@c.example'])
+def test_a_quoted_local_part_goes_as_it_is(path: str) -> None:
+    """Spaces and angle brackets are harmless within quotes."""
+    assert wire.rcpt_to(path) == f"RCPT TO:<{path}>\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "a\r\nDATA", "a\nb", "a\0b", "a b", "a>b", "<a", "a\x7fb", "\ud800@x"),
+        *(
+            '"a\r\nb"@x',
+            '"a\\\nb"@x',
+            '"a\0"@x',
+            '"a b"',
+            '"a b"x@y',
+            '"a"b c"@x',
+            '"a b\\"@x',
+            '"a"@x> y',
+            '"a b"@x y',
+        ),
+    ],
+)
 def test_unsafe_paths_are_refused(path: str) -> None:
     """Addresses that would inject commands or parameters raise."""
     with pytest.raises(WireError):
