@@ -160,8 +160,11 @@ class _Visit:
             return None
         opened = await open_session(host.endpoint(address), self._dialing, self._deadline)
         if isinstance(opened, NoSession):
-            kind = Bounced if opened.is_final else Deferred
-            self._failures.append(kind(opened.reason, opened.reply, opened.remote))
+            if opened.is_final:
+                refusal = Bounced(opened.reason, opened.reply, opened.remote, names_recipient=False)
+                self._failures.append(refusal)
+            else:
+                self._failures.append(Deferred(opened.reason, opened.reply, opened.remote))
             return None
         return opened
 

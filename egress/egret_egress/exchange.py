@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
@@ -190,7 +190,8 @@ class Exchange:
         self.needs_reset = True
         if reply.code // 100 != 2:
             self.needs_reset = self._peer.pipelines
-            self._decide(self._refused("the server refused the sender", reply))
+            refused = self._refused("the server refused the sender", reply)
+            self._decide(replace(refused, names_recipient=False) if isinstance(refused, Bounced) else refused)
 
     def _rcpt(self, reply: Reply) -> None:
         index = self._rcpt_decided

@@ -49,6 +49,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     lines: list[str]
     mx_host: str
     address: str
+    names_recipient: bool = True
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
@@ -104,6 +105,7 @@ def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
         lines=list(reply.lines) if reply else [],
         mx_host=remote.mx_host,
         address=remote.address,
+        names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
     )
 
 
@@ -122,6 +124,6 @@ def _outcome(record: Finished) -> Outcome:
         case "deferred":
             return Deferred(record.reason, reply, remote)
         case "bounced":
-            return Bounced(record.reason, reply, remote)
+            return Bounced(record.reason, reply, remote, record.names_recipient)
         case _:
             return Unknown(record.reason or "the journal's record of the outcome cannot be read", remote)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from egret.core.outcome import Deferred, Delivered, Outcome, Unknown
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Unknown
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.session import Timeouts
 from tests.conformance.scripted import SHORT, Notes, Serve, courier_to, listening, parcel
@@ -55,6 +55,21 @@ def test_replies_cut_at_every_byte_are_understood() -> None:
 
     assert isinstance(outcome, Delivered)
     assert outcome.reply.lines == ("2.0.0 thank", "2.0.0 you")
+
+
+@pytest.mark.parametrize("said", [[b"550 you are blocked\r\n"], [b"220 mx\r\n", b"550 not from you\r\n"]])
+def test_a_server_that_does_not_want_us_says_nothing_of_the_recipient(said: list[bytes]) -> None:
+    """Refused at the greeting or at EHLO, the mail is bounced, and nobody concludes that the address is dead."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for line in said:
+            writer.write(line)
+            await reader.readline()
+
+    outcome, _ = send_to(serve)
+
+    assert isinstance(outcome, Bounced)
+    assert (outcome.reply and outcome.reply.code, outcome.names_recipient) == (550, False)
 
 
 def test_an_endless_line_is_cut_short() -> None:

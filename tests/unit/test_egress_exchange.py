@@ -69,6 +69,16 @@ def test_pipelining_sends_everything_up_to_data_at_once() -> None:
     assert exchange.stage is Stage.RSET
 
 
+def test_a_refused_sender_says_nothing_of_the_recipient() -> None:
+    """Only what answers RCPT or comes after it is about the address."""
+    sender, recipient = (Exchange(Envelope("s@x", ("a@x",), 10), ONE_BY_ONE) for _ in range(2))
+    drive(sender, [550])
+    drive(recipient, [250, 550])
+
+    found = [outcome for exchange in (sender, recipient) for outcome in exchange.outcomes]
+    assert [outcome.names_recipient for outcome in found if isinstance(outcome, Bounced)] == [False, True]
+
+
 def test_a_temporary_mail_refusal_is_the_hosts_failure() -> None:
     """Nobody was judged, so another host may be asked; a final refusal or a judged recipient ends it here."""
     temporary = Exchange(Envelope("s@x", ("a@x",), 10), ONE_BY_ONE)

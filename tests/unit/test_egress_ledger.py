@@ -240,7 +240,7 @@ remotes = st.builds(Remote, st.text(max_size=10), st.text(max_size=10))
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Delivered, replies, remotes),
     st.builds(Deferred, st.text(max_size=20), st.none() | replies, remotes),
-    st.builds(Bounced, st.text(max_size=20), st.none() | replies, remotes),
+    st.builds(Bounced, st.text(max_size=20), st.none() | replies, remotes, st.booleans()),
     st.builds(Unknown, st.text(min_size=1, max_size=20), remotes),
 )
 

@@ -43,7 +43,7 @@ remotes = st.builds(Remote, texts, texts)
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Delivered, replies, remotes),
     st.builds(Deferred, texts, st.none() | replies, remotes),
-    st.builds(Bounced, texts, st.none() | replies, remotes),
+    st.builds(Bounced, texts, st.none() | replies, remotes, st.booleans()),
     st.builds(Unknown, texts, remotes),
 )
 attempts = st.lists(st.builds(Attempt, st.integers(1, 9), instants, durations, outcomes), max_size=3).map(tuple)

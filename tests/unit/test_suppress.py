@@ -12,13 +12,15 @@ from egret.contracts.settings import Suppression
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
+from egret.core.outcome import Bounced
+from egret.core.reply import Reply
 from egret.core.suppression import Strikes
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
 from egret.usecases.suppress import Happening, suppress
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
-from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery
+from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, an_attempt
 
 KEY = (ACCOUNT, "ann@example.net")
 HARD: dict[str, Any] = {"kind": EventKind.FAILED, "code": 550, "enhanced_code": "5.1.1"}
@@ -60,6 +62,13 @@ class World:
     def ports(self, at: datetime) -> SuppressionPorts:
         """Return what the account's own methods need."""
         return SuppressionPorts(self.list, FakeClock(at), SeededDice())
+
+
+def refused_before(reply: Reply) -> Happening:
+    """Return the failure of a delivery whose server refused us before it was told of the recipient."""
+    outcome = Bounced("the server does not want to talk", reply, names_recipient=False)
+    event = Event(1, EventKind.FAILED, NOW, attempt=1, code=reply.code, enhanced_code=reply.enhanced_code)
+    return Happening(a_delivery(attempts=(an_attempt(1, outcome),), events=(event,)), event)
 
 
 @pytest.fixture
@@ -241,3 +250,10 @@ def test_a_failure_of_storage_between_strike_and_entry_is_made_good(world: World
     dying.is_dead = False
 
     assert world.judge(*events) == {event_id(ACCOUNT, events[2].delivery.id, 1)}
+
+
+@pytest.mark.parametrize("text", ["blocked, see our policy page", "5.1.1 no such user"])
+def test_a_server_that_blocks_us_does_not_suppress_the_recipient(world: World, text: str) -> None:
+    """Listed once on a blocklist, an account must not lose every address of a provider."""
+    assert world.judge(refused_before(Reply(550, (text,)))) == set()
+    assert (world.is_active(), world.strikes()) == (False, 0)

@@ -34,6 +34,7 @@ class PackedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     address: str
     code: int
     lines: tuple[str, ...]
+    names_recipient: bool = True
 
 
 class PackedFacts(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -172,6 +173,7 @@ def _pack_attempt(attempt: Attempt) -> PackedAttempt:
         address=outcome.remote.address,
         code=reply.code if reply else 0,
         lines=reply.lines if reply else (),
+        names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
     )
 
 
@@ -189,7 +191,7 @@ def _outcome(packed: PackedAttempt) -> Outcome:
         case "deferred":
             return Deferred(packed.reason, reply, remote)
         case "bounced":
-            return Bounced(packed.reason, reply, remote)
+            return Bounced(packed.reason, reply, remote, packed.names_recipient)
         case "unknown":
             return Unknown(packed.reason, remote)
         case other:

@@ -41,11 +41,15 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Bounced:
-    """Never in this form: a 5yz reply or a permanent fact (null MX, size, missing SMTPUTF8). reason: one sentence."""
+    """Never in this form: a 5yz reply or a permanent fact (null MX, size, missing SMTPUTF8). reason: one sentence.
+
+    names_recipient: False when the server refused us, or the sender, before it was told of the recipient.
+    """
 
     reason: str
     reply: Reply | None = None
     remote: Remote = NOWHERE
+    names_recipient: bool = True
 
 
 @dataclass(frozen=True, slots=True)

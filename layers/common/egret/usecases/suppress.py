@@ -15,6 +15,7 @@ from egret.contracts.settings import Suppression
 from egret.core.address import Address
 from egret.core.delivery import Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
+from egret.core.outcome import Bounced
 from egret.core.suppression import Strikes, SuppressVerdict, add, clear, reaches_limit, verdict
 
 log = logging.getLogger(__name__)
@@ -46,19 +47,28 @@ def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set
 
     Raises Unavailable; all of it may then be done again.
     """
-    interesting = [one for one in happenings if _concerns_the_list(one.event)]
+    interesting = [one for one in happenings if _concerns_the_list(one)]
     strikes = suppressions.find_strikes(sorted({one.key for one in interesting}))
     return {one.id for one in interesting if _judge(suppressions, one, strikes)}
 
 
-def _concerns_the_list(event: Event) -> bool:
-    match event.kind:
+def _concerns_the_list(one: Happening) -> bool:
+    match one.event.kind:
         case EventKind.DELIVERED | EventKind.COMPLAINED | EventKind.UNSUBSCRIBED:
             return True
         case EventKind.FAILED:
-            return verdict(event.code, event.enhanced_code) is not SuppressVerdict.IGNORE
+            return _verdict(one) is not SuppressVerdict.IGNORE
         case _:
             return False
+
+
+def _verdict(one: Happening) -> SuppressVerdict:
+    """Judge a failure; what a server said before it heard of the recipient is about us, whatever its code."""
+    event, attempts = one.event, one.delivery.attempts
+    outcome = attempts[event.attempt - 1].outcome if 0 < event.attempt <= len(attempts) else None
+    if isinstance(outcome, Bounced) and not outcome.names_recipient:
+        return SuppressVerdict.IGNORE
+    return verdict(event.code, event.enhanced_code)
 
 
 def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
@@ -86,7 +96,7 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
     event = one.event
     said = " ".join(part for part in (str(event.code or ""), event.enhanced_code) if part)
     source = "a DSN" if event.dsn else "the receiving server"
-    if verdict(event.code, event.enhanced_code) is SuppressVerdict.SUPPRESS:
+    if _verdict(one) is SuppressVerdict.SUPPRESS:
         return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
     known, strike_id = strikes.get(one.key, Strikes()), _strike_id(one)
     struck = add(known, strike_id, event.at)
