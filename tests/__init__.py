@@ -1,0 +1,1 @@
+"""Tests of Egret, from single modules to real peers."""

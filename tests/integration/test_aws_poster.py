@@ -145,11 +145,7 @@ def test_status_is_what_the_server_said(octets: bytes, status: int) -> None:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-         b"100\r\n"
-        + b"x" * 256
-        + b"\r\n200\r\n"
-        + b"x" * 512,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n100\r\n" + b"x" * 256 + b"\r\n200\r\n" + b"x" * 512,
     ],
     ids=["length", "until close", "chunked"],
 )

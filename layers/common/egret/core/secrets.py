@@ -19,7 +19,8 @@ MIN_SECRET_CHARACTERS = 16
 class Secrets:
     """The keys of an installation.
 
-    fromid: of reverse-paths. message_id: of Message-IDs and ENVIDs, the one that mints first. cursor: of the cursors of listings.
+    fromid: of reverse-paths. message_id: of Message-IDs and ENVIDs, the one that mints first.
+    cursor: of the cursors of listings.
     """
 
     fromid: FromIdKeys
