@@ -254,6 +254,21 @@ def test_an_attempt_of_a_unit_that_is_gone_becomes_unknown() -> None:
     assert (State.QUEUED, Unknown) == (world.get().state, type(world.get().attempts[0].outcome))
 
 
+def test_a_unit_that_cannot_be_asked_does_not_keep_mail_for_ever() -> None:
+    """Past its maximum age an attempt ends, once it can no longer be running, although its unit is alive and full."""
+    world = World()
+    hints = world.accept(a_delivery(expires_at=NOW + HOUR))
+    world.deliver(hints)
+    lease = world.get().lease
+    assert lease is not None
+
+    for at, state in ((-timedelta(seconds=1), State.ATTEMPTING), (timedelta(0), State.FAILED)):
+        world.clock.set(lease.until + UNIT_GONE_AFTER + at)
+        world.units.put(a_unit(room=0, valid_until=world.clock.now() + HOUR))
+        world.deliver(hints)
+        assert world.get().state == state
+
+
 def test_recipients_deferred_together_come_due_together() -> None:
     """The retry of one submission in one domain has one time, so that it travels in one transaction again."""
     world = World()

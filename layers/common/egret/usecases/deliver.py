@@ -123,6 +123,13 @@ class _Fleet:
         unit = self._units.get(unit_id)
         return unit is None or unit.valid_until + UNIT_GONE_AFTER <= self.now
 
+    def is_overdue(self, delivery: Delivery) -> bool:
+        """Say whether it is past its age, its attempt is over, and its unit, alive but full, cannot be asked for it."""
+        lease = delivery.lease
+        if lease is None or self._room.get(lease.unit, 0) > 0:
+            return False
+        return self.now >= max(delivery.expires_at, lease.until + UNIT_GONE_AFTER)
+
     def choose(self, delivery: Delivery) -> Unit | None:
         """Return the unit for a delivery, None when none can take it now.
 
@@ -149,6 +156,10 @@ def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tall
     for delivery in deliveries:
         if delivery.state is State.ATTEMPTING and delivery.lease and fleet.is_gone(delivery.lease.unit):
             record_unknown(ports.recording, delivery, "the egress unit that was trying it is gone")
+            tally.add("unknown")
+            continue
+        if fleet.is_overdue(delivery):
+            record_unknown(ports.recording, delivery, "the egress unit that was trying it cannot be asked any more")
             tally.add("unknown")
             continue
         ending = _ending(delivery, suppressed, now)
