@@ -15,7 +15,7 @@ SMTP_S: Final = 1.5
 """Egress time, which Lambda does not wait for: it costs nothing beyond the instance."""
 WEBHOOK_S: Final = 0.2
 """Answer of a customer's webhook; the calls of one account in a batch come one after the other."""
-CPU_S: Final = {"send": 0.0045, "deliver": 0.002, "publish": 0.001, "webhook": 0.005, "reap": 0.001}
+CPU_S: Final = {"send": 0.003, "deliver": 0.0015, "publish": 0.0005, "webhook": 0.0035, "reap": 0.0005}
 """CPU of a whole core for each message (send) or recipient, rounded up from what this benchmark measures; webhook: with
 a TLS handshake for each call."""
 COLD_STARTS: Final = 0.005

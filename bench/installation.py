@@ -54,7 +54,7 @@ def installed(environ: Mapping[str, str] | None = None) -> Iterator[Installation
         resources = create_resources(url)
         app = App.from_environment({**resources.environment(url), "EGRET_LOCAL": "1", **(environ or {})})
         meter = Meter(_peek(url), {resources.mail_table: (DUE,), resources.settings_table: ()})
-        meter.attach(app.clients.session)
+        meter.attach(app.clients)
         yield Installation(app, meter, _seed(app), resources, url)
 
 

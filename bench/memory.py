@@ -48,9 +48,7 @@ def invocations(installation: Installation) -> Iterator[Invocation]:
     yield Invocation("send, 25 MB by an upload", "functions/send", "handle", _with_upload(installation))
     yield Invocation("send, a request of 4.4 MB", "functions/send", "handle", _with_data())
     yield Invocation("dsn_ingest, a mail of 25 MB", "functions/dsn_ingest", "handle", _inbound(installation))
-    yield Invocation(
-        "webhook, ten calls with 8 KB of extra data", "functions/webhook", "handle_calls", _calls(installation)
-    )
+    yield Invocation("webhook, ten calls with 8 KB each", "functions/webhook", "handle_calls", _calls(installation))
 
 
 def _with_upload(installation: Installation) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def request(kind: Kind, seed: int) -> dict[str, Any]:
     """Return a request of Send; the text (or, from 10 KB on, the HTML) has the size of the kind."""
     dice = random.Random(f"{kind}/{seed}")
     to = [
-        {"Name": _person(dice), "Address": f"{_token(dice, 5).lower()}@customer{index}.example.org"}
+        {"Name": _person(dice), "Address": f"{_token(dice, 5).lower()}.a@customer{index}.example.org"}
         for index in range(kind.recipients)
     ]
     is_small = kind.size_bytes < 10_000

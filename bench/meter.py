@@ -1,7 +1,7 @@
-"""A meter on botocore: every request that a client makes, with its capacity units.
+"""A meter on the clients of AWS: every request that they make, with its capacity units.
 
-It hangs on the events of a botocore session, so it sees what the adapters really ask for. What a write replaces it
-learns by `peek`, a read of its own that it does not count.
+It hangs on the clients themselves, so it sees what the adapters really ask for. What a write replaces it learns by
+`peek`, a read of its own that it does not count.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.units import Index, Item, failed_write_units, item_bytes, read_units, write_units
+from egret.aws.clients import Clients
 
 Key = tuple[str, str]
+Told = Callable[[Mapping[str, Any]], None]
 Peek = Callable[[str, Item], Item | None]
 """Returns what a table holds under a key (wire form), None when absent."""
 KEY_NAMES = ("pk", "sk")
@@ -78,10 +80,31 @@ class Meter:
     _stage: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def attach(self, events: Any) -> None:
-        """Listen to a botocore session (or client events); must come before its clients are made."""
+    def attach(self, clients: Clients) -> None:
+        """Listen to all clients of a process; must come before they are made."""
+        clients.observers.append(self.observe)
+        self.listen(clients.session)
+
+    def listen(self, events: Any) -> None:
+        """Listen to a botocore session."""
         events.register("before-parameter-build", self._before)
         events.register("after-call", self._after)
+
+    def observe(self, service: str, operation: str, request: Mapping[str, Any]) -> Told | None:
+        """Note a call that begins; returns what is to be told its answer, None when nothing is counted now."""
+        if not self._stage:
+            return None
+        stage = self._stage
+        changes = self._changes(operation, request) if service == "dynamodb" else []
+
+        def told(answer: Mapping[str, Any]) -> None:
+            entry = Entry(stage, service, operation)
+            if service == "dynamodb":
+                entry = self._dynamodb(entry, request, changes, answer)
+            with self._lock:
+                self.entries.append(entry)
+
+        return told
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -100,21 +123,12 @@ class Meter:
     # --- events of botocore
 
     def _before(self, params: Mapping[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        if self._stage:
-            changes = self._changes(model.name, params) if model.service_model.service_name == "dynamodb" else []
-            context[_NOTE] = (params, changes)
+        context[_NOTE] = self.observe(model.service_model.service_name, model.name, params)
 
-    def _after(self, parsed: Mapping[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        note = context.pop(_NOTE, None)
-        if note is None:
-            return
-        params, changes = note
-        service = model.service_model.service_name
-        entry = Entry(self._stage, service, model.name)
-        if service == "dynamodb":
-            entry = self._dynamodb(entry, params, changes, parsed)
-        with self._lock:
-            self.entries.append(entry)
+    def _after(self, parsed: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+        told: Told | None = context.pop(_NOTE, None)
+        if told is not None:
+            told(parsed)
 
     # --- DynamoDB
 

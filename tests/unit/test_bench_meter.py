@@ -27,7 +27,7 @@ class Rig:
     def meter(self) -> Meter:
         """Return a meter that listens."""
         meter = Meter(lambda _, key: self.items.get((key["pk"]["S"], key["sk"]["S"])), {TABLE: (DUE,)})
-        meter.attach(self.events)
+        meter.listen(self.events)
         return meter
 
     def call(

@@ -10,12 +10,15 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from egret.aws.jsonapi import DYNAMODB, SQS, JsonApi, Limits, Observer, Service
+from egret.aws.sigv4 import Credentials
 from egret.core.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -51,7 +54,8 @@ class Target:
 class Clients:
     """The clients of one process; safe for threads.
 
-    pool: connections kept per service; as many as there are threads that call at once.
+    pool: connections kept per service; as many as there are threads that call at once. observers: told of each call of
+    the short ways; to be added before the first of them.
     """
 
     def __init__(self, target: Target, pool: int = POOL) -> None:
@@ -60,6 +64,34 @@ class Clients:
         self._pool = pool
         self._made: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self.observers: list[Observer] = []
+
+    @cached_property
+    def dynamodb_api(self) -> JsonApi:
+        """DynamoDB by the short way."""
+        return self._api(DYNAMODB)
+
+    @cached_property
+    def sqs_api(self) -> JsonApi:
+        """SQS by the short way."""
+        return self._api(SQS)
+
+    def _api(self, service: Service) -> JsonApi:
+        limits = Limits(CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS, self._pool)
+        target = self._target
+        return JsonApi(service, (target.region, target.endpoint_url), self._credentials, limits, self.observers)
+
+    def _credentials(self) -> Credentials | None:
+        """Return the credentials given, or those that botocore finds; it renews what runs out."""
+        target = self._target
+        if target.access_key_id:
+            return Credentials(target.access_key_id, target.secret_access_key, target.session_token)
+        with self._lock:  # the first search is not safe for threads
+            found = self.session.get_credentials()
+        if found is None:
+            return None
+        frozen = found.get_frozen_credentials()
+        return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token or "")
 
     @property
     def dynamodb(self) -> DynamoDBClient:

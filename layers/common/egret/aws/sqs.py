@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from egret.aws.clients import Clients, calling
 from egret.contracts.queues import Call, Hint, encode_queue_body
 from egret.core.errors import Unavailable
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 BATCH = 10
 """Messages of one SendMessageBatch."""
@@ -40,14 +36,14 @@ class _Queue:
 
     def _send(self, batch: list[tuple[str, str]]) -> None:
         """Send what is left of a batch until nothing is; each message may arrive more than once."""
-        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+        entries = [
             {"Id": str(index), "MessageBody": body, "MessageGroupId": account}
             for index, (account, body) in enumerate(batch)
         ]
         failed: dict[str, str] = {}
         for _ in range(ROUNDS):
             with calling("sqs SendMessageBatch"):
-                answer = self._clients.sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
+                answer = self._clients.sqs_api.call("SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
             failed = {one["Id"]: one["Code"] for one in answer.get("Failed", [])}
             if not failed:
                 return

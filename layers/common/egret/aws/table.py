@@ -1,6 +1,6 @@
 """A DynamoDB table as the stores use it: items in wire form, conditions as values, answers as values.
 
-A conditional write whose answer was lost is repeated by botocore, and the repetition fails on what the first one
+A conditional write whose answer was lost is repeated, and the repetition fails on what the first one
 wrote. So every conditional put carries a random mark (`w`): when the item that stands in the way bears it, we won.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from egret.aws.clients import Clients, calling, code_of
+from egret.aws.jsonapi import JsonApi
 from egret.core.errors import Unavailable
 
 Value = dict[str, Any]
@@ -126,6 +127,10 @@ class Table:
         self._clients = clients
         self.name = name
 
+    @property
+    def _api(self) -> JsonApi:
+        return self._clients.dynamodb_api
+
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(WORKERS, thread_name_prefix=f"table-{self.name}")
@@ -139,8 +144,8 @@ class Table:
     def get(self, key: Key) -> Item | None:
         """Return an item, strongly consistent."""
         with calling("dynamodb GetItem"):
-            answer = self._clients.dynamodb.get_item(TableName=self.name, Key=_wire_key(key), ConsistentRead=True)
-        item: Item | None = answer.get("Item")  # type: ignore[assignment]
+            answer = self._api.call("GetItem", {"TableName": self.name, "Key": _wire_key(key), "ConsistentRead": True})
+        item: Item | None = answer.get("Item")
         return item
 
     def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
@@ -159,7 +164,7 @@ class Table:
         for _ in range(BATCH_ROUNDS):
             request: Any = {self.name: {"Keys": keys, "ConsistentRead": True}}
             with calling("dynamodb BatchGetItem"):
-                answer: Any = self._clients.dynamodb.batch_get_item(RequestItems=request)
+                answer = self._api.call("BatchGetItem", {"RequestItems": request})
             found.update((key_of(item), item) for item in answer.get("Responses", {}).get(self.name, ()))
             keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             if not keys:
@@ -171,7 +176,7 @@ class Table:
     def put(self, item: Item) -> None:
         """Write an item, whatever stands there."""
         with calling("dynamodb PutItem"):
-            self._clients.dynamodb.put_item(TableName=self.name, Item=item)
+            self._api.call("PutItem", {"TableName": self.name, "Item": item})
 
     def put_if(self, item: Item, condition: Condition) -> Item | None:
         """Write an item if the condition holds.
@@ -186,7 +191,7 @@ class Table:
             **condition.arguments(),
         }
         with calling("dynamodb PutItem"):
-            old = _old_of_failure(self._clients.dynamodb.put_item, request)
+            old = self._old_of_failure("PutItem", request)
         return None if old and old.get(MARK, {}).get("B") == mark else old
 
     def update_if(self, key: Key, change: str, values: Item, condition: Condition) -> Item | None:
@@ -201,7 +206,7 @@ class Table:
             **_names(change),
         }
         with calling("dynamodb UpdateItem"):
-            return _old_of_failure(self._clients.dynamodb.update_item, request)
+            return self._old_of_failure("UpdateItem", request)
 
     def update(self, key: Key, change: str, values: Item) -> None:
         """Change an item, creating it when absent."""
@@ -213,18 +218,18 @@ class Table:
             **_names(change),
         }
         with calling("dynamodb UpdateItem"):
-            self._clients.dynamodb.update_item(**request)
+            self._api.call("UpdateItem", request)
 
     def delete(self, key: Key) -> None:
         """Remove an item, if it is there."""
         with calling("dynamodb DeleteItem"):
-            self._clients.dynamodb.delete_item(TableName=self.name, Key=_wire_key(key))
+            self._api.call("DeleteItem", {"TableName": self.name, "Key": _wire_key(key)})
 
     def delete_if(self, key: Key, condition: Condition) -> bool:
         """Remove an item if the condition holds; False when it does not."""
         request: Any = {"TableName": self.name, "Key": _wire_key(key), **condition.arguments()}
         with calling("dynamodb DeleteItem"):
-            return _old_of_failure(self._clients.dynamodb.delete_item, request) is None
+            return self._old_of_failure("DeleteItem", request) is None
 
     def query(self, wanted: Range, page: int = 0) -> Iterator[Item]:
         """Yield the items of a range in order, strongly consistent. page: items asked for at a time, 0 = a megabyte."""
@@ -267,7 +272,7 @@ class Table:
         start: dict[str, Any] = {}
         while True:
             with calling("dynamodb Query"):
-                answer: Any = self._clients.dynamodb.query(**request, **start)
+                answer = self._api.call("Query", {**request, **start})
             yield answer
             if not answer.get("LastEvaluatedKey"):
                 return
@@ -284,29 +289,27 @@ class Table:
     def transact(self, parts: Sequence[dict[str, Any]]) -> list[bool]:
         """Do all parts or none; returns for each whether its condition failed: no True, everything was done.
 
-        botocore adds one ClientRequestToken to all repetitions of the call, so a lost answer does no harm.
+        All repetitions of the call bear the same ClientRequestToken, so a lost answer does no harm.
         """
-        items: Any = list(parts)
         with calling("dynamodb TransactWriteItems"):
             try:
-                self._clients.dynamodb.transact_write_items(TransactItems=items)
+                self._api.call("TransactWriteItems", {"TransactItems": list(parts)})
             except ClientError as error:
                 reasons: Any = error.response.get("CancellationReasons", [])
                 failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
                 if code_of(error) != "TransactionCanceledException" or not any(failed):
                     raise
                 return failed
-        return [False] * len(items)
+        return [False] * len(parts)
 
-
-def _old_of_failure(operation: Any, request: dict[str, Any]) -> Item | None:
-    """Call; None when it was done, the item that failed the condition otherwise ({} when there is none)."""
-    try:
-        operation(**request)
-    except ClientError as error:
-        if code_of(error) != "ConditionalCheckFailedException":
-            raise
-        response: Any = error.response
-        old: Item = response.get("Item", {})
-        return old
-    return None
+    def _old_of_failure(self, operation: str, request: dict[str, Any]) -> Item | None:
+        """Call; None when it was done, the item that failed the condition otherwise ({} when there is none)."""
+        try:
+            self._api.call(operation, request)
+        except ClientError as error:
+            if code_of(error) != "ConditionalCheckFailedException":
+                raise
+            response: Any = error.response
+            old: Item = response.get("Item", {})
+            return old
+        return None

@@ -1,0 +1,49 @@
+"""`python -m bench [cost growth cpu imports memory]`: measure, print, judge.
+
+Exits with 1 when a bar of a counted figure is missed. Bars of times are printed too, but a busy machine misses them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from bench import cost, cpu, growth, imports, memory
+from bench.report import Bar
+
+PARTS: Final[Mapping[str, Callable[[Path], list[Bar]]]] = MappingProxyType(
+    {
+        "cost": cost.report,
+        "growth": growth.report,
+        "cpu": cpu.report,
+        "imports": imports.report,
+        "memory": memory.report,
+    }
+)
+
+
+def verdict(bars: list[Bar]) -> int:
+    """Return the exit code: 1 when a counted bar is missed."""
+    return int(any(bar.is_counted and not bar.is_kept for bar in bars))
+
+
+def main() -> int:
+    """Run the parts that are asked for, all of them by default."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART")
+    bars: list[Bar] = []
+    for name in parser.parse_args().parts:
+        print(f"== {name} ==\n", flush=True)
+        bars += PARTS[name](Path(__file__).parent.parent)
+        print(flush=True)
+    print("== bars ==\n")
+    print("\n".join(map(str, bars)))
+    return verdict(bars)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
