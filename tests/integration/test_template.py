@@ -11,6 +11,8 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from egret.aws.clients import ATTEMPTS, READ_TIMEOUT_S
+from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from egret.aws.keys import DUE_INDEX
 from egret.contracts.settings import RetryPolicy
 from functions.sweep.handler import UNITS_ALIVE, UNITS_USABLE
@@ -273,3 +275,11 @@ def test_the_page_on_deploying_counts_what_costs() -> None:
 def test_the_entrypoint_can_be_run() -> None:
     """The Dockerfile copies it with its mode."""
     assert (ROOT / "egress" / "entrypoint.sh").stat().st_mode & 0o111 == 0o111
+
+
+def test_a_call_that_hangs_is_given_up_before_its_function_is() -> None:
+    """An AWS service that does not answer is a 503 of ours, with Retry-After, not the end of the function."""
+    pauses_s = [min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) for attempt in range(ATTEMPTS - 1)]
+    longest_s = ATTEMPTS * READ_TIMEOUT_S + sum(pauses_s)
+
+    assert longest_s < min(resource(name)["Timeout"] for name in of_type("AWS::Serverless::Function"))

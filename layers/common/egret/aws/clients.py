@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 2.0
 """A healthy endpoint in the region connects in milliseconds; waiting longer only holds up the retry."""
-READ_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 5.0
+"""Of one attempt. All attempts of a call that hangs end before the shortest-lived function does, so that its caller
+hears 503 instead of the gateway's own error."""
 ATTEMPTS = 4
 """Of one call, the first one included."""
 POOL = 16
