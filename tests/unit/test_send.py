@@ -374,6 +374,8 @@ NAMED = (NameAddress(name="A\nBcc: x@example.org", address="ann@example.net"),)
         (ErrorCode.USER, {"headers": (("From", "evil@example.org"),)}),
         (ErrorCode.USER, {"headers": (("Bcc", "evil@example.org"),)}),
         (ErrorCode.USER, {"extra": {"k": "v" * 8192}}),
+        (ErrorCode.USER, {"references": ("<1@x.example>",) * 1001}),
+        (ErrorCode.USER, {"headers": (("X-A", "b"),) * 1001}),
         (ErrorCode.USER, {"extra": {"k": "\ud800"}}),
         (ErrorCode.USER, {"text": "\ud800"}),
         (ErrorCode.USER, {"attached_files": (File(name="a", data="not base64"),)}),

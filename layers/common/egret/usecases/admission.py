@@ -24,6 +24,9 @@ MAX_SUBJECT_BYTES: Final = 4096
 MAX_MESSAGE_ID_BYTES: Final = 512
 """A Message-ID cannot be folded, and others quote it in theirs."""
 
+MAX_LIST_ITEMS: Final = 1000
+"""Of Headers, References, ReplyTo and each kind of file: far more than mail programs show, and quickly composed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipients:
@@ -74,10 +77,25 @@ def admit(settings: SettingsReader, caller: Caller, request: SendRequest, now: d
     domain = _sending_domain(settings, caller, from_.address)
     if not count:
         raise InvalidRequest(ErrorCode.NO_RECIPIENTS, "A message needs a recipient in To, CC or BCC.")
+    _check_lists(request)
     reply_to = _mailboxes("ReplyTo", request.reply_to)
     _check_headers(request)
     _check_extra(request.extra)
     return Admitted(from_, domain, recipients, reply_to, _headers(request), _not_before(request, now))
+
+
+def _check_lists(request: SendRequest) -> None:
+    lists = {
+        "ReplyTo": request.reply_to,
+        "References": request.references,
+        "Headers": request.headers,
+        "AlternativeFiles": request.alternative_files,
+        "InlineFiles": request.inline_files,
+        "AttachedFiles": request.attached_files,
+    }
+    for name, items in lists.items():
+        if len(items) > MAX_LIST_ITEMS:
+            raise InvalidRequest(ErrorCode.USER, f"{name} has more than {MAX_LIST_ITEMS} items.")
 
 
 def _from(caller: Caller, request: SendRequest) -> Mailbox:
