@@ -34,9 +34,13 @@ def verdict(bars: list[Bar]) -> int:
 def main() -> int:
     """Run the parts that are asked for, all of them by default."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    wanted = parser.parse_args().parts or list(PARTS)
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}")
     bars: list[Bar] = []
-    for name in parser.parse_args().parts:
+    for name in wanted:
         print(f"== {name} ==\n", flush=True)
         bars += PARTS[name](Path(__file__).parent.parent)
         print(flush=True)

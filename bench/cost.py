@@ -80,9 +80,8 @@ def sqs_requests(footprint: Footprint) -> float:
 
 def out_bytes(footprint: Footprint) -> float:
     """Return what leaves for the internet: mail, webhook calls, answers of the API."""
-    conversations = 2 * footprint.recipients  # a transaction and a call for each recipient, each with its overhead
     sent = footprint.wire_bytes + footprint.webhook_bytes + footprint.answer_bytes
-    return sent * given.WIRE_OVERHEAD + conversations * given.WIRE_OVERHEAD_BYTES
+    return sent * given.WIRE_OVERHEAD + footprint.recipients * (given.TRANSACTION_BYTES + given.CALL_BYTES)
 
 
 def _s3(footprint: Footprint) -> float:
@@ -190,6 +189,13 @@ def _details(column: Measured) -> str:
     return table([f"each request, {column.name}", "requests", "write units", "read units", "items read"], rows)
 
 
+def _comparison(ours: float, fixed: float) -> Iterator[str]:
+    """Compare dollars for a thousand messages to one recipient with SES, which tells and keeps nothing for its price."""
+    for plan, theirs in (("Essentials", prices.SES_ESSENTIALS_1000), ("a la carte", prices.SES_A_LA_CARTE_1000)):
+        even = fixed / (theirs - ours) * 1000
+        yield f"SES {plan}: ${theirs:.2f} a thousand, ours ${ours:.4f}; even, the month included, at {even:,.0f} a month"
+
+
 def bars(columns: list[Measured]) -> list[Bar]:
     """Return the promises about cost: of a message of 2 KB to one recipient, whose webhook hears of it."""
     simple = [column for column in columns if column.kind == KINDS[0]]
@@ -221,6 +227,8 @@ def report(root: Path) -> list[Bar]:
     fixed = month(*_template_counts(root / "template.yaml"))
     print(table(["a month, without any mail", "$"], [[name, figure(value)] for name, value in fixed.items()]))
     print(f"in all: ${figure(sum(fixed.values()))} a month")
+    print()
+    print("\n".join(_comparison(bill(columns[0].footprint).total / 1000, sum(fixed.values()))))
     return bars(columns)
 
 

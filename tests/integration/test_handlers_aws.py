@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -67,14 +68,17 @@ class Stack:
         app = App.from_environment({name: known[name] for name in known if name in given or name in AWS_VARIABLES})
         allowed = permissions(role)
 
-        def note(**call: Any) -> None:
-            model = call["model"]
-            for action, place in self._actions(model.service_model.service_name, model.name, call["params"]):
+        def note(service: str, operation: str, request: Mapping[str, Any]) -> None:
+            for action, place in self._actions(service, operation, request):
                 self.asked.add((function, action))
                 if not allowed.allow(action, place):
                     self.refused.append((function, action, place))
 
-        app.clients.session.register("before-parameter-build", note)
+        def note_botocore(**call: Any) -> None:
+            note(call["model"].service_model.service_name, call["model"].name, call["params"])
+
+        app.clients.observers.append(note)
+        app.clients.session.register("before-parameter-build", note_botocore)
         return app
 
     def function(self, name: str) -> App:
@@ -85,7 +89,7 @@ class Stack:
         """Return the app of the egress container."""
         return self.app("egress", "EgressTaskRole", container_variables())
 
-    def _actions(self, service: str, operation: str, params: dict[str, Any]) -> list[tuple[str, str]]:
+    def _actions(self, service: str, operation: str, params: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Return the IAM actions of a request, each with the resource of the template that it is for."""
         names = {
             self.resources.mail_table: "MailTable",
