@@ -190,10 +190,11 @@ def _details(column: Measured) -> str:
 
 
 def _comparison(ours: float, fixed: float) -> Iterator[str]:
-    """Compare dollars for a thousand messages to one recipient with SES, which tells and keeps nothing for its price."""
+    """Compare dollars for a thousand messages to one recipient with SES, which keeps nothing for its price."""
     for plan, theirs in (("Essentials", prices.SES_ESSENTIALS_1000), ("a la carte", prices.SES_A_LA_CARTE_1000)):
         even = fixed / (theirs - ours) * 1000
-        yield f"SES {plan}: ${theirs:.2f} a thousand, ours ${ours:.4f}; even, the month included, at {even:,.0f} a month"
+        prices_said = f"SES {plan}: ${theirs:.2f} a thousand, ours ${ours:.4f}"
+        yield f"{prices_said}; even, the month included, at {even:,.0f} a month"
 
 
 def bars(columns: list[Measured]) -> list[Bar]:
