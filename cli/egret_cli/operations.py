@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from egret.contracts.ports import Suspension
 from egret.usecases.accounts import account_named
 from egret.usecases.replay import ReplayPorts, replay
 from egret_cli.command import Answer, Argument, Command, Ports, instant
@@ -31,11 +32,16 @@ def list_units(ports: Ports, _: Namespace) -> Answer:
             "port 25": "open" if unit.port25 else "closed",
             "room": unit.room,
             "last seen until": unit.valid_until,
-            "suspended": [f"{s.domain} until {s.until:%H:%MZ}: {s.reason}" for s in unit.suspensions if now < s.until],
+            "suspended": [_suspended(suspension) for suspension in unit.suspensions if now < suspension.until],
         }
         for unit in ports.units.list()
     ]
     return Answer(rows, table(rows, "No egress unit has announced itself."))
+
+
+def _suspended(suspension: Suspension) -> str:
+    whose = f" of account {suspension.account}" if suspension.account else ""
+    return f"{suspension.domain}{whose} until {suspension.until:%H:%MZ}: {suspension.reason}"
 
 
 COMMANDS = (

@@ -1,6 +1,7 @@
 """The engine: takes transactions by the ledger, tries each through the courier, has every outcome recorded.
 
-Fair in turns: between the accounts of a domain, and between domains when all workers are busy.
+Fair in turns: between the accounts of a domain, and between domains when all workers are busy. Fair in what is taken:
+no domain and no account fills the unit, see `holdings`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from egret_egress.attempt import Attempting, Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier, Parcel, TooLate
+from egret_egress.holdings import Full, Holdings
 from egret_egress.ledger import keys_of
 from egret_egress.pool import NoTurn
 
@@ -24,6 +26,10 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.1
 """How long a short queue waits for busy workers, whose open connections it would rather use, before one more comes."""
+
+
+MAX_FULL = 50
+"""Domains and accounts named as full: they stand in the unit's row, which is written every 10 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +73,22 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._starved: deque[str] = deque()
         self._watched: set[str] = set()
-        self._bytes = 0
+        self._bytes = Holdings()
         self._is_draining = False
 
     @property
     def room(self) -> int:
         """How many more deliveries would be taken now."""
-        if self._is_draining or self._bytes >= self._capacity.size_bytes:
+        if self._is_draining or self._bytes.total >= self._capacity.size_bytes:
             return 0
         return max(0, self._capacity.deliveries - self._keeping.ledger.in_hand)
+
+    @property
+    def full(self) -> list[Full]:
+        """The domains and accounts nothing new is taken of, while there is room for others."""
+        by_count = self._keeping.ledger.holdings.full(self._capacity.deliveries, MAX_FULL)
+        by_bytes = self._bytes.full(self._capacity.size_bytes, MAX_FULL)
+        return list(dict.fromkeys(by_count + by_bytes))[:MAX_FULL]
 
     @property
     def is_draining(self) -> bool:
@@ -101,23 +114,31 @@ class Engine:
         for key, attempt in taking.rerecord:
             self._keeping.recorder.record(key, attempt)
         for transaction in taking.start:
-            self._bytes += transaction.content.size_bytes
+            self._hold(transaction, 1)
             self._backlog.add(transaction.domain, transaction.account, transaction)
             self._employ(transaction.domain)
         taken = iter(taking.taken)
         return HandoffAnswer([fits and next(taken) for fits in flags], self.room)
 
+    def _hold(self, transaction: Transaction, sign: int) -> None:
+        """Count the bytes of a transaction as in hand, or not any more."""
+        self._bytes.add(transaction.account, transaction.domain, sign * transaction.content.size_bytes)
+
     def _fitting(self, handoff: Handoff) -> tuple[Handoff, list[bool]]:
-        """Leave out what goes beyond the room; what is known already needs none."""
-        room, size_bytes = self.room, self._bytes
+        """Leave out what goes beyond the room or beyond somebody's share; what is known already needs none."""
+        capacity = self._capacity
+        held, size_bytes = self._keeping.ledger.holdings.copy(), self._bytes.copy()
         flags: list[bool] = []
         for transaction in handoff.transactions:
+            whose = transaction.account, transaction.domain
             new = sum(self._keeping.ledger.phase(key) is None for key in keys_of(transaction))
-            fits = new <= room and (not new or size_bytes < self._capacity.size_bytes)
+            has_room = held.total + new <= capacity.deliveries
+            in_shares = held.may_add(*whose, capacity.deliveries) and size_bytes.may_add(*whose, capacity.size_bytes)
+            fits = not new or (has_room and in_shares)
             flags.append(fits)
             if fits and new:
-                room -= new
-                size_bytes += transaction.content.size_bytes
+                held.add(*whose, new)
+                size_bytes.add(*whose, transaction.content.size_bytes)
         fitting = [transaction for transaction, fits in zip(handoff.transactions, flags, strict=True) if fits]
         return Handoff(handoff.unit, fitting, handoff.version), flags
 
@@ -177,7 +198,7 @@ class Engine:
             try:
                 await self._attempt(transaction)
             finally:
-                self._bytes -= transaction.content.size_bytes
+                self._hold(transaction, -1)
             done += 1
             if self._starved and done >= self._capacity.turn:
                 return
@@ -218,7 +239,7 @@ class Engine:
         """Take nothing new, give back what has not begun, let the rest finish for up to limit_s seconds."""
         self._is_draining = True
         for transaction in self._backlog.pop_all():
-            self._bytes -= transaction.content.size_bytes
+            self._hold(transaction, -1)
             for key in keys_of(transaction):
                 if self._keeping.ledger.releasing(key):
                     self._keeping.recorder.release(key)

@@ -22,6 +22,7 @@ from egret.contracts.settings import DEFAULT_RETRY
 from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
 from egret_egress import records
+from egret_egress.holdings import Holdings
 from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Recorded, Taken
 
 
@@ -65,13 +66,14 @@ class Phase(enum.Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One attempt as it is remembered. finished: while FINISHED."""
+    """One attempt as it is remembered. finished: while FINISHED. domain: of the recipient, "" after a restart."""
 
     phase: Phase
     lease_until: datetime
     started_at: datetime | None = None
     remote: Remote = NOWHERE
     finished: Attempt | None = None
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,12 @@ class Ledger:
         self._ended: list[AttemptKey] = []
         self._ends: list[tuple[datetime, AttemptKey]] = []
         self._written = 0
-        self._in_hand = 0
+        self.holdings = Holdings()
 
     @property
     def in_hand(self) -> int:
         """Attempts that are neither recorded nor given back."""
-        return self._in_hand
+        return self.holdings.total
 
     @property
     def remembered(self) -> int:
@@ -169,14 +171,14 @@ class Ledger:
                 if entry.finished is not None:
                     taking.rerecord.append((key, entry.finished))
         for leg in fresh:
-            self._enter(AttemptKey(transaction.account, leg.delivery_id, leg.attempt), transaction.lease_until)
+            self._enter(AttemptKey(transaction.account, leg.delivery_id, leg.attempt), transaction)
         if fresh:
             taking.start.append(msgspec.structs.replace(transaction, legs=fresh))
         return True
 
-    def _enter(self, key: AttemptKey, lease_until: datetime) -> None:
-        self._entries[key] = Entry(Phase.TAKEN, lease_until)
-        self._in_hand += 1
+    def _enter(self, key: AttemptKey, transaction: Transaction) -> None:
+        self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
+        self.holdings.add(key.account, transaction.domain, 1)
 
     # --- the attempt
 
@@ -221,7 +223,7 @@ class Ledger:
             return
         # From here on nobody needs the outcome: it is enough to know that this attempt is over.
         self._entries[key] = Entry(Phase.RECORDED, entry.lease_until)
-        self._in_hand -= 1
+        self.holdings.add(key.account, entry.domain, -1)
         self._ended.append(key)
         self._try_write(Recorded(*key))
 
@@ -235,9 +237,10 @@ class Ledger:
 
     def released(self, key: AttemptKey) -> None:
         """The attempt was given back; it may come again as a new one."""
-        if self.phase(key) is Phase.RELEASING:
+        entry = self._entries.get(key)
+        if entry is not None and entry.phase is Phase.RELEASING:
             del self._entries[key]
-            self._in_hand -= 1
+            self.holdings.add(key.account, entry.domain, -1)
             self._try_write(Forgotten(*key))
 
     def lease(self, key: AttemptKey) -> Lease | None:
@@ -295,7 +298,8 @@ class Ledger:
                         recovery.rerecord.append((key, entry.finished))
                 case Phase.RECORDED:
                     self._ended.append(key)
-        self._in_hand = sum(entry.phase is not Phase.RECORDED for entry in self._entries.values())
+                    continue
+            self.holdings.add(key.account, entry.domain, 1)
         self.forget(now)
         return recovery
 

@@ -12,14 +12,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from egret import posix
-from egret.contracts.ports import UNIT_VALIDITY, Clock, Unit, Units
+from egret.contracts.ports import UNIT_VALIDITY, Clock, Suspension, Unit, Units
 from egret.core.errors import Unavailable
+from egret_egress.holdings import Full
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 10.0
+FULL = "as many deliveries of it as one may have are under way"
 PROBE_EVERY_S = 300.0
 PROBE_TIMEOUT_S = 15.0
 _UNIT_ID = re.compile(r"[a-z0-9-]{8,64}")
@@ -54,21 +57,36 @@ class Identity:
     source_addresses: tuple[str, ...]
 
 
+class Load(Protocol):
+    """How busy the unit is; asked at each announcement."""
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries would be taken now."""
+        ...
+
+    @property
+    def full(self) -> list[Full]:
+        """The domains and accounts nothing new is taken of, while there is room for others."""
+        ...
+
+
 class Announcer:
-    """Keeps the unit's row alive. room: asked at each announcement. targets: (host, port) of the probe, () = open."""
+    """Keeps the unit's row alive. targets: (host, port) of the probe, () = open."""
 
     def __init__(
         self,
         identity: Identity,
         units: Units,
         clock: Clock,
-        room: Callable[[], int],
+        load: Callable[[], Load],
         targets: Sequence[tuple[str, int]],
     ) -> None:
         self._identity = identity
         self._units = units
         self._clock = clock
-        self._room = room
+        self._load = load
+        self._full: set[Full] = set()
         self._targets = list(targets)
         self.port25 = not targets
         self._valid_until: datetime | None = None
@@ -87,8 +105,9 @@ class Announcer:
             hostname=identity.hostname,
             source_addresses=identity.source_addresses,
             port25=self.port25,
-            room=self._room(),
+            room=self._load().room,
             valid_until=now + UNIT_VALIDITY,
+            suspensions=self._suspensions(now + UNIT_VALIDITY),
         )
         try:
             await asyncio.get_running_loop().run_in_executor(executor, self._units.put, unit)
@@ -97,6 +116,15 @@ class Announcer:
             return False
         self._valid_until = unit.valid_until
         return True
+
+    def _suspensions(self, until: datetime) -> tuple[Suspension, ...]:
+        """Suspend who was full at the last announcement, too: a burst that is over in seconds need not wait.
+
+        Otherwise deliver would lease every minute what is only refused.
+        """
+        full, before = self._load().full, self._full
+        self._full = set(full)
+        return tuple(Suspension(one.domain, until, FULL, one.account) for one in full if one in before)
 
     async def keep_announcing(self, executor: Executor, every_s: float = ANNOUNCE_EVERY_S) -> None:
         """Announce for ever; cancel to stop."""

@@ -90,7 +90,7 @@ async def serving(config: Config, ports: UnitPorts) -> AsyncIterator[Running]:
         stack.callback(commit.close)
         pool = Pool()
         stack.push_async_callback(_close_pool, pool)
-        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine.room, config.probe)
+        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
         courier = Courier(_router(config, ports), pool, dialing)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from egret.contracts.handoff import Content
+from egret.contracts.handoff import Content, Transaction
 from egret.core.errors import Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
 from egret_egress.destinations import NextHops
 from egret_egress.engine import Capacity
+from egret_egress.holdings import Full
 from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import AttemptKey
 from egret_egress.pool import PoolLimits
@@ -187,16 +188,58 @@ def test_a_lease_that_runs_out_while_waiting_is_given_back() -> None:
 def test_room_is_what_is_left() -> None:
     """A unit takes as many deliveries as it has room for and refuses the rest."""
 
+    def other(*ids: int) -> Transaction:
+        return transaction(*ids, domain="b.example", account="bbbbbbbb")
+
     async def run() -> tuple[list[bool], int]:
         wishes = Wishes(capacity=Capacity(deliveries=3))
         async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
-            answer = rig.engine.take(handoff(transaction(1024, 1025), transaction(2048, 2049), transaction(3072)))
+            answer = rig.engine.take(handoff(transaction(1024, 1025), other(2048, 2049), other(3072)))
             assert sink.gate is not None
             sink.gate.set()
             await rig.settle()
             return answer.taken, answer.room
 
     assert asyncio.run(run()) == ([True, False, True], 0)
+
+
+def test_a_domain_that_hangs_leaves_room_for_others() -> None:
+    """A tarpit gets half of the capacity, the next one half of what is left; others are taken all the while."""
+
+    async def run() -> tuple[list[int], list[Full]]:
+        wishes = Wishes(capacity=Capacity(deliveries=12))
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
+            taken = []
+            for domain, account in (("a.example", "a"), ("b.example", "b"), ("c.example", "c")):
+                many = [transaction(1024 * number, domain=domain, account=account) for number in range(1, 13)]
+                taken.append(sum(rig.engine.take(handoff(*many)).taken))
+            full = rig.engine.full
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            assert rig.engine.full == []
+            return taken, full
+
+    taken, full = asyncio.run(run())
+
+    assert taken == [6, 3, 2]
+    assert set(full) == {Full(f"{name}.example") for name in "abc"} | {Full("*", name) for name in "abc"}
+
+
+def test_an_account_leaves_room_for_others_whatever_domains_it_writes_to() -> None:
+    """As many tarpits as it likes do not help it; neither do a few large messages."""
+
+    async def run(capacity: Capacity) -> list[list[bool]]:
+        async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, Wishes(capacity=capacity)) as rig:
+            many = [transaction(1024 * number, domain=f"{number}.example") for number in range(1, 5)]
+            answers = [rig.engine.take(handoff(*many)), rig.engine.take(handoff(transaction(9 << 10, account="b")))]
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            return [answer.taken for answer in answers]
+
+    assert asyncio.run(run(Capacity(deliveries=4))) == [[True, True, False, False], [True]]
+    assert asyncio.run(run(Capacity(size_bytes=4 * 22))) == [[True, True, False, False], [True]]
 
 
 def test_large_contents_are_fetched_once() -> None:

@@ -18,7 +18,7 @@ import pytest
 import uvloop
 
 from egret.contracts import handoff as contract
-from egret.contracts.ports import Blobs
+from egret.contracts.ports import UNIT_VALIDITY, Blobs, Suspension
 from egret.contracts.queues import InboundRecipient, unpack_inbound
 from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
@@ -31,7 +31,9 @@ from egret.memory.settings import MemorySettings
 from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
 from egret_egress.destinations import Host, MxRecord
+from egret_egress.holdings import Full
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
+from egret_egress.register import Announcer, Identity
 from egret_egress.session import Tls
 from egret_egress.unit import Running, UnitPorts, serving
 from tests.conformance.scripted import NoDns
@@ -234,6 +236,32 @@ def test_a_unit_whose_table_is_down_begins_nothing(tmp_path: Path) -> None:
         return world
 
     assert asyncio.run(run()).book.released == [(1024, 1)]
+
+
+def test_who_stays_full_is_suspended() -> None:
+    """A domain that is full at two announcements in a row stands in the row; one that is not any more does not."""
+
+    @dataclass
+    class Busy:
+        room: int = 5
+        full: list[Full] = field(default_factory=list)
+
+    async def run() -> list[tuple[Suspension, ...]]:
+        busy, units = Busy(), MemoryUnits()
+        announcer = Announcer(Identity("unit-1", "", "", ()), units, FakeClock(NOW), lambda: busy, ())
+        rows = []
+        with ThreadPoolExecutor(1) as executor:
+            for full in ([Full("a.example")], [Full("a.example"), Full("*", "b")], [Full("*", "b")], []):
+                busy.full = full
+                await announcer.announce(executor)
+                rows.append(units.list()[0].suspensions)
+        return rows
+
+    first, second, third, last = asyncio.run(run())
+
+    assert [(s.domain, s.account, s.until) for s in second] == [("a.example", "", NOW + UNIT_VALIDITY)]
+    assert [(s.domain, s.account) for s in third] == [("*", "b")]
+    assert first == last == ()
 
 
 # --- inbound

@@ -372,13 +372,16 @@ def test_replay_queues_the_events_since_a_time(machine: Machine) -> None:
 def test_units_are_listed_with_what_is_wrong(machine: Machine) -> None:
     """Dead ones too, and suspensions with their reason."""
     machine.units.put(a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),), port25=False))
+    machine.units.put(a_unit(id="unit-3", suspensions=(Suspension("*", NOW + HOUR, "full", "aaaaaaaa"),)))
     machine.units.put(a_unit(id="unit-2", valid_until=NOW))
 
     assert [(unit["id"], unit["alive"], unit["port 25"]) for unit in machine.data("unit", "list")] == [
         ("unit-1", True, "closed"),
         ("unit-2", False, "open"),
+        ("unit-3", True, "open"),
     ]
     assert "example.net until 06:06Z: slow down" in machine.good("unit", "list")
+    assert "* of account aaaaaaaa until 06:06Z: full" in machine.good("unit", "list")
 
 
 # --- the command line itself

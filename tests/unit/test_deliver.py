@@ -11,7 +11,7 @@ from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.ports import UNIT_GONE_AFTER, Acceptance, HandoffRefused, Suspension, Unit
 from egret.contracts.queues import Hint
 from egret.contracts.settings import HoldRule, RetryPolicy, Suppression
-from egret.core.delivery import Delivery, State
+from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Refusal
@@ -129,6 +129,7 @@ def test_nothing_is_claimed_without_a_usable_unit() -> None:
         a_unit(room=0),
         a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),)),
         a_unit(suspensions=(Suspension("*", NOW + HOUR, "slow down"),)),
+        a_unit(suspensions=(Suspension("*", NOW + HOUR, "its share is under way", ACCOUNT),)),
     ]
     for unit in unusable:
         world = World()
@@ -321,6 +322,17 @@ def test_an_attempt_that_was_leased_anew_does_not_become_unknown() -> None:
     world.deliver(hints)
 
     assert record_unknown(ports, seen, "gone") is Refusal.STALE
+
+
+def test_a_lost_lease_is_asked_for_in_spite_of_a_suspension() -> None:
+    """The unit that suspends knows whether it was begun; nothing else could ever end it but age."""
+    world = World()
+    lost = a_delivery(state=State.ATTEMPTING, lease=Lease(1, "unit-1", NOW), due_at=NOW)
+    hints = world.accept(lost)
+    world.units.put(a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "its share is under way"),)))
+    world.deliver(hints)
+
+    assert [leg.delivery_id for h in world.handoffs for t in h.transactions for leg in t.legs] == [lost.id]
 
 
 def test_what_is_asked_for_again_goes_recipient_by_recipient() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Acceptance, CallRecord, DueEntry, DueKind
+from egret.contracts.ports import Acceptance, CallRecord, DueEntry, DueKind, Suspension
 from egret.contracts.queues import Call, Hint
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import ContractError, Unavailable
@@ -20,7 +20,7 @@ from egret.memory.due import MemoryDueIndex
 from egret.memory.queue import MemoryQueue
 from egret.memory.store import MemoryMailStore
 from egret.memory.units import MemoryUnits
-from egret.usecases.sweep import CALL_PATIENCE, SweepPorts, Swept, sweep
+from egret.usecases.sweep import CALL_PATIENCE, MAX_ENTRIES, SweepPorts, Swept, sweep
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message, a_unit
 
 MINUTE = timedelta(minutes=1)
@@ -155,6 +155,56 @@ def test_one_account_fills_no_more_than_its_share_while_others_wait(world: World
 
     assert (len(world.hinted()), single in world.hinted()) == (4, True)
     assert len(set(world.hinted()) & set(crowd)) == 3
+
+
+def due_of(world: World, count: int, first: int = 0, **changes: Any) -> list[int]:
+    """Store deliveries that are due, straight into the table; return their ids."""
+    ids = [MESSAGE_ID + (number << 10) for number in range(first, first + count)]
+    for id_ in ids:
+        delivery = a_delivery(**{"id": id_, "due_at": NOW, **changes})
+        world.store.table.deliveries[delivery.account, id_] = delivery
+    return ids
+
+
+def test_what_every_unit_suspends_does_not_take_the_places_of_others(world: World) -> None:
+    """A domain that takes nothing has more and older mail than a whole run looks at at first."""
+    due_of(world, MAX_ENTRIES + 100, due_at=NOW - HOUR, domain="tarpit.example")
+    other = due_of(world, 1, first=MAX_ENTRIES + 100)
+    suspended = Suspension("tarpit.example", NOW + HOUR, "its share is under way")
+    world.units.put(a_unit(room=1000, valid_until=NOW + HOUR, suspensions=(suspended,)))
+    world.units.put(a_unit(id="closed", port25=False, valid_until=NOW + HOUR))
+    world.sweep()
+
+    assert world.hinted() == other
+
+
+@pytest.mark.parametrize(
+    ("changes", "suspended"),
+    [
+        ({"expires_at": NOW}, Suspension("example.net", NOW + HOUR, "x")),
+        ({"state": State.ATTEMPTING, "lease": Lease(1, "unit-1", NOW)}, Suspension("example.net", NOW + HOUR, "x")),
+        ({}, Suspension("*", NOW + HOUR, "x", OTHER_ACCOUNT)),
+        ({}, Suspension("example.net", NOW, "x")),
+    ],
+    ids=["too old", "its lease is lost", "another account", "over"],
+)
+def test_what_can_be_done_in_spite_of_a_suspension_is_hinted_at(
+    world: World, changes: dict[str, Any], suspended: Suspension
+) -> None:
+    """Deliver ends what is too old, and asks the unit for what it was given before."""
+    due_of(world, 3, **changes)
+    world.units.put(a_unit(room=2, valid_until=NOW + HOUR, suspensions=(suspended,)))
+
+    assert world.sweep().hinted == 2
+
+
+def test_a_domain_that_one_unit_takes_is_hinted_at(world: World) -> None:
+    """Another unit suspends it."""
+    due_of(world, 3)
+    world.units.put(a_unit(room=1, valid_until=NOW + HOUR, suspensions=(Suspension("*", NOW + HOUR, "x"),)))
+    world.units.put(a_unit(id="unit-2", room=1, valid_until=NOW + HOUR))
+
+    assert world.sweep().hinted == 2
 
 
 # --- submissions

@@ -36,6 +36,7 @@ SECOND = a_unit(id="unit-2")
         ([a_unit(suspensions=(SUSPENDED,)), SECOND], "Due now."),
         ([a_unit(suspensions=(replace(SUSPENDED, domain="example.org"),))], "Due now."),
         ([a_unit(suspensions=(replace(SUSPENDED, until=NOW),))], "Due now."),
+        ([a_unit(suspensions=(replace(SUSPENDED, domain="*", account=OTHER_ACCOUNT),))], "Due now."),
         ([a_unit(port25=False), SECOND], "Due now."),
         ([a_unit(room=0), SECOND], "Due now."),
         ([a_unit()], "Due now."),

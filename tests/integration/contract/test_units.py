@@ -18,7 +18,10 @@ def _unit(name: str) -> Unit:
         port25=True,
         room=400,
         valid_until=NOON + MINUTE + EXACT,
-        suspensions=(Suspension("example.net", NOON + HOUR, "421 too many connections"), Suspension("*", NOON, "ü")),
+        suspensions=(
+            Suspension("example.net", NOON + HOUR, "421 too many connections"),
+            Suspension("*", NOON, "ü", "aaaaaaaa"),
+        ),
     )
 
 

@@ -292,8 +292,11 @@ class Suppressions(Protocol):
         """Return the failures in a row of many (account, base address), those without any left out."""
         ...
 
-    def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
-        """Store them; empty ones (nothing kept, never cleared) are deleted."""
+    def put_strikes(self, account: str, base_address: str, old: Strikes, new: Strikes) -> bool:
+        """Store `new` if `old` (without a fault or success: `Strikes()`) stands there; False when somebody was faster.
+
+        `new` is not empty. It may be dropped once it is over (`Strikes.over_at`).
+        """
         ...
 
 
@@ -394,11 +397,16 @@ class PostAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """Why and until when a unit makes no attempts to a recipient domain ("*" = any)."""
+    """Why and until when a unit begins no attempts to a recipient domain ("*" = any) for an account ("" = any)."""
 
     domain: str
     until: datetime
     reason: str
+    account: str = ""
+
+    def covers(self, account: str, domain: str, now: datetime) -> bool:
+        """Say whether a delivery of this account to this domain has to wait."""
+        return now < self.until and self.domain in ("*", domain) and self.account in ("", account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +430,10 @@ class Unit:
     def is_usable(self, now: datetime) -> bool:
         """May be handed transactions."""
         return self.port25 and self.room > 0 and now < self.valid_until
+
+    def suspends(self, account: str, domain: str, now: datetime) -> bool:
+        """Begins no attempts of this account to this domain now."""
+        return any(suspension.covers(account, domain, now) for suspension in self.suspensions)
 
 
 UNIT_VALIDITY = timedelta(seconds=60)

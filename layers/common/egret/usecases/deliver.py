@@ -133,19 +133,19 @@ class _Fleet:
     def choose(self, delivery: Delivery) -> Unit | None:
         """Return the unit for a delivery, None when none can take it now.
 
-        A lost lease goes back to the unit that has it: its journal knows whether the attempt was begun.
+        A lost lease goes back to the unit that has it, suspended or not: its journal knows whether the attempt was
+        begun, and one that was not is refused there.
         """
         by_room = sorted(self._room, key=self._room.__getitem__, reverse=True)
         wanted = [delivery.lease.unit] if delivery.lease else by_room
         for unit_id in wanted:
             unit = self._units.get(unit_id)
-            if unit and self._room.get(unit_id, 0) > 0 and not self._is_suspended(unit, delivery.domain):
+            if unit is None or self._room.get(unit_id, 0) <= 0:
+                continue
+            if delivery.lease or not unit.suspends(delivery.account, delivery.domain, self.now):
                 self._room[unit_id] -= 1
                 return unit
         return None
-
-    def _is_suspended(self, unit: Unit, domain: str) -> bool:
-        return any(s.domain in ("*", domain) and self.now < s.until for s in unit.suspensions)
 
 
 def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:

@@ -11,8 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from egret.contracts.ports import CallQueue, Calls, Clock, DueEntry, DueIndex, DueKind, HintQueue, MailStore, Units
+from egret.contracts.ports import (
+    CallQueue,
+    Calls,
+    Clock,
+    DueEntry,
+    DueIndex,
+    DueKind,
+    HintQueue,
+    MailStore,
+    Unit,
+    Units,
+)
 from egret.contracts.queues import Call, Hint
+from egret.core.delivery import Delivery
 from egret.core.errors import EgretError, Unavailable
 from egret.core.ids import message_of
 
@@ -20,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_ENTRIES = 5000
 """Due deliveries looked at in one run; the next run follows in a minute."""
+MAX_WINDOWS = 4
+"""How many times as many are looked at while most of them must wait: under way, or suspended by every unit."""
 MAX_CALLS = 1000
 """Webhook calls queued in one run; each takes a read and a write."""
 IDLE_ENTRIES = 500
@@ -121,12 +135,10 @@ def _move_on(ports: SweepPorts, entry: DueEntry, now: datetime) -> Call | None:
 def _hint(ports: SweepPorts, _: list[EgretError]) -> int:
     """Hint at what is due, about as much as the units can take."""
     now = ports.clock.now()
-    room = sum(unit.room for unit in ports.units.list() if unit.is_usable(now))
+    units = [unit for unit in ports.units.list() if unit.is_usable(now)]
+    room = sum(unit.room for unit in units)
     limit = min(MAX_ENTRIES, room) if room else IDLE_ENTRIES
-    entries = ports.due.due(DueKind.DELIVERY, now, MAX_ENTRIES)
-    if len(entries) > limit:
-        entries = _without_leased(ports, entries, now)
-    entries = _fair(entries, limit)
+    entries = _fair(_due(ports, units, limit, now), limit)
     hints: dict[tuple[str, int], list[int]] = defaultdict(list)
     for entry in entries:
         hints[entry.account, message_of(entry.id)].append(entry.id)
@@ -135,16 +147,40 @@ def _hint(ports: SweepPorts, _: list[EgretError]) -> int:
     return len(entries)
 
 
-def _without_leased(ports: SweepPorts, entries: Sequence[DueEntry], now: datetime) -> list[DueEntry]:
-    """Leave out what a unit is working on: it stays due, and would take the places of all others while it lasts."""
+def _due(ports: SweepPorts, units: Sequence[Unit], limit: int, now: datetime) -> list[DueEntry]:
+    """Return what is due; where that is more than `limit`, without what has to wait."""
+    entries = ports.due.due(DueKind.DELIVERY, now, MAX_ENTRIES)
+    if len(entries) <= limit:
+        return entries
+    within = _without_waiting(ports, units, entries, now)
+    for windows in range(2, MAX_WINDOWS + 1):
+        if len(within) >= limit or len(entries) < (windows - 1) * MAX_ENTRIES:
+            break
+        seen = set(entries)
+        entries = ports.due.due(DueKind.DELIVERY, now, windows * MAX_ENTRIES)
+        within += _without_waiting(ports, units, [entry for entry in entries if entry not in seen], now)
+    return within
+
+
+def _without_waiting(
+    ports: SweepPorts, units: Sequence[Unit], entries: Sequence[DueEntry], now: datetime
+) -> list[DueEntry]:
+    """Leave out what a unit works on or all suspend: it stays due, and would take the places of all others."""
     deliveries = ports.store.get_many([(entry.account, entry.id) for entry in entries], now)
-    leases = {key: delivery.lease for key, delivery in deliveries.items()}
     return [
         entry
         for entry in entries
-        if (entry.account, entry.id) in leases
-        and ((lease := leases[entry.account, entry.id]) is None or lease.until <= now)
+        if (delivery := deliveries.get((entry.account, entry.id))) and not _must_wait(delivery, units, now)
     ]
+
+
+def _must_wait(delivery: Delivery, units: Sequence[Unit], now: datetime) -> bool:
+    """Say whether nothing can be done about a delivery now; a lost lease can be asked for, an old delivery ended."""
+    if delivery.lease is not None:
+        return now < delivery.lease.until
+    if now >= delivery.expires_at or not units:
+        return False
+    return all(unit.suspends(delivery.account, delivery.domain, now) for unit in units)
 
 
 def _fair(entries: Sequence[DueEntry], limit: int) -> list[DueEntry]:

@@ -55,7 +55,7 @@ def _ready(delivery: Delivery, units: Sequence[Unit], now: datetime) -> str:
     if not connected:
         return "Due now, but outbound port 25 of every egress unit is closed."
     suspensions = [
-        next((s for s in unit.suspensions if s.domain in ("*", delivery.domain) and now < s.until), None)
+        next((s for s in unit.suspensions if s.covers(delivery.account, delivery.domain, now)), None)
         for unit in connected
     ]
     standing = [suspension for suspension in suspensions if suspension]
