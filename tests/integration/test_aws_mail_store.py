@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from egret.aws.app import App
+from egret.aws.keys import ttl
 from egret.aws.mail_items import message_item
 from egret.aws.mail_store import DynamoMailStore
-from egret.aws.table import ABSENT, Table
+from egret.aws.table import ABSENT, Table, number
 from egret.contracts.ports import Acceptance, DeliveryFilter
 from egret.core.delivery import State
+from egret.core.suppression import STRIKE_LIFE, Strike, Strikes
 from tests.aws_resources import Resources, create_resources, emulator_clients
 from tests.integration.contract.samples import (
     CONTENT,
@@ -144,3 +146,15 @@ def test_listing_by_a_rare_filter_gives_up_and_goes_on(app: App, resources: Reso
         pages.append(store.list(ACCOUNT, held, pages[-1].cursor, 5, NOON))
 
     assert [page.items for page in pages] == [(), (), (oldest,)]
+
+
+def test_strikes_are_removed_by_dynamodb_when_they_are_over(app: App, resources: Resources) -> None:
+    """90 days after the newest failure, or after the success that cleared them."""
+    struck = Strikes((Strike(NOON, "evt_1"), Strike(NOON + MINUTE, "evt_2")))
+    table, key = Table(app.clients, resources.mail_table), (f"A#{ACCOUNT}", "K#bob@example.net")
+    times = []
+    for old, new in [(Strikes(), struck), (struck, Strikes((), NOON + 2 * MINUTE))]:
+        app.suppressions.put_strikes(ACCOUNT, "bob@example.net", old, new)
+        times.append(number(table.get(key) or {}, "ttl"))
+
+    assert times == [ttl(NOON + MINUTE + STRIKE_LIFE), ttl(NOON + 2 * MINUTE + STRIKE_LIFE)]

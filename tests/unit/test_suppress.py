@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
 from egret.core.outcome import Bounced
 from egret.core.reply import Reply
-from egret.core.suppression import Strikes
+from egret.core.suppression import Strike, Strikes
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
@@ -257,3 +258,76 @@ def test_a_server_that_blocks_us_does_not_suppress_the_recipient(world: World, t
     """Listed once on a blocklist, an account must not lose every address of a provider."""
     assert world.judge(refused_before(Reply(550, (text,)))) == set()
     assert (world.is_active(), world.strikes()) == (False, 0)
+
+
+class Racing(MemorySuppressions):
+    """A list on which another lane of the stream works: it puts its strikes after each of the first reads."""
+
+    def __init__(self, others: list[Strikes]) -> None:
+        super().__init__()
+        self.others = others
+        self.writes = 0
+
+    def find_strikes(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Strikes]:
+        """Answer with what stood there a moment ago."""
+        found = super().find_strikes(keys)
+        if self.others:
+            super().put_strikes(*KEY, found.get(KEY, Strikes()), self.others.pop(0))
+        return found
+
+    def put_strikes(self, account: str, base_address: str, old: Strikes, new: Strikes) -> bool:
+        """Count what is tried."""
+        self.writes += 1
+        return super().put_strikes(account, base_address, old, new)
+
+
+OTHERS = Strikes((Strike(NOW - 2 * HOUR, "evt_1"), Strike(NOW - HOUR, "evt_2")))
+
+
+def test_strikes_of_another_lane_count_too(world: World) -> None:
+    """Two were added since the strikes were read: this one is the third."""
+    world.list = Racing([OTHERS])
+    one = happening(0, **SOFT)
+
+    assert world.judge(one) == {one.id}
+    assert world.strikes() == 3
+
+
+def test_a_success_clears_what_another_lane_added(world: World) -> None:
+    """And keeps what came after it."""
+    later = Strike(NOW + HOUR, "evt_3")
+    world.list = Racing([Strikes(OTHERS.kept[:1]), Strikes((*OTHERS.kept, later))])
+    world.list.find_strikes([KEY])
+    world.judge(happening(0, **DELIVERED))
+
+    assert world.list.find_strikes([KEY]) == {KEY: Strikes((later,), NOW)}
+
+
+def test_a_person_who_removes_an_entry_forgets_what_a_lane_adds_meanwhile(world: World) -> None:
+    """A failure before the removal never counts after it."""
+    racing = Racing([])
+    world.list = racing
+    world.judge(happening(0, **HARD))
+    racing.others = [OTHERS]
+    suppression_remove(world.ports(NOW + HOUR), ACCOUNT, "ann@example.net")
+
+    assert world.strikes() == 0
+
+
+def test_who_is_always_late_gives_up_and_is_asked_again(world: World) -> None:
+    """A number of rounds, not for ever."""
+    world.list = Racing([Strikes((Strike(NOW - HOUR, f"evt_{number}"),)) for number in range(99)])
+
+    with pytest.raises(Unavailable):
+        world.judge(happening(0, **SOFT))
+
+
+def test_a_message_that_arrives_writes_nothing(world: World) -> None:
+    """Nearly every message: an address without strikes, or one whose strikes were cleared before."""
+    racing = Racing([])
+    world.list = racing
+    world.judge(happening(0, **DELIVERED))
+    racing.put_strikes(*KEY, Strikes(), Strikes((), NOW - HOUR))
+    world.judge(happening(1, **DELIVERED))
+
+    assert racing.writes == 1

@@ -142,6 +142,24 @@ def test_third_failure_in_a_row_reaches_the_limit() -> None:
     assert [reaches_limit(_after(*range(n))) for n in (0, 1, 2, 3, 4)] == [False, False, False, True, True]
 
 
+def test_failures_far_apart_are_not_in_a_row() -> None:
+    """Whatever the order in which they are heard of: what lies further back than the newest one's time goes."""
+    instants = [NOON, NOON + timedelta(days=1), NOON + timedelta(days=90)]
+    for order in permutations(enumerate(instants)):
+        strikes = Strikes()
+        for number, at in order:
+            strikes = add(strikes, f"event-{number}", at)
+        assert [strike.event_id for strike in strikes.kept] == ["event-1", "event-2"]
+
+
+def test_strikes_are_over_90_days_after_the_newest_of_them() -> None:
+    """Or after the last success; nothing is over already."""
+    struck = _after(1, 3)
+    assert struck.over_at == NOON + timedelta(minutes=3, days=90)
+    assert clear(struck, NOON + timedelta(minutes=9)).over_at == NOON + timedelta(minutes=9, days=90)
+    assert Strikes().over_at < NOON
+
+
 def test_repeated_event_is_one_strike() -> None:
     """The same event processed three times does not suppress."""
     assert _after(1, 1, 1) == _after(1)

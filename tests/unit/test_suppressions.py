@@ -119,7 +119,7 @@ def test_removing_forgets_the_failures_in_a_row() -> None:
     """The next failure is the first again, and older ones never count."""
     service = Service()
     add(service, "ann@example.net")
-    service.suppressions.put_strikes(ACCOUNT, "ann@example.net", Strikes((Strike(NOW, "evt_1"),)))
+    service.suppressions.put_strikes(ACCOUNT, "ann@example.net", Strikes(), Strikes((Strike(NOW, "evt_1"),)))
 
     suppression_remove(service.suppressing, ACCOUNT, "ann@example.net")
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from egret.contracts.settings import Suppression
-from egret.core.suppression import Strike, Strikes
+from egret.core.suppression import Strike, Strikes, add
+from egret.usecases.strikes import change_strikes
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
 
@@ -122,32 +123,53 @@ def test_strikes_come_back_as_they_were(backend: Backend, account: str) -> None:
     """With their times, to the microsecond, and the time of the last success."""
     strikes = Strikes((Strike(NOON + EXACT, "evt_1"), Strike(NOON + HOUR, "evt_2")), NOON - HOUR + EXACT)
     cleared = Strikes((), NOON)
-    backend.suppressions.put_strikes(account, ADDRESS, strikes)
-    backend.suppressions.put_strikes(account, "ann@example.net", cleared)
+    backend.suppressions.put_strikes(account, ADDRESS, Strikes(), strikes)
+    backend.suppressions.put_strikes(account, "ann@example.net", Strikes(), cleared)
     keys = [(account, ADDRESS), (account, "ann@example.net"), (account, "no@one")]
 
     assert {keys[0]: strikes, keys[1]: cleared} == backend.suppressions.find_strikes(keys)
     assert backend.suppressions.find_strikes([]) == {}
 
 
-def test_empty_strikes_are_deleted(backend: Backend, account: str) -> None:
-    """Storing newer ones replaces, storing none removes."""
+def test_strikes_are_replaced_by_whoever_knows_them(backend: Backend, account: str) -> None:
+    """Who has read something else, or nothing, is told so and changes nothing."""
     key = (account, ADDRESS)
-    backend.suppressions.put_strikes(*key, Strikes((Strike(NOON, "evt_1"),)))
-    backend.suppressions.put_strikes(*key, Strikes((Strike(NOON, "evt_2"),)))
-    replaced = backend.suppressions.find_strikes([key])
-    for _ in range(2):
-        backend.suppressions.put_strikes(*key, Strikes())
+    first, second = Strikes((Strike(NOON + EXACT, "evt_1"),)), Strikes((), NOON + HOUR)
+    answers = [
+        backend.suppressions.put_strikes(*key, first, second),
+        backend.suppressions.put_strikes(*key, Strikes(), first),
+        backend.suppressions.put_strikes(*key, Strikes(), second),
+        backend.suppressions.put_strikes(*key, second, Strikes((), NOON)),
+    ]
+    stood = backend.suppressions.find_strikes([key])
 
-    assert replaced == {key: Strikes((Strike(NOON, "evt_2"),))}
-    assert backend.suppressions.find_strikes([key]) == {}
+    assert answers == [False, True, False, False]
+    assert stood == {key: first}
+    assert backend.suppressions.put_strikes(*key, first, second)
+    assert backend.suppressions.find_strikes([key]) == {key: second}
+
+
+def test_no_strike_is_lost_when_many_write_at_once(backend: Backend, account: str) -> None:
+    """Eight failures in eight lanes of the stream are eight strikes."""
+    key = (account, ADDRESS)
+
+    def strike(number: int) -> None:
+        change_strikes(
+            backend.suppressions, key, Strikes(), lambda known: add(known, f"evt_{number}", NOON + number * MINUTE)
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(strike, range(8)))
+
+    expected = tuple(Strike(NOON + number * MINUTE, f"evt_{number}") for number in range(8))
+    assert backend.suppressions.find_strikes([key]) == {key: Strikes(expected)}
 
 
 def test_strikes_and_entries_are_kept_apart(backend: Backend, account: str) -> None:
     """Strikes suppress nothing by themselves, and a removal leaves them alone."""
     key = (account, ADDRESS)
     strikes = Strikes((Strike(NOON, "evt_1"),))
-    backend.suppressions.put_strikes(*key, strikes)
+    backend.suppressions.put_strikes(*key, Strikes(), strikes)
     before = _stored(backend, account)
     backend.suppressions.put_new(_entry(account))
     backend.suppressions.remove(*key, NOON + HOUR)
@@ -159,7 +181,7 @@ def test_strikes_and_entries_are_kept_apart(backend: Backend, account: str) -> N
 def test_accounts_know_nothing_of_each_other(backend: Backend, account: str, other: str) -> None:
     """One account's suppressed address is another's good customer."""
     backend.suppressions.put_new(_entry(account))
-    backend.suppressions.put_strikes(account, ADDRESS, Strikes((Strike(NOON, "evt_1"),)))
+    backend.suppressions.put_strikes(account, ADDRESS, Strikes(), Strikes((Strike(NOON, "evt_1"),)))
 
     assert _stored(backend, other) is None
     assert backend.suppressions.list(other) == []

@@ -30,6 +30,7 @@ A = "abcdefgh"
 KEY = (A, message_number(1))
 CALL = Call(A, message_number(1), 1, "2031-03-01T12:00:00Z")
 SUPPRESSION = Suppression(A, 1, "bob@example.net", "bob@example.net", NOON)
+STRUCK = Strikes((Strike(NOON, "e"),))
 WITH_KEY = replace(acceptance(A), idempotency=completed(reservation(A)))
 
 REQUESTS: dict[str, Callable[[Backend], object]] = {
@@ -63,8 +64,8 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "suppressions.remove": lambda on: on.suppressions.remove(A, "bob@example.net", NOON),
     "suppressions.list": lambda on: on.suppressions.list(A),
     "find_strikes": lambda on: on.suppressions.find_strikes([(A, "bob@example.net")]),
-    "put_strikes": lambda on: on.suppressions.put_strikes(A, "bob@example.net", Strikes((Strike(NOON, "e"),))),
-    "put_strikes, empty": lambda on: on.suppressions.put_strikes(A, "bob@example.net", Strikes()),
+    "put_strikes": lambda on: on.suppressions.put_strikes(A, "bob@example.net", Strikes(), STRUCK),
+    "put_strikes, changed": lambda on: on.suppressions.put_strikes(A, "bob@example.net", STRUCK, Strikes((), NOON)),
     "calls.put": lambda on: on.calls.put(CallRecord(CALL, "https://a.example/", "failed", "failed", (), NOON)),
     "calls.get": lambda on: on.calls.get(*KEY, 1, NOON),
     "breaker": lambda on: on.calls.breaker(A, "https://a.example/"),

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from egret.aws.keys import account_partition, instant, micros
-from egret.aws.table import Condition, Item, Key, Range, Table, b, key_of, n, number, s
+from egret.aws.keys import account_partition, instant, micros, ttl
+from egret.aws.table import ABSENT, Condition, Item, Key, Range, Table, b, key_of, n, number, s
 from egret.contracts.settings import Suppression
 from egret.core.errors import ContractError
 from egret.core.suppression import Strike, Strikes
@@ -66,15 +66,12 @@ class DynamoSuppressions:
         items = self._table.get_many(_strikes_key(*key) for key in keys)
         return {_owner(item): _read_strikes(item) for item in items.values()}
 
-    def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
-        """Store them; empty ones (nothing kept, never cleared) are deleted."""
+    def put_strikes(self, account: str, base_address: str, old: Strikes, new: Strikes) -> bool:
+        """Store `new` if `old` stands there; False when somebody was faster."""
         pk, sk = _strikes_key(account, base_address)
-        if strikes == Strikes():
-            self._table.delete((pk, sk))
-            return
-        kept = tuple((micros(strike.at), strike.event_id) for strike in strikes.kept)
-        cleared_at = None if strikes.cleared_at is None else micros(strikes.cleared_at)
-        self._table.put({"pk": s(pk), "sk": s(sk), "d": b(_encode(_PackedStrikes(kept, cleared_at)))})
+        item = {"pk": s(pk), "sk": s(sk), "d": b(_pack_strikes(new)), "ttl": n(ttl(new.over_at))}
+        unchanged = Condition("d = :old", {":old": b(_pack_strikes(old))})
+        return self._table.put_if(item, ABSENT if old == Strikes() else unchanged) is None
 
 
 def _key(account: str, base_address: str) -> Key:
@@ -124,6 +121,11 @@ def _read(item: Item) -> Suppression:
         source_event=packed.source_event,
         removed_at=instant(number(item, "x")) if "x" in item else None,
     )
+
+
+def _pack_strikes(strikes: Strikes) -> bytes:
+    kept = tuple((micros(strike.at), strike.event_id) for strike in strikes.kept)
+    return _encode(_PackedStrikes(kept, None if strikes.cleared_at is None else micros(strikes.cleared_at)))
 
 
 def _read_strikes(item: Item) -> Strikes:

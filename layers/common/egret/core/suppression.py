@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
@@ -28,6 +28,9 @@ STRIKE_LIMIT = 3
 
 STRIKES_KEPT = 8
 """More than the limit, so that late replays of older strikes are still recognised; bounds the stored item."""
+
+STRIKE_LIFE = timedelta(days=90)
+"""Failures that lie further apart are not in a row: who is written to so seldom has not failed three times lately."""
 
 _ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
 
@@ -82,19 +85,26 @@ class Strikes:
     cleared_at: datetime | None = None
     """The last success, or removal of the suppression: what happened until then no longer counts."""
 
+    @property
+    def over_at(self) -> datetime:
+        """When the newest of it no longer matters; long ago when there is nothing."""
+        known = [strike.at for strike in self.kept] + ([] if self.cleared_at is None else [self.cleared_at])
+        return max(known) + STRIKE_LIFE if known else datetime.min.replace(tzinfo=UTC)
+
 
 def add(strikes: Strikes, event_id: str, at: datetime) -> Strikes:
     """Count a failure once, however often and in whatever order its event is processed.
 
     at: when the delivery failed (aware, UTC). A failure until `cleared_at` is not counted: a replay of old events
-    never brings back what a success or the user has cleared.
+    never brings back what a success or the user has cleared. Strikes older than STRIKE_LIFE before the newest go.
     """
     if strikes.cleared_at is not None and at <= strikes.cleared_at:
         return strikes
     if any(strike.event_id == event_id for strike in strikes.kept):
         return strikes
     kept = sorted((*strikes.kept, Strike(at, event_id)), key=lambda strike: (strike.at, strike.event_id))
-    return replace(strikes, kept=tuple(kept[-STRIKES_KEPT:]))
+    alive = [strike for strike in kept if strike.at > kept[-1].at - STRIKE_LIFE]
+    return replace(strikes, kept=tuple(alive[-STRIKES_KEPT:]))
 
 
 def clear(strikes: Strikes, at: datetime) -> Strikes:

@@ -57,10 +57,10 @@ class MemorySuppressions:
         with self._lock:
             return {key: self._strikes[key] for key in keys if key in self._strikes}
 
-    def put_strikes(self, account: str, base_address: str, strikes: Strikes) -> None:
-        """Store them; empty ones are deleted."""
+    def put_strikes(self, account: str, base_address: str, old: Strikes, new: Strikes) -> bool:
+        """Store `new` if `old` stands there; False when somebody was faster."""
         with self._lock:
-            if strikes == Strikes():
-                self._strikes.pop((account, base_address), None)
-            else:
-                self._strikes[account, base_address] = strikes
+            if self._strikes.get((account, base_address), Strikes()) != old:
+                return False
+            self._strikes[account, base_address] = new
+            return True

@@ -17,11 +17,9 @@ from egret.core.delivery import Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
 from egret.core.outcome import Bounced
 from egret.core.suppression import Strikes, SuppressVerdict, add, clear, reaches_limit, verdict
+from egret.usecases.strikes import Key, change_strikes
 
 log = logging.getLogger(__name__)
-
-Key = tuple[str, str]
-"""(account, base address)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +84,11 @@ def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strike
 
 
 def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> None:
-    known = strikes.get(one.key)
-    if known is not None and known.kept and not one.event.dsn:
-        strikes[one.key] = clear(known, one.event.at)
-        suppressions.put_strikes(*one.key, strikes[one.key])
+    def cleared(known: Strikes) -> Strikes:
+        return clear(known, one.event.at) if known.kept else known
+
+    if one.key in strikes and not one.event.dsn:
+        _, strikes[one.key] = change_strikes(suppressions, one.key, strikes[one.key], cleared)
 
 
 def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
@@ -98,12 +97,12 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
     source = "a DSN" if event.dsn else "the receiving server"
     if _verdict(one) is SuppressVerdict.SUPPRESS:
         return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
-    known, strike_id = strikes.get(one.key, Strikes()), _strike_id(one)
-    struck = add(known, strike_id, event.at)
+    strike_id = _strike_id(one)
+    known, struck = change_strikes(
+        suppressions, one.key, strikes.get(one.key, Strikes()), lambda known: add(known, strike_id, event.at)
+    )
+    strikes[one.key] = struck
     is_new = struck != known
-    if is_new:
-        strikes[one.key] = struck
-        suppressions.put_strikes(*one.key, struck)
     # Seen before, the last strike may have died before its entry was written; the others did not suppress.
     if reaches_limit(struck) and (is_new or struck.kept[-1].event_id == strike_id):
         return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one with {said}")

@@ -10,6 +10,7 @@ from egret.core.address import Address, AddressError
 from egret.core.errors import InvalidRequest
 from egret.core.ids import message_id_number
 from egret.core.suppression import Strikes, clear
+from egret.usecases.strikes import change_strikes
 
 MAX_REASON_CHARACTERS = 1000
 """Kept small: the entry is read for every recipient of every message."""
@@ -69,8 +70,8 @@ def suppression_remove(ports: SuppressionPorts, account: str, address: str) -> N
     key, now = suppression_key(_parse(address)), ports.clock.now()
     if not ports.suppressions.remove(account, key, now):
         raise InvalidRequest("error", "The address is not on the suppression list.")
-    strikes = ports.suppressions.find_strikes([(account, key)]).get((account, key), Strikes())
-    ports.suppressions.put_strikes(account, key, clear(strikes, now))
+    known = ports.suppressions.find_strikes([(account, key)]).get((account, key), Strikes())
+    change_strikes(ports.suppressions, (account, key), known, lambda strikes: clear(strikes, now))
 
 
 def suppression_present(ports: SuppressionPorts, account: str, address: str) -> bool:
