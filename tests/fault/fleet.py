@@ -12,7 +12,7 @@ from random import Random
 from typing import Final, cast
 
 from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
-from egret.contracts.ports import UNIT_GONE_AFTER, UNIT_VALIDITY, HandoffRefused, Unit, Units
+from egret.contracts.ports import UNIT_GONE_AFTER, UNIT_VALIDITY, HandoffRefused, Suspension, Unit, Units
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
@@ -177,17 +177,22 @@ class Process:
         if self.is_cut_off:
             return
         self.valid_until = self._around.clock.now() + UNIT_VALIDITY
-        self._around.units.put(Unit(self.id, "http://unit", "mail.example", (), True, self.room, self.valid_until))
+        full = self.ledger.holdings.full(ROOM, ROOM)
+        suspended = tuple(Suspension(one.domain, self.valid_until, "full", one.account) for one in full)
+        unit = Unit(self.id, "http://unit", "mail.example", (), True, self.room, self.valid_until, suspended)
+        self._around.units.put(unit)
 
     def take(self, handoff: Handoff) -> HandoffAnswer:
         """Take what fits, as `Engine.take`."""
         if self.is_draining or handoff.unit != self.id:
             raise HandoffRefused
-        flags, room = [], self.room
+        flags, held = [], self.ledger.holdings.copy()
         for transaction in handoff.transactions:
             new = sum(self.ledger.phase(key) is None for key in keys_of(transaction))
-            flags.append(new <= room)
-            room -= new if new <= room else 0
+            whose = transaction.account, transaction.domain
+            flags.append(not new or (held.total + new <= ROOM and held.may_add(*whose, ROOM)))
+            if flags[-1]:
+                held.add(*whose, new)
         fitting = [one for one, fits in zip(handoff.transactions, flags, strict=True) if fits]
         taking = self.ledger.take(Handoff(handoff.unit, fitting, handoff.version), self._around.clock.now())
         for key, attempt in taking.rerecord:
