@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from egret import posix
@@ -25,13 +25,18 @@ _HEAD = struct.Struct(">II")
 
 
 class FileJournal:
-    """A `JournalFile` at a path in a directory of the unit's own. Append from one thread; sync from any."""
+    """A `JournalFile` at a path in a directory of the unit's own. Append from one thread; sync from any.
 
-    def __init__(self, path: Path) -> None:
+    sync_directory: makes the names in a directory durable.
+    """
+
+    def __init__(self, path: Path, sync_directory: Callable[[Path], None] = posix.sync_directory) -> None:
         self._path = path
+        self._sync_directory = sync_directory
         self._swap = threading.Lock()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         self._end = 0
+        self._rotations = self._durable_rotations = 0
         self._find_end()
 
     def _find_end(self) -> None:
@@ -41,7 +46,7 @@ class FileJournal:
             if len(content) >= len(MAGIC):
                 raise OSError(f"{self._path} is not a journal of this version")
             self._reset(self._descriptor, MAGIC)
-            posix.sync_directory(self._path.parent)
+            self._sync_directory(self._path.parent)
             self._end = len(MAGIC)
             return
         whole = len(MAGIC) + sum(_HEAD.size + len(record) for record in _frames(content))
@@ -73,6 +78,7 @@ class FileJournal:
         with self._swap:
             descriptor = os.dup(self._descriptor)
         try:
+            self._keep_name()
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -92,11 +98,20 @@ class FileJournal:
         except OSError:
             os.close(descriptor)
             raise
-        posix.sync_directory(self._path.parent)
+        # From here on the old file has no name: whatever else fails, nothing may be written there any more.
         with self._swap:
             old, self._descriptor = self._descriptor, descriptor
             self._end = len(content)
+            self._rotations += 1
         os.close(old)
+        self._keep_name()
+
+    def _keep_name(self) -> None:
+        """Make the new file's name durable: until then a loss of power may bring the old file back."""
+        rotations = self._rotations
+        if self._durable_rotations < rotations:
+            self._sync_directory(self._path.parent)
+            self._durable_rotations = rotations
 
     def close(self) -> None:
         """Make it durable and close it; a second call does nothing."""

@@ -279,6 +279,35 @@ def test_a_file_journal_keeps_records_over_a_reopening(tmp_path: Path) -> None:
     last.close()
 
 
+def test_a_rotation_whose_name_is_not_durable_loses_nothing_that_follows(tmp_path: Path) -> None:
+    """Records go into the new file, and none counts as durable before the new file's name is."""
+
+    class Directory:
+        is_broken = False
+
+        def sync(self, _: Path) -> None:
+            if self.is_broken:
+                raise OSError(5, "Input/output error")
+
+    directory = Directory()
+    journal = FileJournal(tmp_path / "journal", directory.sync)
+    directory.is_broken = True
+    with pytest.raises(OSError, match="Input/output"):
+        journal.rotate([b"kept"])
+    journal.append(b"new")
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync()
+    directory.is_broken = False
+    journal.sync()
+    directory.is_broken = True
+    journal.sync()
+    journal.close()
+
+    again = FileJournal(tmp_path / "journal")
+    assert again.read_all() == [b"kept", b"new"]
+    again.close()
+
+
 @given(st.lists(st.binary(max_size=30), max_size=5), st.integers(0, 400), st.binary(max_size=3))
 def test_a_torn_tail_is_dropped_and_overwritten(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int, noise: bytes
