@@ -14,7 +14,11 @@ from egret.usecases.record_outcome import RecordPorts, record_outcome, release
 from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
-from egret_egress.unit import UnitPorts, serving
+from egret_egress.recorder import THREADS
+from egret_egress.unit import INBOUND_THREADS, UnitPorts, serving
+
+CONNECTIONS = THREADS + INBOUND_THREADS
+"""Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
 
 
 class UseCaseBook:
@@ -30,6 +34,11 @@ class UseCaseBook:
     def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         """Give a claim back."""
         release(self._ports, account, delivery_id, lease)
+
+
+def app_of(environ: Mapping[str, str]) -> App:
+    """Return the composition root for as many threads as a unit has."""
+    return App.from_environment(environ, CONNECTIONS)
 
 
 def ports_of(app: App, config: Config) -> UnitPorts:
@@ -59,7 +68,7 @@ def main(environ: Mapping[str, str]) -> int:
     logs.set_up()
     try:
         config = from_environment(environ)
-        ports = ports_of(App.from_environment(environ), config)
+        ports = ports_of(app_of(environ), config)
     except (ConfigError, KeyError, ValueError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 2

@@ -6,15 +6,18 @@ import io
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from egret_egress.__main__ import main
+from egret_egress.__main__ import app_of, main
 from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_environment, host_port
 from egret_egress.destinations import Host
 from egret_egress.health import check
 from egret_egress.logs import JsonFormatter
+from egret_egress.recorder import THREADS
 from egret_egress.session import Credentials, Timeouts, Tls
+from egret_egress.unit import INBOUND_THREADS
 
 LEAST = {"EGRET_JOURNAL_DIR": "/journal", "EGRET_HOSTNAME": "mx.example.com", "EGRET_HANDOFF_SECRET": "s3cret"}
 
@@ -140,3 +143,12 @@ def test_a_log_line_is_one_json_object() -> None:
     fields = json.loads(line)
     found = [fields[name] for name in ("message", "delivery", "path", "level")]
     assert found == ["two\nlines", 7, "/x", "WARNING"]
+
+
+def test_every_thread_has_a_connection_to_each_service() -> None:
+    """Recording and receiving mail do not wait for each other's connections."""
+    environ = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+
+    config: Any = app_of(environ).clients.s3.meta.config
+
+    assert config.max_pool_connections == THREADS + INBOUND_THREADS
