@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egret.core.address import Address
 from egret.core.reply import Reply
 from egret_egress import wire
 from egret_egress.wire import DotStuffer, Event, Garbage, ReplyReader, WireError
+from tests.unit.test_address import addresses
 
 pieces = st.one_of(
     st.binary(max_size=40),
@@ -120,6 +123,36 @@ def test_a_path_has_nothing_that_ends_it(path: str) -> None:
 def test_a_quoted_local_part_goes_as_it_is(path: str) -> None:
     """Spaces and angle brackets are harmless within quotes."""
     assert wire.rcpt_to(path) == f"RCPT TO:<{path}>\r\n".encode()
+
+
+# RFC 5321 section 4.1.2 as it stands there, with the UTF-8 of RFC 6531 section 3.3, in bytes.
+_UTF8 = rb"[\x80-\xff]"
+_ATOM = rb"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]|" + _UTF8 + rb")+"
+_QUOTED = rb'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e]|' + _UTF8 + rb')*)"'
+_DOMAIN = rb"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+_RCPT = re.compile(
+    rb"RCPT TO:<(?:(?P<dots>"
+    + _ATOM
+    + rb"(?:\."
+    + _ATOM
+    + rb")*)|"
+    + _QUOTED
+    + rb")@(?P<domain>"
+    + _DOMAIN
+    + rb")>\r\n"
+)
+
+
+@pytest.mark.rfc("5321", "4.1.2")
+@given(addresses() | st.text(' "\\<>@.a', min_size=1, max_size=12).map(lambda text: Address(text, "x.example")))
+def test_every_address_is_written_and_read_back(address: Address) -> None:
+    """Whatever the API takes as an address can stand in a command, and means the same mailbox there."""
+    read = _RCPT.fullmatch(wire.rcpt_to(str(address)))
+
+    assert read is not None
+    local_part = read["dots"] if read["dots"] is not None else re.sub(rb"\\(.)", rb"\1", read[2])
+    assert (local_part.decode(), read["domain"].decode()) == (address.local_part, address.domain)
+    assert wire.mail_from(str(address)).startswith(b"MAIL FROM:<" + str(address).encode() + b">")
 
 
 @pytest.mark.parametrize(
