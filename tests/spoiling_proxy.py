@@ -15,17 +15,24 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Proxy:
-    """A server between client and emulator. spoil: (operation, answer) -> what is sent, None = nothing."""
+    """A server between client and emulator. spoil: (operation, answer) -> what is sent, None = nothing.
+
+    refusal: what every request is answered with, status 400, once it is set.
+    """
 
     target: str
     spoil: Callable[[str, bytes], bytes | None] = lambda _, body: body
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    refusal: bytes = b""
 
     def forward(self, handler: BaseHTTPRequestHandler) -> None:
         """Pass a request on, and back what `spoil` leaves of the answer."""
         request = handler.rfile.read(int(handler.headers["Content-Length"]))
         operation = handler.headers["X-Amz-Target"].rpartition(".")[2]
         self.seen.append((operation, json.loads(request)))
+        if self.refusal:
+            _answer(handler, 400, self.refusal)
+            return
         connection = http.client.HTTPConnection(urlsplit(self.target).netloc)
         try:
             connection.request("POST", "/", request, dict(handler.headers.items()))
@@ -36,11 +43,15 @@ class Proxy:
         if body is None:
             handler.close_connection = True
             return
-        handler.send_response(answer.status)
-        handler.send_header("Content-Type", "application/x-amz-json-1.0")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        _answer(handler, answer.status, body)
+
+
+def _answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Type", "application/x-amz-json-1.0")
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 @contextlib.contextmanager

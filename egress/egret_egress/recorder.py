@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from egret.core.delivery import Attempt, Lease
-from egret.core.errors import Unavailable
+from egret.core.errors import ContractError, Unavailable
 from egret_egress.ledger import AttemptKey, Ledger
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,18 @@ class Recorder:
         self._queue: deque[_Entry] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._open = 0
+        self._given_up = 0
         self._idle: asyncio.Future[None] | None = None
 
     @property
     def open(self) -> int:
         """Outcomes and releases that are not in the table yet."""
         return self._open
+
+    @property
+    def given_up(self) -> int:
+        """Outcomes and releases that the table will never take."""
+        return self._given_up
 
     def record(self, key: AttemptKey, attempt: Attempt) -> None:
         """Bring an outcome into the table; the ledger learns when it stands there."""
@@ -116,7 +122,9 @@ class Recorder:
             self._book.record(account, delivery_id, entry.what)
 
     def _settle(self, entry: _Entry, error: Exception | None) -> None:
-        if error is not None:
+        if isinstance(error, ContractError):
+            self._give_up(entry, error)
+        elif error is not None:
             self._again(entry, error)
             return
         if isinstance(entry.what, Lease):
@@ -128,14 +136,25 @@ class Recorder:
             self._idle.set_result(None)
             self._idle = None
 
+    def _give_up(self, entry: _Entry, error: ContractError) -> None:
+        """Say so once, and hold the room no longer: the attempt stays ended here, and its lease runs out."""
+        self._given_up += 1
+        log.error("never recorded", exc_info=error, extra={**_ids(entry), "given_up": self._given_up})
+
     def _again(self, entry: _Entry, error: Exception) -> None:
         entry.tries += 1
         pause_s = min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** min(entry.tries - 1, 10))
-        ids = {"account": entry.key.account, "delivery": entry.key.delivery_id, "attempt": entry.key.attempt}
         trace = None if isinstance(error, Unavailable) else error
-        log.warning("not recorded yet: %s", type(error).__name__, exc_info=trace, extra={**ids, "tries": entry.tries})
+        log.warning(
+            "not recorded yet: %s", type(error).__name__, exc_info=trace, extra={**_ids(entry), "tries": entry.tries}
+        )
         asyncio.get_running_loop().call_later(pause_s, self._requeue, entry)
 
     def _requeue(self, entry: _Entry) -> None:
         self._queue.append(entry)
         self._kick()
+
+
+def _ids(entry: _Entry) -> dict[str, object]:
+    """Return what names an entry in the log."""
+    return {"account": entry.key.account, "delivery": entry.key.delivery_id, "attempt": entry.key.attempt}

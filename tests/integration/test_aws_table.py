@@ -15,7 +15,7 @@ from egret.aws.s3 import S3Blobs
 from egret.aws.table import ABSENT, Condition, Range, Table, n, s
 from egret.contracts.ports import Acceptance
 from egret.core.delivery import Delivery, Message
-from egret.core.errors import Unavailable
+from egret.core.errors import ContractError, Unavailable
 from tests.aws_resources import create_mail_table, emulator_clients, new_mail_table
 from tests.spoiling_proxy import Proxy, losing_first, serving
 from tests.unit.builders import ACCOUNT, NOW
@@ -119,6 +119,26 @@ def test_missing_table_is_unavailable(moto_endpoint: str) -> None:
 
     assert "ResourceNotFoundException" in caught.value.detail
     assert "no-such-table" not in caught.value.public
+
+
+@pytest.mark.parametrize("name", ["ValidationException", "SerializationException"])
+def test_a_request_that_is_never_taken_is_a_fault_of_ours(table: Table, proxy: Proxy, name: str) -> None:
+    """It is told apart from trouble that passes: who tries again for as long as it takes would never end."""
+    proxy.refusal = json.dumps({"__type": f"com.amazon.coral#{name}", "message": "one value is empty"}).encode()
+
+    with pytest.raises(ContractError, match="one value is empty"):
+        table.put(_item("a"))
+
+
+def test_a_transaction_with_a_malformed_part_is_a_fault_of_ours(table: Table, proxy: Proxy) -> None:
+    """DynamoDB tells of it in the reasons; a part that lost a race is an answer, and a throttled one passes."""
+    for code, expected in [("ValidationError", ContractError), ("ThrottlingError", Unavailable)]:
+        reasons = [{"Code": "None"}, {"Code": code}]
+        proxy.refusal = json.dumps(
+            {"__type": "x#TransactionCanceledException", "CancellationReasons": reasons}
+        ).encode()
+        with pytest.raises(expected):
+            table.transact([table.putting(_item("a")), table.putting(_item("b"))])
 
 
 def test_no_endpoint_is_unavailable() -> None:

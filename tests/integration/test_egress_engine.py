@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 
+import pytest
+
 from egret.contracts.handoff import Content, Transaction
-from egret.core.errors import Unavailable
+from egret.core.delivery import Attempt, Lease
+from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
 from egret_egress.destinations import NextHops
 from egret_egress.engine import Capacity
@@ -19,6 +23,7 @@ from tests.integration.egress_rig import (
     LEASE,
     NOW,
     Notebook,
+    Rig,
     Sink,
     Wishes,
     handoff,
@@ -148,6 +153,45 @@ def test_an_outcome_is_recorded_however_often_the_table_fails() -> None:
 
     assert book.calls == 6
     assert isinstance(book.outcomes[1024, 1].outcome, Delivered)
+
+
+class Unwilling(Notebook):
+    """A table that takes neither outcome nor release of one delivery, ever."""
+
+    def record(self, account: str, delivery_id: int, attempt: Attempt) -> None:
+        """Refuse 1024."""
+        self._refuse(delivery_id)
+        super().record(account, delivery_id, attempt)
+
+    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
+        """Refuse 1024."""
+        self._refuse(delivery_id)
+        super().release(account, delivery_id, lease)
+
+    def _refuse(self, delivery_id: int) -> None:
+        if delivery_id == 1024:
+            raise ContractError(detail="dynamodb PutItem: ValidationException: one value is empty")
+
+
+@pytest.mark.parametrize("may_begin", [True, False])
+def test_an_outcome_that_the_table_will_never_take_is_given_up(
+    may_begin: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once, with what names the attempt, and its room is free again; the outcomes beside it are recorded."""
+
+    async def run() -> Rig:
+        wishes = Wishes(book=Unwilling(), may_begin=lambda _: may_begin)
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            rig.engine.take(handoff(transaction(1024), transaction(2048)))
+            await rig.settle()
+            return rig
+
+    rig = asyncio.run(run())
+    (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+
+    assert (rig.recorder.given_up, rig.recorder.open, rig.ledger.in_hand) == (1, 0, 0)
+    assert (said.__dict__["delivery"], said.__dict__["attempt"]) == (1024, 1)
+    assert (list(rig.book.outcomes) if may_begin else rig.book.released) == [(2048, 1)]
 
 
 def test_an_attempt_that_may_not_begin_is_given_back() -> None:

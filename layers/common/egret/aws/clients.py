@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from egret.aws.jsonapi import DYNAMODB, SQS, JsonApi, Limits, Observer, Service
 from egret.aws.sigv4 import Credentials
-from egret.core.errors import Unavailable
+from egret.core.errors import ContractError, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,6 +34,8 @@ READ_TIMEOUT_S = 5.0
 hears 503 instead of the gateway's own error."""
 ATTEMPTS = 4
 """Of one call, the first one included."""
+MALFORMED = frozenset({"ValidationException", "SerializationException"})
+"""What a service says to a request that it will never take: trying again would not end."""
 POOL = 16
 """Connections kept to each service unless told: a function's own threads are at most half as many."""
 
@@ -155,13 +157,22 @@ def _config(pool: int, signature_version: str | None) -> Config:
 
 @contextlib.contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Turn what botocore raises inside into Unavailable. what: service and operation, for the log."""
+    """Turn what botocore raises inside into Unavailable, or ContractError where the request is a fault of ours.
+
+    what: service and operation, for the log.
+    """
     try:
         yield
     except ClientError as error:
-        raise Unavailable(detail=f"{what}: {code_of(error)}: {_sentence(error)}") from error
+        raise failure(what, _telling_code(error), _sentence(error)) from error
     except BotoCoreError as error:
         raise Unavailable(detail=f"{what}: {type(error).__name__}: {error}") from error
+
+
+def failure(what: str, code: str, sentence: str) -> Unavailable | ContractError:
+    """Return the error for a refusal. code: as the service gave it; sentence: for the log, cut."""
+    kind = ContractError if code in MALFORMED else Unavailable
+    return kind(detail=f"{what}: {code}: {sentence[:200]}")
 
 
 def code_of(error: ClientError) -> str:
@@ -169,5 +180,12 @@ def code_of(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def _telling_code(error: ClientError) -> str:
+    """Return the code; for a transaction that was canceled since a part of it is malformed, the code for that."""
+    reasons: Any = error.response.get("CancellationReasons", [])
+    is_malformed = any(reason.get("Code") == "ValidationError" for reason in reasons)
+    return "ValidationException" if is_malformed else code_of(error)
+
+
 def _sentence(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Message", "")[:200]
+    return error.response.get("Error", {}).get("Message", "")

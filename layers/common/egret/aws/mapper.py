@@ -18,9 +18,8 @@ from pynamodb.connection.base import MetaTable
 from pynamodb.exceptions import PynamoDBException
 from pynamodb.models import Model
 
-from egret.aws.clients import Clients
+from egret.aws.clients import Clients, failure
 from egret.contracts.settings import Scope
-from egret.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from pynamodb.connection._botocore_private import BotocoreBaseClientPrivate
@@ -99,10 +98,9 @@ def bound(model: type[M], table: TableConnection) -> type[M]:
 
 @contextlib.contextmanager
 def mapping(what: str) -> Iterator[None]:
-    """Turn what pynamodb raises inside into Unavailable. what: service and operation, for the log."""
+    """Turn what pynamodb raises inside into what `calling` makes of it. what: service and operation, for the log."""
     try:
         yield
     except PynamoDBException as error:
         code = error.cause_response_code or type(error.cause).__name__
-        sentence = error.cause_response_message or str(error.cause)
-        raise Unavailable(detail=f"{what}: {code}: {sentence[:200]}") from error
+        raise failure(what, code, error.cause_response_message or str(error.cause)) from error

@@ -121,7 +121,7 @@ def _names(expression: str) -> dict[str, Any]:
 
 
 class Table:
-    """One table with string keys `pk` and `sk`. Everything that goes wrong is Unavailable."""
+    """One table with string keys `pk` and `sk`. What goes wrong is Unavailable; ContractError is a fault of ours."""
 
     def __init__(self, clients: Clients, name: str) -> None:
         self._clients = clients
