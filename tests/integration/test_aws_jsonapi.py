@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -179,6 +180,21 @@ def test_service_that_hangs_up_is_an_error_after_the_last_try() -> None:
     with pytest.raises(ConnectionClosedError):
         _call(server)
     assert len(server.seen) == LIMITS.attempts
+
+
+def test_service_that_is_silent_is_given_up_after_the_last_try() -> None:
+    """Each try waits for its time and no longer, and takes a new connection."""
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        api = JsonApi(DYNAMODB, ("eu-west-1", url), _credentials, replace(LIMITS, read_s=0.05))
+        with pytest.raises(ConnectionClosedError):
+            api.call("GetItem", REQUEST)
+        silent.settimeout(1)
+        for _ in range(LIMITS.attempts):
+            silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_nobody_listening_is_an_error_of_botocore() -> None:

@@ -11,7 +11,7 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
-from egret.aws.clients import ATTEMPTS, READ_TIMEOUT_S
+from egret.aws.clients import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Clients, Target
 from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from egret.aws.keys import DUE_INDEX
 from egret.contracts.settings import RetryPolicy
@@ -279,7 +279,13 @@ def test_the_entrypoint_can_be_run() -> None:
 
 def test_a_call_that_hangs_is_given_up_before_its_function_is() -> None:
     """An AWS service that does not answer is a 503 of ours, with Retry-After, not the end of the function."""
-    pauses_s = [min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) for attempt in range(ATTEMPTS - 1)]
-    longest_s = ATTEMPTS * READ_TIMEOUT_S + sum(pauses_s)
+    shortest_s = min(resource(name)["Timeout"] for name in of_type("AWS::Serverless::Function"))
+    pauses_s = sum(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) for attempt in range(1, ATTEMPTS))
 
-    assert longest_s < min(resource(name)["Timeout"] for name in of_type("AWS::Serverless::Function"))
+    assert ATTEMPTS * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S) + pauses_s < 20 < shortest_s
+    clients = Clients(Target("eu-west-1", access_key_id="AKID", secret_access_key="secret"))
+    made: list[Any] = [clients.s3, clients.kms, clients.dynamodb]
+    for config in (each.meta.config for each in made):
+        attempts = config.retries["total_max_attempts"]
+        pauses_s = sum(2**attempt for attempt in range(attempts - 1))  # botocore's standard mode, at the longest
+        assert attempts * (config.connect_timeout + config.read_timeout) + pauses_s < shortest_s - 2

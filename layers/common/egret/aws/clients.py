@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 1.5
 """A healthy endpoint in the region connects in milliseconds; waiting longer only holds up the retry."""
-READ_TIMEOUT_S = 5.0
-"""Of one attempt. All attempts of a call that hangs end before the shortest-lived function does, so that its caller
+READ_TIMEOUT_S = 3.0
+"""Of one attempt. All attempts of a call that hangs end well before the shortest-lived function does: its caller
 hears 503 instead of the gateway's own error."""
 ATTEMPTS = 4
 """Of one call, the first one included."""
+S3_READ_TIMEOUT_S = 5.0
+"""Objects are large, and S3 thinks longer than a table does."""
+S3_ATTEMPTS = 3
 MALFORMED = frozenset({"ValidationException", "SerializationException"})
 """What a service says to a request that it will never take: trying again would not end."""
 POOL = 16
@@ -137,21 +140,22 @@ class Clients:
             aws_access_key_id=target.access_key_id or None,
             aws_secret_access_key=target.secret_access_key or None,
             aws_session_token=target.session_token or None,
-            config=_config(self._pool, "s3v4" if service == "s3" else None),
+            config=_config(service, self._pool),
         )
 
 
-def _config(pool: int, signature_version: str | None) -> Config:
-    """Return the configuration. signature_version: S3 presigns in an older way unless told."""
+def _config(service: str, pool: int) -> Config:
+    """Return the configuration of a service's client."""
+    is_s3 = service == "s3"
     return Config(
         user_agent="egret",
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        read_timeout=S3_READ_TIMEOUT_S if is_s3 else READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS if is_s3 else ATTEMPTS},
         parameter_validation=False,
         tcp_keepalive=True,
         max_pool_connections=pool,
-        signature_version=signature_version,
+        signature_version="s3v4" if is_s3 else None,  # S3 presigns in an older way unless told
     )
 
 
