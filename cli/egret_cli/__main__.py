@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from egret.aws.app import App
-from egret.core.errors import EgretError, InvalidRequest
+from egret.core.errors import EgretError, InvalidRequest, Unavailable
 from egret_cli.command import Ports
 from egret_cli.connect import environment
 from egret_cli.parser import make_parser
@@ -32,6 +32,10 @@ def run(words: Sequence[str], connect: Connect) -> int:
         parser.error(str(error))
     except InvalidRequest as error:
         print(f"egret: {error.public}", file=sys.stderr)
+        return 1
+    except Unavailable as error:
+        hint = " Is `make serve` running?" if arguments.local else ""
+        print(f"egret: {error}{hint}", file=sys.stderr)
         return 1
     except EgretError as error:
         print(f"egret: {error}", file=sys.stderr)

@@ -197,7 +197,10 @@ def list_holds(ports: Ports, _: Namespace) -> Answer:
 def remove_hold(ports: Ports, arguments: Namespace) -> Answer:
     """Remove a hold rule."""
     hold_remove(_holding(ports), arguments.rule)
-    text = "Removed. What it held stays held until it is released: egret delivery release ACCOUNT --all"
+    text = (
+        "Removed. What it held stays held until it is released; wait a minute first, or functions that remember"
+        " the rule hold it again: egret delivery release ACCOUNT --all"
+    )
     return Answer({"removed": arguments.rule}, text)
 
 
@@ -224,7 +227,7 @@ COMMANDS = (
     Command(
         "hold",
         "remove",
-        "Remove a rule; what it held stays held until it is released.",
+        "Remove a rule; what it held stays held until it is released, a minute later at the earliest.",
         (Argument("rule", "id of the rule"),),
         remove_hold,
     ),
@@ -240,7 +243,9 @@ COMMANDS = (
                 {"action": "append", "dest": "states", "choices": [s.value for s in State], "metavar": "STATE"},
             ),
             Argument("--recipient", "only to this address", {**_TEXT, "metavar": "ADDRESS"}),
-            Argument("--same-message-as", "only of the submission of this one", {"type": int, "default": 0}),
+            Argument(
+                "--same-message-as", "only of the submission of this one", {"type": int, "default": 0, "metavar": "ID"}
+            ),
             Argument("--since", "queued at this time or later", {**_TEXT, "metavar": "TIME"}),
             Argument("--until", "queued before this time", {**_TEXT, "metavar": "TIME"}),
             Argument("--limit", "how many at most (100)", {"type": int, "default": 100, "metavar": "N"}),

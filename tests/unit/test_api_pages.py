@@ -67,6 +67,16 @@ def test_the_form_of_a_page_holds_a_request_that_the_method_takes(method: Method
 
 
 @EACH_METHOD
+def test_a_page_names_every_field_of_the_request(method: Method) -> None:
+    """Also of what it is made of: nobody has to read the OpenAPI document to attach a file."""
+    page = pages.method_page(method).decode()
+    schemas = openapi.describe()["components"]["schemas"]
+    named = {field for field in schemas[method.request.__name__]["properties"] if f"<code>{field}</code>" in page}
+    assert named == set(schemas[method.request.__name__]["properties"])
+    assert ("<code>UploadID</code> string" in page) is method.takes_files
+
+
+@EACH_METHOD
 def test_methods_that_answer_bytes_are_posted_without_script(method: Method) -> None:
     """The browser shows or saves them."""
     assert ("script" in Outline(pages.method_page(method)).tags) is (method.answer is not None)

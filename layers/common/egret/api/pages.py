@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import shlex
 from functools import cache
 from typing import Final
@@ -15,7 +16,8 @@ import msgspec
 
 from egret.api.examples import EXAMPLES
 from egret.api.methods import METHODS, Group, Method
-from egret.contracts.webapi import encode
+from egret.api.openapi import Schema, describe
+from egret.contracts.webapi import Wire, encode
 
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -43,6 +45,12 @@ document.querySelector('form').addEventListener('submit', async (event) => {
   }
 });
 """
+
+
+_IDEMPOTENCY: Final = (
+    "<p>With the header <code>Idempotency-Key</code>, a repeated request gives the same answer for 24 hours,"
+    " and sends once. A different request with the same key is refused with status 409.</p>"
+)
 
 
 @cache
@@ -73,11 +81,39 @@ def method_page(method: Method) -> bytes:
     body = (
         f'<p><a href="./">All methods</a></p><h1>{method.name}</h1><p>{html.escape(method.summary)}</p>'
         f"<h2>Request</h2>{_form(method, request)}"
+        f"{_fields(method.request)}"
         f"<h2>Example answer</h2><pre>{html.escape(_example_answer(method))}</pre>"
         f"<h2>With curl</h2><pre>{html.escape(_curl(method))}</pre>"
+        f"{_IDEMPOTENCY if method.idempotent else ''}"
         f"<h2>Errors</h2><p>{_errors(method)}</p>"
     )
     return _page(method.name, body)
+
+
+def _fields(request: type[Wire]) -> str:
+    """Return the fields of a request, from its schema and the schemas that it refers to."""
+    schemas = describe()["components"]["schemas"]
+    referred = dict.fromkeys(re.findall(r"schemas/(\w+)", json.dumps(schemas[request.__name__])))
+    parts = [_schema("", schemas[request.__name__]), *(_schema(name, schemas[name]) for name in referred)]
+    return "<h2>Fields</h2>" + "".join(parts)
+
+
+def _schema(name: str, schema: Schema) -> str:
+    fields = ", ".join(f"<code>{field}</code> {_type(about)}" for field, about in schema["properties"].items())
+    title = f"<b>{name}</b>: " if name else ""
+    return f"<p>{title}{html.escape(schema.get('description', ''))}</p><p>{fields or 'None.'}</p>"
+
+
+def _type(about: Schema) -> str:
+    """Return the type of a field in words: `string`, `list of File`, `boolean or null`."""
+    if "anyOf" in about:
+        return " or ".join(_type(one) for one in about["anyOf"])
+    if "$ref" in about:
+        return str(about["$ref"]).rpartition("/")[2]
+    if about.get("type") == "array":
+        items = about.get("items")
+        return f"list of {_type(items)}" if isinstance(items, dict) else "list"
+    return "time" if about.get("format") == "date-time" else str(about.get("type", "value"))
 
 
 def _form(method: Method, request: str) -> str:

@@ -151,7 +151,10 @@ class SendResult(Wire, frozen=True, kw_only=True):
 
 
 class UploadCreateRequest(Wire, frozen=True, kw_only=True):
-    """Asks for a place to PUT a file of exactly `size` bytes that a later Send refers to."""
+    """Asks for a place to PUT a file of exactly `size` bytes, the body being the file itself: `curl -T FILE URL`.
+
+    A Send afterwards refers to it in one of its lists of files, instead of by data: `[{"UploadID": "…"}]`.
+    """
 
     name: str = ""
     content_type: str = ""
