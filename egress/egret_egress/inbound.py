@@ -38,16 +38,17 @@ class InboundLimits:
     """What the server lets happen at a time.
 
     message_bytes: of one message (a DSN may carry back the largest message that we send). in_flight_bytes: received of
-    all messages under way; each lies in memory three times while it is stored. connections: over all addresses. peer_*:
-    of one remote address (IPv6: one /64), so that nobody alone keeps everybody else out. session_s: whole life of a
-    connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
+    all messages under way; each lies in memory three times while it is stored, on an instance of 1 GiB in all.
+    connections: over all addresses. peer_*: of one remote address (IPv6: one /64), so that nobody alone keeps everybody
+    else out; one of the largest messages. session_s: whole life of a connection; idle_s: between two commands
+    (RFC 5321 4.5.3.2.7).
     """
 
     message_bytes: int = 32 * 1024 * 1024
-    in_flight_bytes: int = 128 * 1024 * 1024
+    in_flight_bytes: int = 48 * 1024 * 1024
     recipients: int = 100
     connections: int = 200
-    peer_in_flight_bytes: int = 64 * 1024 * 1024
+    peer_in_flight_bytes: int = 32 * 1024 * 1024
     peer_connections: int = 20
     session_s: float = 30 * 60
     idle_s: float = 300
