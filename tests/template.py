@@ -70,11 +70,18 @@ class Permissions:
     """What a role allows."""
 
     allowed: tuple[tuple[str, str], ...]
-    """(action, resource): resources as `Name`, `Name.Attribute`, `Name/prefix/*`, "*" or an ARN."""
+    """(action, resource): resources as `Name`, `Name.Attribute`, `Name/prefix/*`, "*" or an ARN.
+
+    Where only some partitions of a table may be touched: `Name#PARTITION`.
+    """
 
     def allow(self, action: str, place: str) -> bool:
-        """Tell whether an action is allowed at a place, such as `MailTable` or `Bucket/content/abc/1`."""
-        return any(action == each and fnmatch.fnmatchcase(place, pattern) for each, pattern in self.allowed)
+        """Tell whether an action is allowed at `Bucket/content/abc/1`, `MailTable` or `SettingsTable#ACCOUNT`."""
+        places = (place, place.partition("#")[0])
+        return any(
+            action == each and any(fnmatch.fnmatchcase(one, pattern) for one in places)
+            for each, pattern in self.allowed
+        )
 
     def actions(self, service: str) -> set[str]:
         """Return the actions of a service, such as `sqs`."""
@@ -88,8 +95,20 @@ def permissions(role: str) -> Permissions:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
             for action in _listed(statement["Action"]):
-                allowed += [(action, _place(each)) for each in _listed(statement["Resource"])]
+                for each in _listed(statement["Resource"]):
+                    allowed += [(action, _place(each) + limit) for limit in _limits(statement)]
     return Permissions(tuple(allowed))
+
+
+def _limits(statement: dict[str, Any]) -> list[str]:
+    """Return what is added to the resources of a statement: `#` and a partition, for each that it is limited to."""
+    match statement.get("Condition"):
+        case None:
+            return [""]
+        case {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": partitions}, **rest} if not rest:
+            return [f"#{partition}" for partition in _listed(partitions)]
+        case other:
+            raise AssertionError(f"a condition that nobody has thought of: {other}")
 
 
 def _listed(value: Any) -> list[Any]:

@@ -102,7 +102,12 @@ class Stack:
         match service, operation:
             case "dynamodb", "TransactWriteItems":
                 parts = [next(iter(part.items())) for part in params["TransactItems"]]
-                return [(f"dynamodb:{WRITES[kind]}", names[part["TableName"]]) for kind, part in parts]
+                return [
+                    (f"dynamodb:{WRITES[kind]}", f"{names[part['TableName']]}#{_partition(part)}")
+                    for kind, part in parts
+                ]
+            case "dynamodb", ("PutItem" | "UpdateItem" | "DeleteItem"):
+                return [(f"dynamodb:{operation}", f"{names[params['TableName']]}#{_partition(params)}")]
             case "dynamodb", ("BatchGetItem" | "BatchWriteItem"):
                 return [(f"dynamodb:{operation}", names[table]) for table in params["RequestItems"]]
             case "dynamodb", _:
@@ -118,6 +123,12 @@ class Stack:
             case "kms", _:
                 return [(f"kms:{operation}", names[params["KeyId"]])]
         return [(f"{service}:{operation}", "?")]
+
+
+def _partition(write: Mapping[str, Any]) -> str:
+    """Return the partition that a write is for."""
+    key = write["Item"] if "Item" in write else write["Key"]
+    return str(key["pk"]["S"])
 
 
 @pytest.fixture

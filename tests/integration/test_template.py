@@ -14,6 +14,7 @@ from cfnlint.config import ManualArgs
 from egret.aws.clients import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Clients, Target
 from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from egret.aws.keys import DUE_INDEX
+from egret.aws.settings_items import AccountItem
 from egret.contracts.settings import RetryPolicy
 from functions.sweep.handler import UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
@@ -132,15 +133,45 @@ def queues_that_feed_functions() -> dict[str, str]:
 
 
 def test_queues_hide_messages_six_times_as_long_as_their_function_may_run() -> None:
-    """AWS's advice; and a message that fails five times still reaches the dead letters before it is dropped."""
+    """AWS's advice; and a message that always fails still reaches the dead letters before it is dropped."""
     fed = queues_that_feed_functions()
 
     assert set(fed) == {"HintQueue", "CallQueue", "InboundQueue"}
     for name, function in fed.items():
         queue = resource(name)
         assert queue["VisibilityTimeout"] >= 6 * resource(function)["Timeout"]
-        assert queue["MessageRetentionPeriod"] > 5 * queue["VisibilityTimeout"]
-        assert queue["RedrivePolicy"]["maxReceiveCount"] == 5
+        assert queue["MessageRetentionPeriod"] > queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+
+
+def test_a_call_is_not_dead_before_a_day_of_trouble_is_over() -> None:
+    """A hint is given again by the sweep, and mail that came in lies in the bucket; a first call is in its queue."""
+    tries = {name: resource(name)["RedrivePolicy"]["maxReceiveCount"] for name in queues_that_feed_functions()}
+
+    assert tries == {"HintQueue": 5, "CallQueue": 50, "InboundQueue": 5}
+    assert tries["CallQueue"] * resource("CallQueue")["VisibilityTimeout"] > timedelta(days=1).total_seconds()
+
+
+def test_the_stream_is_read_again_for_as_long_as_its_records_may_be_old() -> None:
+    """Not a number of tries, which is over in minutes: half a day, of the day that DynamoDB keeps records."""
+    source = resource("WebhookStreamSource")
+
+    assert source["MaximumRetryAttempts"] == -1
+    assert timedelta(hours=6) <= timedelta(seconds=source["MaximumRecordAgeInSeconds"]) < timedelta(hours=24)
+
+
+def test_the_poster_writes_no_settings_but_accounts() -> None:
+    """It speaks to strangers: no key, domain or hold rule can be made with its role."""
+    role = permissions("WebhookCallsRole")
+    writes = {action for action, place in role.allowed if place.startswith("SettingsTable#")}
+
+    assert writes == {"dynamodb:PutItem"}
+    assert role.allow("dynamodb:PutItem", f"SettingsTable#{AccountItem.KIND}")
+    assert not role.allow("dynamodb:PutItem", "SettingsTable#KEY")
+    assert not [
+        action
+        for action, place in role.allowed
+        if place == "SettingsTable" and action not in ("dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
+    ]
 
 
 def test_a_batch_of_calls_fits_into_its_function() -> None:
@@ -170,7 +201,6 @@ def test_only_the_stream_of_news_and_removals_invokes_the_webhook_function() -> 
     assert source["BisectBatchOnFunctionError"] is True
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": "Bucket.Arn"}}}
-    assert source["MaximumRetryAttempts"] > 0
 
 
 def test_deliver_can_call_nothing_that_its_subnets_do_not_reach() -> None:
