@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Acceptance, CallRecord, DueEntry, DueKind, Suspension
+from egret.contracts.ports import UNIT_GONE_AFTER, Acceptance, CallRecord, DueEntry, DueKind, Suspension
 from egret.contracts.queues import Call, Hint
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import ContractError, Unavailable
@@ -20,7 +20,7 @@ from egret.memory.due import MemoryDueIndex
 from egret.memory.queue import MemoryQueue
 from egret.memory.store import MemoryMailStore
 from egret.memory.units import MemoryUnits
-from egret.usecases.sweep import CALL_PATIENCE, MAX_ENTRIES, SweepPorts, Swept, sweep
+from egret.usecases.sweep import CALL_PATIENCE, MAX_ENTRIES, UNIT_SHOWN, SweepPorts, Swept, sweep
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message, a_unit
 
 MINUTE = timedelta(minutes=1)
@@ -205,6 +205,16 @@ def test_a_domain_that_one_unit_takes_is_hinted_at(world: World) -> None:
     world.units.put(a_unit(id="unit-2", room=1, valid_until=NOW + HOUR))
 
     assert world.sweep().hinted == 2
+
+
+def test_units_long_gone_are_forgotten(world: World) -> None:
+    """Not before a week, in which operators can see them: every deploy with a new volume would leave a row."""
+    gone_at = NOW - UNIT_GONE_AFTER - UNIT_SHOWN
+    world.units.put(a_unit(id="unit-8", valid_until=gone_at + timedelta(seconds=1)))
+    world.units.put(a_unit(id="unit-9", valid_until=gone_at))
+    world.sweep()
+
+    assert [unit.id for unit in world.units.list()] == ["unit-1", "unit-8"]
 
 
 # --- submissions

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from egret.contracts.ports import (
+    UNIT_GONE_AFTER,
     CallQueue,
     Calls,
     Clock,
@@ -40,6 +41,8 @@ IDLE_ENTRIES = 500
 """The same while no unit could take anything: enough to end what has become too old."""
 ACCOUNT_SHARE = 0.5
 """Part of a run that one account may fill while others wait too."""
+UNIT_SHOWN = timedelta(days=7)
+"""How long operators still see a unit that is gone for good."""
 CALL_PATIENCE = timedelta(minutes=5)
 """A webhook call that was queued again counts as lost after this long, and is queued once more."""
 
@@ -67,14 +70,14 @@ class Swept:
 
 
 def sweep(ports: SweepPorts) -> Swept:
-    """Hint at due deliveries, repair submissions, queue failed calls whose time has come.
+    """Hint at due deliveries, repair submissions, queue failed calls whose time has come, forget units of long ago.
 
     What fails keeps nothing else from being done; Unavailable is raised at the end, for the alarm, and the next run
     tries again.
     """
     failures: list[EgretError] = []
     done = []
-    for part in (_hint, _repair, _recall):
+    for part in (_hint, _repair, _recall, _forget_units):
         try:
             done.append(part(ports, failures))
         except EgretError as error:
@@ -83,8 +86,18 @@ def sweep(ports: SweepPorts) -> Swept:
             done.append(0)
     if failures:
         raise Unavailable(detail=f"{len(failures)} failures in the sweep, the first: {failures[0]}") from failures[0]
-    hinted, repaired, called = done
+    hinted, repaired, called, _ = done
     return Swept(hinted, repaired, called)
+
+
+def _forget_units(ports: SweepPorts, _: list[EgretError]) -> int:
+    """Remove units long gone for good: their attempts have been unknown since, and deliver reads every row."""
+    silent_since = ports.clock.now() - UNIT_GONE_AFTER - UNIT_SHOWN
+    forgotten = [unit.id for unit in ports.units.list() if unit.valid_until <= silent_since]
+    for unit_id in forgotten:
+        ports.units.remove(unit_id)
+        log.info("unit forgotten", extra={"unit": unit_id})
+    return len(forgotten)
 
 
 def _repair(ports: SweepPorts, failures: list[EgretError]) -> int:
