@@ -22,7 +22,8 @@ from egret_egress.holdings import Full
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 10.0
-FULL = "as many deliveries of it as one may have are under way"
+DOMAIN_FULL = "the domain has its share of a unit's deliveries under way"
+ACCOUNT_FULL = "the account has its share of a unit's deliveries under way"
 PROBE_EVERY_S = 300.0
 PROBE_TIMEOUT_S = 15.0
 _UNIT_ID = re.compile(r"[a-z0-9-]{8,64}")
@@ -124,7 +125,11 @@ class Announcer:
         """
         full, before = self._load().full, self._full
         self._full = set(full)
-        return tuple(Suspension(one.domain, until, FULL, one.account) for one in full if one in before)
+        return tuple(
+            Suspension(one.domain, until, ACCOUNT_FULL if one.account else DOMAIN_FULL, one.account)
+            for one in full
+            if one in before
+        )
 
     async def keep_announcing(self, executor: Executor, every_s: float = ANNOUNCE_EVERY_S) -> None:
         """Announce for ever; cancel to stop."""

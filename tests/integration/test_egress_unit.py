@@ -33,7 +33,7 @@ from egret_egress.config import Config
 from egret_egress.destinations import Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
-from egret_egress.register import Announcer, Identity
+from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
 from egret_egress.session import Tls
 from egret_egress.unit import Running, UnitPorts, serving
 from tests.conformance.scripted import NoDns
@@ -260,7 +260,7 @@ def test_who_stays_full_is_suspended() -> None:
     first, second, third, last = asyncio.run(run())
 
     assert [(s.domain, s.account, s.until) for s in second] == [("a.example", "", NOW + UNIT_VALIDITY)]
-    assert [(s.domain, s.account) for s in third] == [("*", "b")]
+    assert [(s.domain, s.account, s.reason) for s in third] == [("*", "b", ACCOUNT_FULL)]
     assert first == last == ()
 
 
