@@ -76,12 +76,20 @@ class Receiver:
 def _read_request(connection: socket.socket) -> bytes:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += _some(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     while len(body) < int(lengths[0].partition(b":")[2]):
-        body += connection.recv(65536)
+        body += _some(connection)
     return head + b"\r\n\r\n" + body
+
+
+def _some(connection: socket.socket) -> bytes:
+    """Return what comes next; a client that hung up is an OSError."""
+    octets = connection.recv(65536)
+    if not octets:
+        raise ConnectionResetError
+    return octets
 
 
 def _answering(octets: bytes) -> Callable[[socket.socket], None]:
