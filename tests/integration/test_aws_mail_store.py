@@ -148,6 +148,18 @@ def test_listing_by_a_rare_filter_gives_up_and_goes_on(app: App, resources: Reso
     assert [page.items for page in pages] == [(), (), (oldest,)]
 
 
+def test_a_listing_by_time_reads_nothing_else(app: App, resources: Resources) -> None:
+    """However much mail is newer or older: it is not looked at, so that a page is full and comes at once."""
+    deliveries = [delivery(ACCOUNT, number=number) for number in range(1, 10)]
+    app.store.expand(deliveries)
+    store = DynamoMailStore(Table(app.clients, resources.mail_table), app.blobs, examined=3)
+    wanted = DeliveryFilter(since=deliveries[3].queued_at, until=deliveries[5].queued_at)
+
+    page = store.list(ACCOUNT, wanted, "", 5, NOON)
+
+    assert (page.items, page.cursor) == ((deliveries[4], deliveries[3]), "")
+
+
 def test_strikes_are_removed_by_dynamodb_when_they_are_over(app: App, resources: Resources) -> None:
     """90 days after the newest failure, or after the success that cleared them."""
     struck = Strikes((Strike(NOON, "evt_1"), Strike(NOON + MINUTE, "evt_2")))

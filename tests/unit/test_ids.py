@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,5 +42,12 @@ def test_the_time_of_an_id_is_exact_to_a_tick(now: datetime, random_bits: int) -
     """An id tells when it was made, and a search by time starts at the right place."""
     message = ids.message_id_number(now, random_bits)
 
-    assert timedelta(0) <= now - ids.minted_at(message) < TICK
     assert ids.first_id_at(now) <= message
+    assert ids.delivery_id(message, ids.MAX_RECIPIENTS - 1) <= ids.last_id_at(now)
+    assert ids.last_id_at(now - TICK) < message < ids.first_id_at(now + TICK)
+
+
+def test_bounds_stay_in_range_for_any_instant() -> None:
+    """Whoever asks for mail of the year 1 or 9999 is answered."""
+    past, future = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert (ids.first_id_at(past), ids.first_id_at(future), ids.last_id_at(future)) == (0, MAX_ID, MAX_ID)

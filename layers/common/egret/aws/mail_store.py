@@ -23,7 +23,7 @@ from egret.aws.mailboxes import mail_items
 from egret.aws.table import ABSENT, Condition, Item, Range, Table, key_of, n
 from egret.contracts.ports import Acceptance, Blobs, DeliveryFilter, Page
 from egret.core.delivery import Delivery, Message
-from egret.core.ids import INDEX_BITS, MAX_ID, SHARDS, shard_of
+from egret.core.ids import INDEX_BITS, MAX_ID, SHARDS, first_id_at, last_id_at, shard_of
 
 MessageKey = tuple[str, int]
 _LAST_INDEX = (1 << INDEX_BITS) - 1
@@ -225,8 +225,12 @@ class DynamoMailStore:
 
 
 def _id_range(wanted: DeliveryFilter, cursor: str) -> tuple[int, int]:
-    """Return the first and the last delivery id that a listing may show."""
+    """Return the first and the last delivery id that a listing may show: an id is made when its mail is queued."""
     first, last = (wanted.message_id, wanted.message_id | _LAST_INDEX) if wanted.message_id else (0, MAX_ID)
+    if wanted.since is not None:
+        first = max(first, first_id_at(wanted.since))
+    if wanted.until is not None:
+        last = min(last, last_id_at(wanted.until))
     return first, min(last, int(cursor) - 1) if cursor else last
 
 

@@ -25,8 +25,7 @@ SHARDS = 4
 
 def message_id_number(now: datetime, random_bits: int) -> int:
     """Return the id of a new message: now is an aware instant after 2025-01-01, random_bits any integer."""
-    tick = max(0, (now - EPOCH) // TICK)
-    block = tick << RANDOM_BITS | (random_bits & ((1 << RANDOM_BITS) - 1))
+    block = _tick_at(now) << RANDOM_BITS | (random_bits & ((1 << RANDOM_BITS) - 1))
     return (block << INDEX_BITS) & MAX_ID
 
 
@@ -50,11 +49,15 @@ def shard_of(any_id: int) -> int:
     return (any_id >> INDEX_BITS) % SHARDS
 
 
-def minted_at(any_id: int) -> datetime:
-    """Return the instant, exact to 125 ms, at which the id was made."""
-    return EPOCH + (any_id >> INDEX_BITS >> RANDOM_BITS) * TICK
-
-
 def first_id_at(instant: datetime) -> int:
     """Return the smallest id that could be made at the instant: the lower bound of a search by time."""
-    return message_id_number(instant, 0)
+    return min(MAX_ID, _tick_at(instant) << RANDOM_BITS + INDEX_BITS)
+
+
+def last_id_at(instant: datetime) -> int:
+    """Return the largest id that could be made at the instant: the upper bound of a search by time."""
+    return min(MAX_ID, (_tick_at(instant) + 1 << RANDOM_BITS + INDEX_BITS) - 1)
+
+
+def _tick_at(instant: datetime) -> int:
+    return max(0, (instant - EPOCH) // TICK)
