@@ -197,10 +197,7 @@ def list_holds(ports: Ports, _: Namespace) -> Answer:
 def remove_hold(ports: Ports, arguments: Namespace) -> Answer:
     """Remove a hold rule."""
     hold_remove(_holding(ports), arguments.rule)
-    text = (
-        "Removed. What it held stays held until it is released; wait a minute first, or functions that remember"
-        " the rule hold it again: egret delivery release ACCOUNT --all"
-    )
+    text = "Removed. What it held stays held until it is released: egret delivery release ACCOUNT --all"
     return Answer({"removed": arguments.rule}, text)
 
 
@@ -256,7 +253,7 @@ COMMANDS = (
     Command(
         "delivery",
         "release",
-        "Lift the hold of deliveries, so that they go at once; a rule that still matches holds them again.",
+        "Lift the hold of deliveries, so that they go at once, whatever rules there are.",
         (ACCOUNT, SOME_DELIVERIES, Argument("--all", "every one that is held", {"action": "store_true"})),
         release,
     ),

@@ -171,6 +171,16 @@ def test_a_hold_rule_stops_it_before_the_claim() -> None:
     assert not world.handoffs
 
 
+def test_what_a_person_released_goes_although_the_rule_stands() -> None:
+    """Release lets single deliveries go, also within the minute in which a removed rule is still remembered."""
+    world = World()
+    hints = world.accept(a_delivery(is_released=True))
+    world.settings.put_hold_rule(HoldRule("1", sender="example.com"))
+    world.deliver(hints)
+
+    assert world.get().state == State.ATTEMPTING
+
+
 def test_what_has_become_too_old_fails() -> None:
     """The maximum age ends a delivery even while no unit is alive."""
     world = World()

@@ -170,6 +170,7 @@ def test_time_on_hold_does_not_count() -> None:
 
     assert isinstance(released, Delivery)
     assert (released.expires_at, released.due_at) == (NOW + 122 * HOUR, NOW + 50 * HOUR)
+    assert released.is_released
 
 
 def test_the_same_mail_reports_once() -> None:

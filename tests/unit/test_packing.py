@@ -81,6 +81,7 @@ deliveries = st.builds(
     events=st.lists(events, max_size=3).map(tuple),
     rev=st.integers(1, 1000),
     held_at=st.none() | instants,
+    is_released=st.booleans(),
     ended_at=st.none() | instants,
 )
 messages = st.builds(

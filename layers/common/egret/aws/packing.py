@@ -88,6 +88,7 @@ class PackedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
     lease: PackedLease | None
     attempts: tuple[PackedAttempt, ...]
     events: tuple[PackedEvent, ...]
+    is_released: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -118,6 +119,7 @@ def pack(delivery: Delivery) -> PackedDelivery:
         lease=PackedLease(lease.attempt, lease.unit, micros(lease.until)) if lease else None,
         attempts=tuple(map(_pack_attempt, delivery.attempts)),
         events=tuple(_pack_event(event, delivery.attempts) for event in delivery.events),
+        is_released=delivery.is_released,
     )
 
 
@@ -144,6 +146,7 @@ def unpack(packed: PackedDelivery, facts: Facts) -> Delivery:
         events=tuple(_unpack_event(event, attempts) for event in packed.events),
         rev=facts.rev,
         held_at=_instant(packed.held_at),
+        is_released=packed.is_released,
         ended_at=_instant(packed.ended_at),
     )
 

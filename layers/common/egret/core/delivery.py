@@ -89,6 +89,8 @@ class Delivery:
     events: tuple[Event, ...] = ()
     rev: int = 1
     held_at: datetime | None = None
+    is_released: bool = False
+    """A person let it go: rules that were there no longer hold it."""
     ended_at: datetime | None = None
 
     @property

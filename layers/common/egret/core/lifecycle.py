@@ -295,6 +295,7 @@ def _unhold(delivery: Delivery, change: Unhold) -> Delivery | Refusal:
         delivery,
         state=State.QUEUED,
         held_at=None,
+        is_released=True,
         not_before=not_before,
         due_at=not_before,
         expires_at=delivery.expires_at + (change.at - delivery.held_at),

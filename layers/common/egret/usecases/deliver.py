@@ -249,9 +249,11 @@ def _plan(
 
 
 def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:
-    """A lost lease is not held: the attempt may be under way."""
-    return delivery.state is State.QUEUED and any(
-        rule.matches(delivery.account, message.header_from, delivery.recipient) for rule in rules
+    """A lost lease is not held, since the attempt may be under way, nor is what a person has released."""
+    return (
+        delivery.state is State.QUEUED
+        and not delivery.is_released
+        and any(rule.matches(delivery.account, message.header_from, delivery.recipient) for rule in rules)
     )
 
 
