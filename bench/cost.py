@@ -6,6 +6,7 @@ The requests and capacity units are counted (`walk`, `meter`), the rest follows 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -213,8 +214,10 @@ def _walker(installation: Installation, root: Path) -> Walker:
 
 
 def _template_counts(template: Path) -> tuple[int, int]:
-    text = template.read_text()
-    return text.count("Type: AWS::CloudWatch::Alarm"), 2
+    """Return the metrics that alarms watch, which are what is paid, and the metrics of our own."""
+    _, *alarms = template.read_text().split("Type: AWS::CloudWatch::Alarm")
+    own = [re.split(r"\n  \w", alarm, maxsplit=1)[0] for alarm in alarms]
+    return sum(max(1, alarm.count("MetricStat:")) for alarm in own), 2
 
 
 def report(root: Path) -> list[Bar]:
