@@ -222,8 +222,9 @@ def test_a_crash_in_flight_blocks_the_key_for_two_minutes_only() -> None:
     assert len(service.send(KEY, save_sent=True).submissions) == 1
 
 
-def test_a_request_that_lost_its_reservation_is_not_accepted() -> None:
-    """One that slept for minutes finds its key in other hands: only one of the two is sent."""
+@pytest.mark.parametrize("to", [people("a@example.net"), people("a@example.net", "b@example.net")])
+def test_a_request_that_lost_its_reservation_is_not_accepted(to: Any) -> None:
+    """One that slept for minutes finds its key in other hands: only one of the two is sent, or leaves anything."""
     service = Service()
     slow = Failing(service.store, 99, Crash(), after=False)
     answers: list[SendResult] = []
@@ -232,9 +233,9 @@ def test_a_request_that_lost_its_reservation_is_not_accepted() -> None:
         """Lets another request with the key through before the message is stored."""
 
         def __getattr__(self, name: str) -> Any:
-            if name == "put_message" and not answers:
+            if name in ("put_message", "accept_several") and not answers:
                 service.clock.advance(IN_FLIGHT)
-                answers.append(service.send(KEY, save_sent=True))
+                answers.append(service.send(KEY, to=to, save_sent=True))
             return getattr(slow, name)
 
     ports = service.sending
@@ -242,11 +243,37 @@ def test_a_request_that_lost_its_reservation_is_not_accepted() -> None:
     broken = replace(ports, store=store, idempotency=store)
 
     with pytest.raises(InvalidRequest) as caught:
-        send(broken, service.caller(), a_request(save_sent=True), KEY)
+        send(broken, service.caller(), a_request(to=to, save_sent=True), KEY)
 
     assert caught.value.code == ErrorCode.IDEMPOTENCY_IN_FLIGHT
-    (delivery,) = service.store.table.deliveries.values()
-    assert delivery.message_id == message_of(answers[0].submissions[0].queue_msg_id)
+    number = message_of(answers[0].submissions[0].queue_msg_id)
+    assert {delivery.message_id for delivery in service.store.table.deliveries.values()} == {number}
+    assert list(service.store.table.messages) == [(ACCOUNT, number)]
+    assert len(service.blobs.objects) == 1
+
+
+def test_a_storage_that_cannot_tidy_up_changes_no_answer() -> None:
+    """The key is in other hands: that is the answer, and the log says what was left."""
+    service = Service()
+    ports = service.sending
+
+    class Losing:
+        """Loses the reservation, and removes nothing."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(service.store, name)
+
+        def accept(self, _: object) -> bool:
+            return False
+
+        def reap(self, *_: object) -> bool:
+            raise Unavailable
+
+    store: Any = Losing()
+    with pytest.raises(InvalidRequest) as caught:
+        send(replace(ports, store=store), service.caller(), a_request(save_sent=True), KEY)
+
+    assert (caught.value.code, service.blobs.objects) == (ErrorCode.IDEMPOTENCY_IN_FLIGHT, {})
 
 
 def test_a_store_that_dies_after_the_commit_of_several_still_answers() -> None:

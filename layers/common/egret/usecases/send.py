@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -97,7 +97,12 @@ def _commit(ports: SendPorts, job: Job, ready: Ready, reservation: Reservation |
         return _commit_several(ports, job, ready, acceptance)
     if not ports.store.put_message(ready.message, ready.content):
         return None
-    return ports.store.accept(_with_copy(ports, job, ready, acceptance))
+    acceptance = _with_copy(ports, job, ready, acceptance)
+    if ports.store.accept(acceptance):
+        return True
+    _tidy(lambda: ports.store.reap(ready.message.account, ready.message.id, job.now), acceptance)
+    _drop_copy(ports, acceptance)
+    return False
 
 
 def _commit_several(ports: SendPorts, job: Job, ready: Ready, acceptance: Acceptance) -> bool | None:
@@ -105,7 +110,26 @@ def _commit_several(ports: SendPorts, job: Job, ready: Ready, acceptance: Accept
     accepted = ports.store.accept_several(acceptance, ready.content, job.now + REPAIR_AFTER)
     if accepted:
         _expand(ports.store, ready)
+    else:
+        _drop_copy(ports, acceptance)
     return accepted
+
+
+def _drop_copy(ports: SendPorts, acceptance: Acceptance) -> None:
+    """Remove the copy for the mailbox: what is not accepted has none."""
+    sent = acceptance.sent
+    if sent is not None:
+        _tidy(lambda: ports.blobs.delete(sent.blob), acceptance)
+
+
+def _tidy(work: Callable[[], object], acceptance: Acceptance) -> None:
+    """Remove what was stored before the commit that did not come; a storage that does not answer changes no answer."""
+    try:
+        work()
+    except Unavailable as error:
+        message = acceptance.message
+        ids = {"account": message.account, "submission": message.id}
+        log.warning("left behind: what was not accepted", extra={**ids, "error": str(error)})
 
 
 def _expand(store: MailStore, ready: Ready) -> None:
