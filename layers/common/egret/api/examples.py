@@ -89,7 +89,6 @@ EXAMPLES: Final = MappingProxyType(
     {
         "Send": Example(
             {
-                "From": [{"Name": "The Shop", "Address": "shop@example.com"}],
                 "To": [{"Name": "Ann", "Address": "ann@example.net"}],
                 "Subject": "Your order",
                 "Text": "It is on its way.",

@@ -24,6 +24,8 @@ MAX_SUBJECT_BYTES: Final = 4096
 MAX_MESSAGE_ID_BYTES: Final = 512
 """A Message-ID cannot be folded, and others quote it in theirs."""
 
+MAX_QUOTED: Final = 80
+"""Characters of an address that an error repeats."""
 MAX_LIST_ITEMS: Final = 1000
 """Of Headers, References, ReplyTo and each kind of file: far more than mail programs show, and quickly composed."""
 
@@ -116,12 +118,13 @@ def _recipients(request: SendRequest) -> Recipients:
 
 def _mailboxes(field: str, people: tuple[NameAddress, ...]) -> tuple[Mailbox, ...]:
     mailboxes = []
-    for person in people:
+    for number, person in enumerate(people, 1):
         refuse_controls(f"The Name in {field}", person.name)
         try:
             mailboxes.append(Mailbox(person.name, Address.parse(person.address)))
         except AddressError as error:
-            raise InvalidRequest(ErrorCode.BAD_ADDRESS, f"{field}: {error}") from error
+            where = f"{field}, address {number} ({person.address[:MAX_QUOTED]!r})"
+            raise InvalidRequest(ErrorCode.BAD_ADDRESS, f"{where}: {error}") from error
     return tuple(mailboxes)
 
 
