@@ -40,7 +40,7 @@ BODY = b"Hello  there \t\r\nline two\r\n"
 
 def record(name: bytes, timeout: float = 5) -> bytes:
     """Answer the judge's question for a public key."""
-    key = next(key for key in KEYS if name.decode() == f"{key.record_name}.")
+    key = next(key for key in KEYS if name.decode() == f"{key.selector}._domainkey.{key.domain}.")
     return dns_record(key.private_key.public_key()).encode()
 
 
@@ -199,7 +199,7 @@ def test_keys_load_from_pkcs8(key: DkimKey) -> None:
     """The stored form leads back to the same kind of key, and a repr never shows it."""
     der = key.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     loaded = DkimKey.from_pkcs8("example.com", "s2", der)
-    assert (key.algorithm, "s2._domainkey.example.com") == (loaded.algorithm, loaded.record_name)
+    assert (key.algorithm, "s2", "example.com") == (loaded.algorithm, loaded.selector, loaded.domain)
     assert dns_record(key.private_key.public_key()) == dns_record(loaded.private_key.public_key())
     assert "private_key" not in repr(loaded)
 

@@ -282,10 +282,6 @@ class Table:
         """Return a put as a part of a transaction."""
         return {"Put": {"TableName": self.name, "Item": item, **(condition.arguments() if condition else {})}}
 
-    def deleting(self, key: Key, condition: Condition) -> dict[str, Any]:
-        """Return a removal as a part of a transaction."""
-        return {"Delete": {"TableName": self.name, "Key": _wire_key(key), **condition.arguments()}}
-
     def transact(self, parts: Sequence[dict[str, Any]]) -> list[bool]:
         """Do all parts or none; returns for each whether its condition failed: no True, everything was done.
 

@@ -1,4 +1,4 @@
-"""The text of API keys: recognisable, so that scanners find leaked ones, and checkable without a look-up.
+"""The text of API keys: recognisable, so that scanners find leaked ones and tell them from accidents by their checksum.
 
 `eg_` + 41 characters of random base62 (240 bits) + 6 characters of CRC-32 in base62, the form that GitHub made common.
 Only the SHA-256 of a key is ever stored; 240 random bits need no salt and no slow hash.
@@ -36,14 +36,6 @@ def key_text(random: bytes) -> str:
         raise ValueError(message)
     body = _base62(int.from_bytes(random, "big"), _BODY_LENGTH)
     return PREFIX + body + _checksum(body)
-
-
-def looks_genuine(text: str) -> bool:
-    """Tell whether the text has the form and the checksum of a key made by `key_text`."""
-    if not text.startswith(PREFIX) or len(text) != len(PREFIX) + _BODY_LENGTH + _CHECK_LENGTH:
-        return False
-    body = text[len(PREFIX) : -_CHECK_LENGTH]
-    return body.isascii() and _checksum(body) == text[-_CHECK_LENGTH:]
 
 
 def key_hash(text: str) -> str:

@@ -11,14 +11,10 @@ from egret.core.events import Event
 from egret.core.ids import index_of, message_of
 from egret.core.outcome import Outcome
 
-HINT_GRACE = timedelta(seconds=90)
-"""A new delivery becomes due for the sweep this long after its hint should have been served."""
 UNSEEN_RETENTION = timedelta(days=7)
 """Terminal deliveries stay at least this long, unseen if need be, for late DSNs and replay."""
 MAX_ATTEMPTS = 8
 """Attempts unless the submission says otherwise (the reference's number)."""
-MAX_AGE = timedelta(hours=72)
-"""A delivery that is still waiting after this long has failed."""
 
 
 class State(enum.StrEnum):

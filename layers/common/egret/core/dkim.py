@@ -103,11 +103,6 @@ class DkimKey:
             raise DkimKeyError("A DKIM key must be RSA or Ed25519.")
         return cls(domain, selector, _algorithm(private_key), private_key)
 
-    @property
-    def record_name(self) -> str:
-        """The name of the TXT record to publish, without trailing dot."""
-        return f"{self.selector}._domainkey.{self.domain}"
-
     def sign(self, data: bytes) -> bytes:
         """Return the signature of the canonical header data. RFC 6376 3.3, RFC 8463 3."""
         if isinstance(self.private_key, RSAPrivateKey):
