@@ -14,7 +14,7 @@ from bench.meter import Meter
 from bench.units import Index, Item
 from egret.aws.app import App
 from egret.aws.dkim_keys import make_dkim_key
-from egret.contracts.ports import UNIT_VALIDITY, Unit
+from egret.contracts.records import UNIT_VALIDITY, Unit
 from egret.core.netguard import UrlPolicy
 from egret.usecases.accounts import AccountChange, OperatorPorts, account_create, key_create
 from egret.usecases.domains import DomainPorts, DomainWish, domain_add

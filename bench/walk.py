@@ -26,7 +26,7 @@ from bench.units import item_bytes
 from egret.aws.keys import delivery_key
 from egret.aws.webapi import webapi
 from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
-from egret.contracts.ports import PostAnswer, Unit
+from egret.contracts.records import PostAnswer, Unit
 from egret.core.delivery import Attempt
 from egret.core.outcome import Delivered, Remote
 from egret.core.reply import Reply

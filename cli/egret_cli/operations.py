@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from egret.contracts.ports import Suspension
+from egret.contracts.records import Suspension
 from egret.usecases.accounts import account_named
 from egret.usecases.replay import ReplayPorts, replay
 from egret_cli.command import Answer, Argument, Command, Ports, instant

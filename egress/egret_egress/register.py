@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from egret import posix
-from egret.contracts.ports import UNIT_VALIDITY, Clock, Suspension, Unit, Units
+from egret.contracts.ports import Clock, Units
+from egret.contracts.records import UNIT_VALIDITY, Suspension, Unit
 from egret.core.errors import Unavailable
 from egret_egress.holdings import Full
 

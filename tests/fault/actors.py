@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from egret.contracts.caller import Caller
-from egret.contracts.ports import PostAnswer
 from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_inbound
+from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
 from egret.contracts.stream import StreamRecord
 from egret.contracts.webapi import NameAddress, SendRequest

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from egret.contracts.ports import Acceptance, MailStore, Suppressions
+from egret.contracts.ports import MailStore, Suppressions
+from egret.contracts.records import Acceptance
 from egret.contracts.settings import Suppression
 from egret.core.delivery import Delivery, State
 from egret.core.suppression import Strikes

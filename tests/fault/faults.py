@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final, TypeVar, cast
 
 from egret.contracts.handoff import Handoff, HandoffAnswer
-from egret.contracts.ports import HandoffRefused, Unit
+from egret.contracts.records import HandoffRefused, Unit
 from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
 

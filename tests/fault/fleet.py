@@ -12,7 +12,8 @@ from random import Random
 from typing import Final, cast
 
 from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
-from egret.contracts.ports import UNIT_GONE_AFTER, UNIT_VALIDITY, HandoffRefused, Suspension, Unit, Units
+from egret.contracts.ports import Units
+from egret.contracts.records import UNIT_GONE_AFTER, UNIT_VALIDITY, HandoffRefused, Suspension, Unit
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown

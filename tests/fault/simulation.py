@@ -15,8 +15,9 @@ from random import Random
 from typing import Final
 
 from egret.contracts.handoff import Transaction
-from egret.contracts.ports import UNIT_GONE_AFTER, Egress
+from egret.contracts.ports import Egress
 from egret.contracts.queues import Call, Hint
+from egret.contracts.records import UNIT_GONE_AFTER
 from egret.contracts.settings import Account, Installation, RetryPolicy, SendingDomain, WebhookSettings
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable

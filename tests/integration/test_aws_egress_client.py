@@ -25,7 +25,7 @@ from egret.contracts.handoff import (
     decode_handoff,
     encode,
 )
-from egret.contracts.ports import HandoffRefused, Unit
+from egret.contracts.records import HandoffRefused, Unit
 from egret.core.errors import Unavailable
 from tests.unit.builders import ACCOUNT, NOW
 

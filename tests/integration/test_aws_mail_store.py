@@ -12,7 +12,7 @@ from egret.aws.keys import ttl
 from egret.aws.mail_items import message_item
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.table import ABSENT, Table, number
-from egret.contracts.ports import Acceptance, DeliveryFilter
+from egret.contracts.records import Acceptance, DeliveryFilter
 from egret.core.delivery import State
 from egret.core.suppression import STRIKE_LIFE, Strike, Strikes
 from tests.aws_resources import Resources, create_resources, emulator_clients

@@ -13,7 +13,7 @@ import pytest
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.s3 import S3Blobs
 from egret.aws.table import ABSENT, Condition, Range, Table, n, s
-from egret.contracts.ports import Acceptance
+from egret.contracts.records import Acceptance
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import ContractError, Unavailable
 from tests.aws_resources import create_mail_table, emulator_clients, new_mail_table

@@ -18,8 +18,9 @@ import pytest
 import uvloop
 
 from egret.contracts import handoff as contract
-from egret.contracts.ports import UNIT_VALIDITY, Blobs, Suspension
+from egret.contracts.ports import Blobs
 from egret.contracts.queues import InboundRecipient, unpack_inbound
+from egret.contracts.records import UNIT_VALIDITY, Suspension
 from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
 from egret.core.errors import Unavailable

@@ -20,8 +20,8 @@ import pytest
 from egret.aws.app import App
 from egret.aws.webapi import webapi
 from egret.contracts.handoff import Handoff, HandoffAnswer
-from egret.contracts.ports import PostAnswer, Unit
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
+from egret.contracts.records import PostAnswer, Unit
 from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery

@@ -14,8 +14,8 @@ import pytest
 
 from egret.aws.app import App
 from egret.contracts.handoff import Handoff, HandoffAnswer
-from egret.contracts.ports import Acceptance, PostAnswer, Unit
 from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, encode_queue_body, pack_inbound
+from egret.contracts.records import Acceptance, PostAnswer, Unit
 from egret.contracts.settings import RetryPolicy, WebhookSettings
 from egret.core.delivery import Delivery, State
 from egret.core.errors import ContractError, Unavailable

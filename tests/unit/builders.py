@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from egret.contracts.ports import Unit
+from egret.contracts.records import Unit
 from egret.core.delivery import Attempt, Delivery, Message
 from egret.core.ids import message_id_number
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown

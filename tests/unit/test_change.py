@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from egret.contracts.ports import Acceptance
+from egret.contracts.records import Acceptance
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.lifecycle import Cancel, Hold, Refusal

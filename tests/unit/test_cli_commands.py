@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Acceptance, PostAnswer, Suspension
 from egret.contracts.queues import Call, Hint
+from egret.contracts.records import Acceptance, PostAnswer, Suspension
 from egret.contracts.settings import Account, Installation, WebhookSettings
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable

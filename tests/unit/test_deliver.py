@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from egret.contracts.handoff import Handoff, HandoffAnswer
-from egret.contracts.ports import UNIT_GONE_AFTER, Acceptance, HandoffRefused, Suspension, Unit
 from egret.contracts.queues import Hint
+from egret.contracts.records import UNIT_GONE_AFTER, Acceptance, HandoffRefused, Suspension, Unit
 from egret.contracts.settings import HoldRule, RetryPolicy, Suppression
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Acceptance, StoredMail
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
+from egret.contracts.records import Acceptance, StoredMail
 from egret.core.delivery import Delivery, State
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind

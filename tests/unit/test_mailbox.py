@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import StoredMail
 from egret.contracts.queues import Inbound, pack_inbound
+from egret.contracts.records import StoredMail
 from egret.contracts.webapi import MAX_ANSWER_BYTES, ErrorCode, MessageListRequest, NameAddress, RawContent
 from egret.core.errors import ContractError, InvalidRequest
 from egret.core.ids import message_id_number

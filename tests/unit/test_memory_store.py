@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from egret.contracts.ports import DeliveryFilter, DueEntry, DueKind, IdempotencyState, PostAnswer
+from egret.contracts.records import DeliveryFilter, DueEntry, DueKind, IdempotencyState, PostAnswer
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery
 from egret.memory.calls import MemoryPoster

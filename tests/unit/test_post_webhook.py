@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from egret.contracts.ports import Acceptance, Breaker, CallRecord, DueKind, PostAnswer
 from egret.contracts.queues import Call
+from egret.contracts.records import Acceptance, Breaker, CallRecord, DueKind, PostAnswer
 from egret.contracts.settings import Account, WebhookSettings
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import ContractError, Unavailable

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Acceptance
 from egret.contracts.queues import Call
+from egret.contracts.records import Acceptance
 from egret.contracts.settings import Account, WebhookSettings
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, State

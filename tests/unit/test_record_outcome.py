@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from egret.contracts.ports import Acceptance
+from egret.contracts.records import Acceptance
 from egret.contracts.settings import RetryPolicy
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable

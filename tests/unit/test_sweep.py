@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import UNIT_GONE_AFTER, Acceptance, CallRecord, DueEntry, DueKind, Suspension
 from egret.contracts.queues import Call, Hint
+from egret.contracts.records import UNIT_GONE_AFTER, Acceptance, CallRecord, DueEntry, DueKind, Suspension
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import ContractError, Unavailable
 from egret.core.ids import delivery_id

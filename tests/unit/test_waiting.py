@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.ports import Suspension
+from egret.contracts.records import Suspension
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Lease, State
 from egret.usecases.waiting import explain

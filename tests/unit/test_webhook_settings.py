@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from egret.contracts.ports import PostAnswer
+from egret.contracts.records import PostAnswer
 from egret.contracts.settings import WebhookSettings
 from egret.core.errors import InvalidRequest
 from egret.core.netguard import STRICT, UrlPolicy

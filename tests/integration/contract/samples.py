@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from egret.contracts.ports import Acceptance, IdempotencyRecord, StoredMail
+from egret.contracts.records import Acceptance, IdempotencyRecord, StoredMail
 from egret.core.delivery import Attempt, Delivery, Lease, Message, State
 from egret.core.events import Event, EventKind
 from egret.core.ids import delivery_id, message_id_number

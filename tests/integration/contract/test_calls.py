@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from egret.contracts.ports import Breaker, CallRecord, CallResult
 from egret.contracts.queues import Call
+from egret.contracts.records import Breaker, CallRecord, CallResult
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import DAY, EXACT, HOUR, NOON, message_number
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from egret.contracts.ports import CallRecord, DueEntry, DueKind
 from egret.contracts.queues import Call
+from egret.contracts.records import CallRecord, DueEntry, DueKind
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.ids import SHARDS, shard_of
 from egret.core.lifecycle import Cancel, Change, Claim, Hold, apply

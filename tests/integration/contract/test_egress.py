@@ -18,7 +18,8 @@ from egret.contracts.handoff import (
     decode_handoff,
     encode,
 )
-from egret.contracts.ports import Egress, HandoffRefused, Unit
+from egret.contracts.ports import Egress
+from egret.contracts.records import HandoffRefused, Unit
 from egret.core.errors import Unavailable
 from egret.memory.units import MemoryEgress
 from tests.integration.contract.loopback import Answer, Asked, closed_url, serving

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from egret.contracts.ports import IdempotencyState
+from egret.contracts.records import IdempotencyState
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import CONTENT, DAY, MINUTE, NOON, acceptance, completed, message, reservation
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from egret.contracts.ports import IdempotencyState
+from egret.contracts.records import IdempotencyState
 from egret.core.delivery import Delivery, State
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import (

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from egret.contracts.ports import DeliveryFilter
+from egret.contracts.records import DeliveryFilter
 from egret.core.delivery import Delivery, State
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import DAY, EXACT, NOON, delivery, ended, message_number

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from egret.contracts.ports import StoredMail
+from egret.contracts.records import StoredMail
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import (
     CONTENT,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from egret.contracts.ports import Breaker, CallRecord, DeliveryFilter, DueKind, Unit
 from egret.contracts.queues import Call, Hint
+from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, Unit
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression
 from egret.core.errors import Unavailable
 from egret.core.suppression import Strike, Strikes

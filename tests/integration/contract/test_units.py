@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from egret.contracts.ports import Suspension, Unit
+from egret.contracts.records import Suspension, Unit
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from egret.contracts.ports import PostAnswer, WebhookPoster
+from egret.contracts.ports import WebhookPoster
+from egret.contracts.records import PostAnswer
 from egret.memory.calls import MemoryPoster
 from tests.integration.contract.loopback import Answer, Asked, closed_url, serving
 

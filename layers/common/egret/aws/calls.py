@@ -10,8 +10,8 @@ from egret.aws import codec
 from egret.aws.keys import MICROSECOND, account_partition, call_key, digest, instant, micros, ttl
 from egret.aws.mail_items import due_attributes
 from egret.aws.table import Item, Key, Table, b, key_of, n, number, s
-from egret.contracts.ports import Breaker, CallRecord, CallResult, DueKind
 from egret.contracts.queues import Call
+from egret.contracts.records import Breaker, CallRecord, CallResult, DueKind
 from egret.core.errors import ContractError
 
 PLAIN_BYTES = 640

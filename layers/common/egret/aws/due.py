@@ -8,7 +8,7 @@ from itertools import chain, islice, zip_longest
 
 from egret.aws.keys import DUE_INDEX, instant, micros
 from egret.aws.table import Item, Table, key_of, number
-from egret.contracts.ports import DueEntry, DueKind
+from egret.contracts.records import DueEntry, DueKind
 from egret.core.ids import SHARDS
 
 COUNTED_AT_MOST = 10_000

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from egret.contracts.handoff import CONTENT_TYPE, PATH, Handoff, HandoffAnswer, decode_answer, encode
-from egret.contracts.ports import HandoffRefused, Unit
+from egret.contracts.records import HandoffRefused, Unit
 from egret.core.errors import Unavailable
 
 CONNECT_TIMEOUT = timedelta(seconds=2)

@@ -7,7 +7,7 @@ from datetime import datetime
 from egret.aws import codec
 from egret.aws.keys import account_partition, instant, micros, ttl
 from egret.aws.table import Condition, Item, Key, Table, b, n, number, s, text
-from egret.contracts.ports import IdempotencyRecord, IdempotencyState
+from egret.contracts.records import IdempotencyRecord, IdempotencyState
 
 PLAIN_RESPONSE_BYTES = 512
 """Answers up to this size are stored as they stand; those of many recipients are longer and very regular."""

@@ -16,7 +16,7 @@ import msgspec
 from egret.aws import codec, packing
 from egret.aws.keys import delivery_key, instant, message_key, micros, plan_key, ttl
 from egret.aws.table import Item, Value, b, key_of, n, number, s, text
-from egret.contracts.ports import DueKind
+from egret.contracts.records import DueKind
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import ContractError, InvalidRequest
 from egret.core.ids import index_of, shard_of

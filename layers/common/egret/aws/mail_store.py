@@ -21,7 +21,8 @@ from egret.aws.mail_items import (
 )
 from egret.aws.mailboxes import mail_items
 from egret.aws.table import ABSENT, Condition, Item, Range, Table, key_of, n
-from egret.contracts.ports import Acceptance, Blobs, DeliveryFilter, Page
+from egret.contracts.ports import Blobs
+from egret.contracts.records import Acceptance, DeliveryFilter, Page
 from egret.core.delivery import Delivery, Message
 from egret.core.ids import INDEX_BITS, MAX_ID, SHARDS, first_id_at, last_id_at, shard_of
 

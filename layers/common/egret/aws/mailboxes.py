@@ -8,7 +8,7 @@ import msgspec
 
 from egret.aws.keys import account_partition, digest, instant, micros
 from egret.aws.table import ABSENT, Item, Range, Table, b, key_of, s
-from egret.contracts.ports import Page, StoredMail
+from egret.contracts.records import Page, StoredMail
 from egret.core.errors import ContractError
 from egret.core.ids import MAX_ID
 

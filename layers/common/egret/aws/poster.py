@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from egret.contracts.ports import PostAnswer
+from egret.contracts.records import PostAnswer
 from egret.core.netguard import IPAddress, ParsedUrl, Refusal, UrlPolicy, check_url, choose
 
 log = logging.getLogger(__name__)

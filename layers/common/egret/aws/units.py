@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from egret.aws.table import Item, Key, Range, Table, b, key_of, s
-from egret.contracts.ports import Unit
+from egret.contracts.records import Unit
 from egret.core.errors import ContractError
 
 PARTITION = "UNIT"

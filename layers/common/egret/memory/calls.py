@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from egret.contracts.ports import Breaker, CallRecord, PostAnswer
+from egret.contracts.records import Breaker, CallRecord, PostAnswer
 from egret.memory.table import MailTable
 
 MAX_ANSWER_BYTES = 512

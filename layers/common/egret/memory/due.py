@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain, islice, zip_longest
 
-from egret.contracts.ports import DueEntry, DueKind
+from egret.contracts.records import DueEntry, DueKind
 from egret.core.ids import SHARDS, shard_of
 from egret.memory.table import MailTable
 

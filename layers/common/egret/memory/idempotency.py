@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from egret.contracts.ports import IdempotencyRecord, IdempotencyState
+from egret.contracts.records import IdempotencyRecord, IdempotencyState
 from egret.memory.table import MailTable
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egret.contracts.ports import Page, StoredMail
+from egret.contracts.records import Page, StoredMail
 from egret.memory.table import MailTable
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from egret.contracts.ports import Acceptance, Blobs, DeliveryFilter, IdempotencyRecord, Page
+from egret.contracts.ports import Blobs
+from egret.contracts.records import Acceptance, DeliveryFilter, IdempotencyRecord, Page
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
 from egret.core.ids import message_of

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from egret.contracts.ports import Breaker, CallRecord, IdempotencyRecord, StoredMail
+from egret.contracts.records import Breaker, CallRecord, IdempotencyRecord, StoredMail
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
 

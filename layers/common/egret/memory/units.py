@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from egret.contracts.handoff import Handoff, HandoffAnswer, decode_answer, decode_handoff, encode
-from egret.contracts.ports import Unit
+from egret.contracts.records import Unit
 
 
 class MemoryUnits:

@@ -14,18 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from egret.contracts.handoff import Content, Handoff, Leg, Transaction
-from egret.contracts.ports import (
-    UNIT_GONE_AFTER,
-    Clock,
-    Egress,
-    HandoffRefused,
-    MailStore,
-    SettingsReader,
-    Suppressions,
-    Unit,
-    Units,
-)
+from egret.contracts.ports import Clock, Egress, MailStore, SettingsReader, Suppressions, Units
 from egret.contracts.queues import Hint
+from egret.contracts.records import UNIT_GONE_AFTER, HandoffRefused, Unit
 from egret.contracts.settings import HoldRule, RetryPolicy
 from egret.core.address import Address
 from egret.core.delivery import Delivery, Lease, Message, State

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from egret.contracts.ports import Clock, DeliveryFilter, HintQueue, MailStore, SettingsReader, Units
+from egret.contracts.ports import Clock, HintQueue, MailStore, SettingsReader, Units
 from egret.contracts.queues import Hint
+from egret.contracts.records import DeliveryFilter
 from egret.contracts.webapi import (
     MAX_LIST,
     AttemptInfo,

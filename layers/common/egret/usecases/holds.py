@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from egret.contracts.ports import Clock, DeliveryFilter, Dice, MailStore, SettingsReader, SettingsWriter
+from egret.contracts.ports import Clock, Dice, MailStore, SettingsReader, SettingsWriter
+from egret.contracts.records import DeliveryFilter
 from egret.contracts.settings import HoldRule
 from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.delivery import Delivery, Message, State

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from egret.contracts.caller import Caller
-from egret.contracts.ports import Idempotency, IdempotencyRecord, IdempotencyState
+from egret.contracts.ports import Idempotency
+from egret.contracts.records import IdempotencyRecord, IdempotencyState
 from egret.contracts.webapi import ErrorCode
 from egret.core.errors import InvalidRequest, Unavailable
 

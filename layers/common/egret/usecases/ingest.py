@@ -12,8 +12,9 @@ from datetime import datetime
 
 import msgspec
 
-from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore, StoredMail
+from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore
 from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
+from egret.contracts.records import StoredMail
 from egret.core.address import Address, AddressError
 from egret.core.delivery import Delivery
 from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn

@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
-from egret.contracts.ports import Blobs, Mailboxes, StoredMail
+from egret.contracts.ports import Blobs, Mailboxes
 from egret.contracts.queues import unpack_inbound
+from egret.contracts.records import StoredMail
 from egret.contracts.webapi import (
     MAX_ANSWER_BYTES,
     ErrorCode,

@@ -14,20 +14,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from egret.contracts.ports import (
-    Breaker,
-    CallRecord,
-    CallResult,
-    Calls,
-    Clock,
-    Dice,
-    MailStore,
-    PostAnswer,
-    SettingsReader,
-    SettingsWriter,
-    WebhookPoster,
-)
+from egret.contracts.ports import Calls, Clock, Dice, MailStore, SettingsReader, SettingsWriter, WebhookPoster
 from egret.contracts.queues import Call
+from egret.contracts.records import Breaker, CallRecord, CallResult, PostAnswer
 from egret.contracts.settings import Account, WebhookSettings
 from egret.core.delivery import Message
 from egret.core.errors import ContractError, EgretError, Unavailable

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from egret.contracts.ports import CallQueue, Clock, DeliveryFilter, MailStore, SettingsWriter, Suppressions
+from egret.contracts.ports import CallQueue, Clock, MailStore, SettingsWriter, Suppressions
 from egret.contracts.queues import Call
+from egret.contracts.records import DeliveryFilter
 from egret.contracts.settings import Account
 from egret.usecases.publish import call_for, wants
 from egret.usecases.suppress import Happening, suppress

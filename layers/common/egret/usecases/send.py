@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 
 from egret.contracts.caller import Caller
-from egret.contracts.ports import Acceptance, MailStore, StoredMail
+from egret.contracts.ports import MailStore
 from egret.contracts.queues import Hint
+from egret.contracts.records import Acceptance, StoredMail
 from egret.contracts.webapi import ErrorCode, SendRequest, SendResult
 from egret.core import header
 from egret.core.delivery import Delivery, State

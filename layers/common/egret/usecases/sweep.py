@@ -11,20 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from egret.contracts.ports import (
-    UNIT_GONE_AFTER,
-    CallQueue,
-    Calls,
-    Clock,
-    DueEntry,
-    DueIndex,
-    DueKind,
-    HintQueue,
-    MailStore,
-    Unit,
-    Units,
-)
+from egret.contracts.ports import CallQueue, Calls, Clock, DueIndex, HintQueue, MailStore, Units
 from egret.contracts.queues import Call, Hint
+from egret.contracts.records import UNIT_GONE_AFTER, DueEntry, DueKind, Unit
 from egret.core.delivery import Delivery
 from egret.core.errors import EgretError, Unavailable
 from egret.core.ids import message_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
-from egret.contracts.ports import Unit
+from egret.contracts.records import Unit
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Delivery, Message, State
 

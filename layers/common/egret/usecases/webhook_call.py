@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from egret.contracts.ports import PostAnswer
 from egret.contracts.queues import Call
+from egret.contracts.records import PostAnswer
 from egret.contracts.settings import WebhookSettings
 from egret.contracts.webapi import OutgoingEvent, encode_webhook
 from egret.core.delivery import Message

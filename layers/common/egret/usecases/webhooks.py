@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from egret.contracts.ports import PostAnswer, WebhookPoster
+from egret.contracts.ports import WebhookPoster
 from egret.contracts.queues import Call
+from egret.contracts.records import PostAnswer
 from egret.contracts.settings import Account, WebhookSettings
 from egret.contracts.webapi import OutgoingEvent, encode_webhook
 from egret.core.errors import InvalidRequest

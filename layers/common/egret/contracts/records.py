@@ -1,0 +1,227 @@
+"""Records and values that go through the ports: what is stored, asked for and answered, without behaviour of storage.
+
+Instants are aware and UTC. What is kept for long has its wire form in the adapters.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from egret.contracts.queues import Call
+from egret.core.delivery import Delivery, Message, State
+from egret.core.errors import EgretError
+
+T = TypeVar("T")
+
+
+class IdempotencyState(enum.Enum):
+    """What an Idempotency-Key was found to be."""
+
+    NEW = "new"
+    """Now reserved for the caller, as in flight."""
+    DONE = "done"
+    """The same request was accepted before: give `response` again."""
+    CONFLICT = "conflict"
+    """The key was used with another body."""
+    IN_FLIGHT = "in flight"
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A key of an account and what became of its request.
+
+    key_hash, body_hash: SHA-256 hex. response: JSON text, "" in flight.
+    token: random, of the request that reserved it: only that request may complete it.
+    """
+
+    account: str
+    key_hash: str
+    body_hash: str
+    expires_at: datetime
+    token: str
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What makes a submission accepted, in one atomic write.
+
+    idempotency: the completed record, written in the same transaction; its reservation must still be the caller's.
+    sent: the copy in the account's mailbox, put there in the same transaction as by `Mailboxes.put`; its id is new and
+    it has no source.
+    """
+
+    message: Message
+    deliveries: tuple[Delivery, ...]
+    idempotency: IdempotencyRecord | None = None
+    sent: StoredMail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries of an account to list; the default of a field = any.
+
+    recipient: exact address. since <= queued_at < until.
+    """
+
+    states: frozenset[State] = frozenset()
+    recipient: str = ""
+    message_id: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a listing; cursor: where it goes on, "" at the end. Opaque, bound to the account by the use case."""
+
+    items: tuple[T, ...]
+    cursor: str = ""
+
+
+class DueKind(enum.StrEnum):
+    """What the due index holds."""
+
+    DELIVERY = "delivery"
+    SUBMISSION = "submission"
+    """A submission of several recipients whose expansion may have been cut short; id = message id."""
+    CALL = "call"
+    """A webhook call to be made again; id = delivery id, seq = its event."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueEntry:
+    """One entry of the due index."""
+
+    kind: DueKind
+    account: str
+    id: int
+    due_at: datetime
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """One call made. status: HTTP status or 0. error: sentence or "". response: first 512 bytes as text."""
+
+    started_at: datetime
+    duration: timedelta
+    status: int
+    error: str = ""
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A webhook call after its latest try: kept for the account's retention.
+
+    state: "delivered", "failed" (given up), "waiting" (due_at says when), "superseded" or "canceled".
+    """
+
+    call: Call
+    url: str
+    event: str
+    state: str
+    results: tuple[CallResult, ...]
+    forget_at: datetime
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Failures in a row of one account's URL; while `open_until` lies ahead no call is made."""
+
+    failures: int = 0
+    open_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswer:
+    """What a webhook receiver answered. status 0: no answer, see error. body: at most 512 bytes."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why and until when a unit begins no attempts to a recipient domain ("*" = any) for an account ("" = any)."""
+
+    domain: str
+    until: datetime
+    reason: str
+    account: str = ""
+
+    def covers(self, account: str, domain: str, now: datetime) -> bool:
+        """Say whether a delivery of this account to this domain has to wait."""
+        return now < self.until and self.domain in ("*", domain) and self.account in ("", account)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An egress unit as it announces itself.
+
+    url: base URL of its private HTTP endpoint. room: deliveries it would take.
+    port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
+    good, since by then it has stopped every transaction by itself.
+    """
+
+    id: str
+    url: str
+    hostname: str
+    source_addresses: tuple[str, ...]
+    port25: bool
+    room: int
+    valid_until: datetime
+    suspensions: tuple[Suspension, ...] = ()
+
+    def is_usable(self, now: datetime) -> bool:
+        """May be handed transactions."""
+        return self.port25 and self.room > 0 and now < self.valid_until
+
+    def suspends(self, account: str, domain: str, now: datetime) -> bool:
+        """Begins no attempts of this account to this domain now."""
+        return any(suspension.covers(account, domain, now) for suspension in self.suspensions)
+
+
+UNIT_VALIDITY = timedelta(seconds=60)
+"""How long an announcement holds; units renew it every 10 s and start no transaction on one that has run out."""
+
+
+UNIT_GONE_AFTER = timedelta(minutes=35)
+"""After valid_until + this, no transaction of the unit can still be running (the longest takes 30 minutes)."""
+
+
+class HandoffRefused(EgretError):
+    """The unit takes nothing of this (draining, another unit's, malformed), or no connection was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A message in an account's mailbox.
+
+    id: as `core.ids`. blob: key of the raw message (objects under inbound/ begin with the envelope line).
+    """
+
+    account: str
+    id: int
+    mailbox: str
+    blob: str
+    size_bytes: int
+    received_at: datetime
+    mail_from: str = ""
+    rcpt_to: str = ""
+    header_from: str = ""
+    subject: str = ""
+    message_id: str = ""
+    remote_ip: str = ""
+    is_dsn: bool = False
+    flags: frozenset[str] = frozenset()
+    source: str = ""
+    """Id of the incoming mail: the same mail is stored once."""
