@@ -1,8 +1,8 @@
 """Ports: everything that a use case needs from outside, one Protocol per concern.
 
-All are synchronous. Every method that can fail for reasons of infrastructure raises `egret.core.errors.Unavailable`; where
-what is stored or asked is malformed, by a fault of ours, `ContractError`, which trying again does not mend. Nothing else
-escapes an adapter. Each port has one contract suite, run on memory, on moto and on ministack.
+All are synchronous. Every method that can fail for reasons of infrastructure raises `egret.core.errors.Unavailable`, or
+`ContractError` where what is stored or asked is malformed, which trying again does not mend; nothing else escapes an
+adapter. Each port has one contract suite, run on memory, on moto and on ministack.
 Reads that matter to a decision are strongly consistent. An expired item counts as absent when it is read: storage
 removes late or never, so reads take `now`.
 """
