@@ -24,7 +24,7 @@ MAX_REPLY_BYTES = 256 * 1024
 """Bytes of one reply, skipped ones included: more is an attack on our time."""
 DOT = b".\r\n"
 
-_UNSAFE_IN_PATH = re.compile(r"[\x00-\x20\x7f<>]")
+_UNSAFE_IN_PATH = re.compile(r'[\x00-\x20\x7f<>"]')
 _QUOTED_LOCAL_PART = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"@')
 _UNSAFE_IN_WORD = re.compile(r"[^\x21-\x7e]")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
