@@ -1,4 +1,4 @@
-"""`python -m bench [cost growth cpu imports memory]`: measure, print, judge.
+"""`python -m bench [cost growth cpu latency imports memory]`: measure, print, judge.
 
 Exits with 1 when a bar of a counted figure is missed. Bars of times are printed too, but a busy machine misses them.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from bench import cost, cpu, growth, imports, memory
+from bench import cost, cpu, growth, imports, latency, memory
 from bench.report import Bar
 
 PARTS: Final[Mapping[str, Callable[[Path], list[Bar]]]] = MappingProxyType(
@@ -20,6 +20,7 @@ PARTS: Final[Mapping[str, Callable[[Path], list[Bar]]]] = MappingProxyType(
         "cost": cost.report,
         "growth": growth.report,
         "cpu": cpu.report,
+        "latency": latency.report,
         "imports": imports.report,
         "memory": memory.report,
     }
