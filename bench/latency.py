@@ -1,4 +1,4 @@
-"""Time from the call of Send to the moment at which DeliveryGet says delivered, on the product as `make serve` runs it."""
+"""Time from the call of Send until DeliveryGet says delivered, on the product as `make serve` runs it."""
 
 from __future__ import annotations
 
