@@ -10,6 +10,7 @@
 #   make deploy      build, then sam deploy --guided               ARGS='--config-env prod'
 #   make bench       cost, growth, speed, memory
 #   make simulate    crash the path of a message at every step     SEEDS=20000
+#   make kill        kill each process while mail is sent          SENDS=2000
 #   make fuzz        random input for every parser                 N=20000
 #   make moto        a moto server on 127.0.0.1                    PORT=5000
 #   make lock        requirements/*.in to hashed *.txt             UPGRADE=1
@@ -20,6 +21,7 @@
 PYTHON ?= python3
 SEEDS ?= 20000
 N ?= 20000
+SENDS ?= 2000
 PORT ?= 5000
 ARGS ?=
 
@@ -40,7 +42,7 @@ SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve egret test peers lint fmt build deploy bench simulate fuzz moto lock clean
+.PHONY: help serve egret test peers lint fmt build deploy bench simulate kill fuzz moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -85,6 +87,9 @@ bench: .venv/.ready .venv-emulator/.ready
 
 simulate: .venv/.ready
 	@$(RUN) tests/fault/simulate.py --seeds $(SEEDS) $(ARGS)
+
+kill: .venv/.ready .venv-emulator/.ready
+	@$(RUN) tests/fault/kill_processes.py --sends $(SENDS) $(ARGS)
 
 fuzz: .venv/.ready
 	@$(RUN) tests/fuzz.py --n $(N) $(ARGS)

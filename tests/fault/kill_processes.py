@@ -1,6 +1,6 @@
 """Kill each process of local mode with SIGKILL while mail is sent, and see that nothing is lost; run by hand.
 
-    PYTHONPATH=.:layers/common:egress:local:cli .venv/bin/python tests/fault/kill_processes.py --sends 2000
+    make kill SENDS=2000
 
 Every process is killed in turn, as often as --rounds says, while messages are sent from four threads; the supervisor
 starts it again. The emulator stands for AWS and is left alone. Then every message whose sender heard 200 must be
