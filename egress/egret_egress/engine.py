@@ -82,7 +82,9 @@ class Engine:
         """How many more deliveries would be taken now."""
         if self._is_draining or self._bytes.total >= self._capacity.size_bytes:
             return 0
-        return max(0, self._capacity.deliveries - self._keeping.ledger.in_hand)
+        room = max(0, self._capacity.deliveries - self._keeping.ledger.in_hand)
+        # One at a time shows when the journal can be written again, without claiming everything in vain meanwhile.
+        return min(room, 1) if self._keeping.ledger.is_failing else room
 
     @property
     def full(self) -> list[Full]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -116,7 +117,13 @@ class Ledger:
         self._ended: list[AttemptKey] = []
         self._ends: list[tuple[datetime, AttemptKey]] = []
         self._written = 0
+        self._failing: set[str] = set()
         self.holdings = Holdings()
+
+    @property
+    def is_failing(self) -> bool:
+        """The journal could not be written, or not be made durable, the last time."""
+        return bool(self._failing)
 
     @property
     def in_hand(self) -> int:
@@ -195,7 +202,8 @@ class Ledger:
 
     def sync(self) -> None:
         """Make everything written durable; may run in another thread. Raises OSError."""
-        self._journal.sync()
+        with self._watching("sync"):
+            self._journal.sync()
 
     def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
         """Note the dot durably: when this returns, the final dot (or BDAT LAST) may go. Raises OSError."""
@@ -325,9 +333,19 @@ class Ledger:
                 del self._entries[key]
 
     def _write(self, lines: Iterable[JournalRecord]) -> None:
-        for line in lines:
-            self._journal.append(records.encode(line))
-            self._written += 1
+        with self._watching("append"):
+            for line in lines:
+                self._journal.append(records.encode(line))
+                self._written += 1
+
+    @contextmanager
+    def _watching(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._failing.add(step)
+            raise
+        self._failing.discard(step)
 
     def _try_write(self, line: JournalRecord) -> None:
         try:

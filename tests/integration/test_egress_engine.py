@@ -476,6 +476,22 @@ def test_without_a_durable_note_the_dot_does_not_go() -> None:
     assert isinstance(book.outcomes[1024, 1].outcome, Deferred)
 
 
+def test_a_unit_that_cannot_write_its_journal_asks_for_one_at_a_time() -> None:
+    """Nothing is claimed in vain but one delivery, which shows when the disk is well again."""
+
+    async def run() -> tuple[int, int]:
+        async with sinking(Sink()) as sink, rig_for(sink.port, Wishes(journal=BrokenDisk())) as rig:
+            before = rig.engine.room
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return before, rig.engine.room
+
+    before, after = asyncio.run(run())
+
+    assert before > 1
+    assert after == 1
+
+
 def test_accounts_of_a_domain_take_turns() -> None:
     """One account's many messages do not make another's single one wait for all of them."""
 

@@ -232,7 +232,10 @@ class FullDisk(MemoryJournal):
 
 def test_a_full_disk_takes_nothing() -> None:
     """What cannot be kept is not promised."""
-    assert ledger(FullDisk()).take(handoff(1024), NOW).taken == [False]
+    book = ledger(FullDisk())
+
+    assert book.take(handoff(1024), NOW).taken == [False]
+    assert book.is_failing
 
 
 replies = st.builds(Reply, st.integers(400, 599), st.lists(st.text(max_size=20), min_size=1, max_size=3).map(tuple))
