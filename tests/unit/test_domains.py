@@ -93,6 +93,18 @@ def test_a_domain_belongs_to_one_account() -> None:
 
 
 @pytest.mark.parametrize(
+    "wish", [DomainWish("bounces.example.com"), DomainWish("example.net", return_path_domain="example.com")]
+)
+def test_bounces_of_one_account_cannot_come_to_another(wish: DomainWish) -> None:
+    """A return-path domain and a sending domain of different accounts are never the same."""
+    ports = some_ports()
+    domain_add(ports, "acme", DomainWish("example.com"))
+
+    with pytest.raises(Conflict):
+        domain_add(ports, "other", wish)
+
+
+@pytest.mark.parametrize(
     "wish",
     [
         DomainWish("no domain"),

@@ -14,7 +14,7 @@ from egret.contracts.ports import KeyWrapper
 from egret.contracts.settings import Account, SendingDomain, StoredDkimKey
 from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.dkim import dns_record
-from egret.core.errors import InvalidRequest
+from egret.core.errors import Conflict, InvalidRequest
 from egret.usecases.accounts import OperatorPorts, account_named
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
@@ -74,10 +74,19 @@ def domain_add(ports: DomainPorts, account_name: str, wish: DomainWish) -> tuple
         separator=wish.separator,
         disabled=wish.disabled,
     )
+    _check_names(ports.operator, wanted)
     if not wanted.dkim_keys:
         wanted = replace(wanted, dkim_keys=_new_keys(ports, name, ports.operator.clock.now()))
     ports.operator.settings.put_domain(wanted)
     return wanted, dns_records(wanted, ports.hostname)
+
+
+def _check_names(ports: OperatorPorts, wanted: SendingDomain) -> None:
+    """Refuse a domain to which another account's bounces return, and a return-path domain that another sends from."""
+    for account in ports.settings.accounts():
+        for other in ports.settings.domains(account.id) if account.id != wanted.account else ():
+            if wanted.domain == other.return_path_domain or wanted.return_path_domain == other.domain:
+                raise Conflict(f"Another account uses {other.domain} and {other.return_path_domain}.")
 
 
 def domain_list(ports: OperatorPorts, account_name: str) -> list[SendingDomain]:
