@@ -24,8 +24,8 @@ from egret_egress.content import Content
 from egret_egress.courier import Courier, Parcel
 from egret_egress.destinations import Fixed, Host
 from egret_egress.dns import DnsResolver
+from egret_egress.opening import Dialing
 from egret_egress.pool import Pool, PoolLimits
-from egret_egress.session import Dialing
 
 
 @dataclass
@@ -79,7 +79,7 @@ def parcel(number: int, witness: Witness) -> Parcel:
 def main() -> None:
     """Run under the loop that the container uses."""
     port, count = map(int, sys.argv[1:])
-    with asyncio.Runner(loop_factory=container._loop_factory()) as runner:  # noqa: SLF001 (the same loop as there)
+    with asyncio.Runner(loop_factory=container.loop_factory()) as runner:  # noqa: SLF001 (the same loop as there)
         print(json.dumps(runner.run(deliver(port, count))))
 
 

@@ -15,7 +15,7 @@ from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.recorder import THREADS
-from egret_egress.unit import INBOUND_THREADS, UnitPorts, serving
+from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
 CONNECTIONS = THREADS + INBOUND_THREADS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
@@ -55,11 +55,11 @@ def ports_of(app: App, config: Config) -> UnitPorts:
     )
 
 
-async def serve(config: Config, ports: UnitPorts) -> None:
+async def serve(config: Config, ports: UnitPorts, limits: Limits | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM, then drain."""
     stop = asyncio.Event()
     posix.on_terminate(asyncio.get_running_loop(), stop.set)
-    async with serving(config, ports):
+    async with serving(config, ports, limits):
         await stop.wait()
 
 
@@ -73,7 +73,7 @@ def main(environ: Mapping[str, str]) -> int:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 2
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(config, ports))
     except OSError as error:
         print(f"egret_egress: {error}", file=sys.stderr)
@@ -81,7 +81,7 @@ def main(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     """Return uvloop's loop, which is twice as fast, where it exists (not on Windows)."""
     try:
         import uvloop  # noqa: PLC0415

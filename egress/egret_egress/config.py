@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress.destinations import Host
-from egret_egress.session import Credentials, Timeouts, Tls
+from egret_egress.session import Credentials, Timeouts
 
 DRAIN_S = 90.0
 """Of the 110 s in which a unit must be gone; the rest is for closing."""
 LOCAL_DRAIN_S = 2.0
 """Ctrl-C in local mode ends everything within 5 s."""
+
+
+_STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
+_IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, "smarthost")
 
 
 class ConfigError(ValueError):
@@ -90,7 +95,7 @@ def _next_hop(environ: Mapping[str, str]) -> Host | None:
     """The sink of local mode, else EGRET_ROUTE: direct, smarthost:host:port (STARTTLS) or the same with :tls."""
     if sink := environ.get("EGRET_LOCAL_SINK", ""):
         host, port = host_port("EGRET_LOCAL_SINK", sink)
-        return Host(host, port, Tls.NONE)
+        return Host(host, port, PLAIN)
     route = environ.get("EGRET_ROUTE") or "direct"
     if route == "direct":
         return None
@@ -100,7 +105,7 @@ def _next_hop(environ: Mapping[str, str]) -> Host | None:
     address = rest.removesuffix(":tls")
     host, port = host_port("EGRET_ROUTE", address)
     is_implicit = address != rest
-    return Host(host, port, Tls.IMPLICIT if is_implicit else Tls.STARTTLS, _credentials(environ))
+    return Host(host, port, _IMPLICIT if is_implicit else _STARTTLS, _credentials(environ))
 
 
 def _credentials(environ: Mapping[str, str]) -> Credentials | None:

@@ -16,8 +16,9 @@ from egret.core.reply import Reply
 from egret_egress.content import Content
 from egret_egress.destinations import DnsTrouble, Host, Router
 from egret_egress.exchange import Envelope, Exchange, refusal_before
+from egret_egress.opening import Dialing, NoSession, open_session
 from egret_egress.pool import Pool
-from egret_egress.session import Dialing, NoSession, Session, open_session
+from egret_egress.session import Session
 from egret_egress.wire import WireError
 
 

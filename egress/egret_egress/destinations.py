@@ -12,7 +12,8 @@ from typing import Protocol
 from egret.core.netguard import is_public
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
-from egret_egress.session import Credentials, Endpoint, Tls
+from egret.core.tls_policy import OPPORTUNISTIC, TlsPolicy
+from egret_egress.session import Credentials, Endpoint
 
 MAX_HOSTS = 16
 """MX hosts tried in one attempt; a domain with more of them is not worth more of our time."""
@@ -58,13 +59,13 @@ class Host:
 
     name: str
     port: int = 25
-    tls: Tls = Tls.OPPORTUNISTIC
+    policy: TlsPolicy = OPPORTUNISTIC
     credentials: Credentials | None = None
     addresses: tuple[str, ...] = ()
 
     def endpoint(self, address: str) -> Endpoint:
         """Return where to connect for one of its addresses."""
-        return Endpoint(self.name, address, self.port, self.tls, self.credentials)
+        return Endpoint(self.name, address, self.port, self.policy, self.credentials)
 
 
 NextHops = tuple[Host, ...] | Bounced | Deferred
@@ -185,4 +186,4 @@ def _with_address(host: Host) -> Host:
         address = str(ipaddress.ip_address(host.name))
     except ValueError:
         return host
-    return Host(host.name, host.port, host.tls, host.credentials, (address,))
+    return Host(host.name, host.port, host.policy, host.credentials, (address,))

@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -21,15 +21,15 @@ from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Fixed, PublicOnly, Resolver, Router
-from egret_egress.engine import Engine, Parts
+from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.handoff import HandoffSettings, application
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
 from egret_egress.journal import FileJournal
 from egret_egress.ledger import Ledger
-from egret_egress.pool import Pool
+from egret_egress.opening import Dialing
+from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, unit_id_in
-from egret_egress.session import Dialing
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,14 @@ class UnitPorts:
     clock: Clock
     dice: Dice
     resolver: Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a unit does at a time, and over which connections."""
+
+    capacity: Capacity = field(default_factory=Capacity)
+    pool: PoolLimits = field(default_factory=PoolLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,12 @@ class _Dice:
 
 
 @contextlib.asynccontextmanager
-async def serving(config: Config, ports: UnitPorts) -> AsyncIterator[Running]:
+async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None) -> AsyncIterator[Running]:
     """Run a unit while the context is entered; leaving it drains.
 
     Raises BlockingIOError when another process has the journal directory, OSError when a port is taken.
     """
+    limits = limits or Limits()
     config.journal_dir.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(FileLock(config.journal_dir / "lock"))
@@ -88,13 +97,13 @@ async def serving(config: Config, ports: UnitPorts) -> AsyncIterator[Running]:
         ledger = Ledger(unit_id, journal)
         commit = GroupCommit(ledger.sync)
         stack.callback(commit.close)
-        pool = Pool()
+        pool = Pool(limits.pool)
         stack.push_async_callback(_close_pool, pool)
         announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
         courier = Courier(_router(config, ports), pool, dialing)
-        engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)))
+        engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
         engine.recover()
         status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731
         settings = HandoffSettings(unit_id, config.handoff_secret, status)

@@ -26,11 +26,13 @@ from pathlib import Path
 from egret.contracts.handoff import Content as HandedContent
 from egret.contracts.handoff import Leg, Transaction
 from egret.core.outcome import Outcome, Remote
+from egret.core.tls_policy import OPPORTUNISTIC
 from egret_egress.content import Content
 from egret_egress.courier import Courier, Parcel
 from egret_egress.destinations import Fixed, Host
+from egret_egress.opening import Dialing
 from egret_egress.pool import Pool
-from egret_egress.session import Dialing, Timeouts, Tls
+from egret_egress.session import Timeouts
 
 SHORT = Timeouts(
     connect=2, tls=2, greeting=0.4, hello=0.4, mail=0.4, rcpt=0.4, data=0.4, block=0.4, final=0.4, quit=0.2, attempt=2
@@ -227,5 +229,5 @@ class NoDns:
 
 def courier_to(port: int, pool: Pool, timeouts: Timeouts = SHORT) -> Courier:
     """Return a courier whose only next hop is a loopback port, as MX host 127.0.0.1."""
-    host = Host("127.0.0.1", port, Tls.OPPORTUNISTIC)
+    host = Host("127.0.0.1", port, OPPORTUNISTIC)
     return Courier(Fixed(host, NoDns()), pool, Dialing("unit.example", timeouts))

@@ -22,9 +22,9 @@ from egret_egress.destinations import Fixed, Host, Router
 from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import JournalFile, Ledger
+from egret_egress.opening import Dialing
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import Recorder
-from egret_egress.session import Dialing
 from tests.conformance.scripted import SHORT, NoDns, listening
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)

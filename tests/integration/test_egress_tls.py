@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
+from egret.core.tls_policy import TlsKind, TlsPolicy
 from egret_egress.courier import Courier
 from egret_egress.destinations import Fixed, Host
+from egret_egress.opening import Dialing
 from egret_egress.pool import Pool
-from egret_egress.session import Credentials, Dialing, Tls
+from egret_egress.session import Credentials
 from tests.conformance.scripted import SHORT, NoDns, Notes, parcel, parse, playing
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -106,9 +108,9 @@ def send(
 
     async def run() -> tuple[Outcome, list[str]]:
         notes, pool = Notes(), Pool()
-        is_implicit = host.tls is Tls.IMPLICIT
+        is_implicit = host.policy.kind is TlsKind.IMPLICIT
         async with playing(parse("tls", text), certificate.server(), implicit=is_implicit) as (server, port):
-            next_hop = Host(host.name, port, host.tls, host.credentials)
+            next_hop = Host(host.name, port, host.policy, host.credentials)
             dialing = Dialing("unit.example", SHORT, verified=(trusted or certificate).trusting())
             courier = Courier(Fixed(next_hop, NoDns()), pool, dialing)
             await courier.deliver(parcel(notes, ["a@example.org"], b"Subject: x\r\n", require_tls=require_tls))
@@ -119,8 +121,8 @@ def send(
 
 
 OPPORTUNISTIC = Host("127.0.0.1")
-SMARTHOST = Host("127.0.0.1", tls=Tls.STARTTLS, credentials=Credentials("u", "p"))
-SUBMISSIONS = Host("127.0.0.1", tls=Tls.IMPLICIT, credentials=Credentials("u", "p"))
+SMARTHOST = Host("127.0.0.1", policy=TlsPolicy(TlsKind.PKIX, "smarthost"), credentials=Credentials("u", "p"))
+SUBMISSIONS = Host("127.0.0.1", policy=TlsPolicy(TlsKind.IMPLICIT, "smarthost"), credentials=Credentials("u", "p"))
 
 
 def test_opportunistic_tls_is_used_whatever_the_certificate(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from egret.core import fromid
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
 from egret.core.outcome import Delivered, error_of
+from egret.core.tls_policy import PLAIN
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
@@ -35,7 +36,6 @@ from egret_egress.destinations import Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
-from egret_egress.session import Tls
 from egret_egress.unit import Running, UnitPorts, serving
 from tests.conformance.scripted import NoDns
 from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
@@ -103,7 +103,7 @@ def config_in(directory: Path, port: int = 1) -> Config:
         journal_dir=directory,
         hostname="unit.example",
         handoff_secret=SECRET,
-        next_hop=Host("127.0.0.1", port, Tls.NONE),
+        next_hop=Host("127.0.0.1", port, PLAIN),
         drain_s=2,
     )
 
@@ -153,7 +153,7 @@ def replace_unit(handed: contract.Handoff, unit: str) -> contract.Handoff:
         (SECRET, b"\x93", 400),
         (SECRET, b"", 400),
         (SECRET, contract.encode(handoff(transaction(1024))), 409),
-        (SECRET, contract.encode(contract.Handoff("x", [], version=2)), 400),
+        (SECRET, contract.encode(contract.Handoff("x", [], version=contract.VERSION + 1)), 400),
         (SECRET, b"x" * (17 * 1024 * 1024), 413),
     ],
     ids=["wrong secret", "no secret", "not MessagePack", "empty", "another unit's", "later version", "too large"],

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
+from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress.__main__ import app_of, main
 from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_environment, host_port
 from egret_egress.destinations import Host
 from egret_egress.health import check
 from egret_egress.logs import JsonFormatter
 from egret_egress.recorder import THREADS
-from egret_egress.session import Credentials, Timeouts, Tls
+from egret_egress.session import Credentials, Timeouts
 from egret_egress.unit import INBOUND_THREADS
+
+STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
+IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, "smarthost")
 
 LEAST = {"EGRET_JOURNAL_DIR": "/journal", "EGRET_HOSTNAME": "mx.example.com", "EGRET_HANDOFF_SECRET": "s3cret"}
 
@@ -36,9 +40,9 @@ def test_the_least_is_enough() -> None:
     ("route", "host"),
     [
         ("direct", None),
-        ("smarthost:mail.example:587", Host("mail.example", 587, Tls.STARTTLS, Credentials("u", "p"))),
-        ("smarthost:mail.example:465:tls", Host("mail.example", 465, Tls.IMPLICIT, Credentials("u", "p"))),
-        ("smarthost:[::1]:587", Host("::1", 587, Tls.STARTTLS, Credentials("u", "p"))),
+        ("smarthost:mail.example:587", Host("mail.example", 587, STARTTLS, Credentials("u", "p"))),
+        ("smarthost:mail.example:465:tls", Host("mail.example", 465, IMPLICIT, Credentials("u", "p"))),
+        ("smarthost:[::1]:587", Host("::1", 587, STARTTLS, Credentials("u", "p"))),
     ],
 )
 def test_a_route_is_direct_or_a_smarthost(route: str, host: Host | None) -> None:
@@ -61,7 +65,7 @@ def test_the_sink_of_local_mode_wins() -> None:
 
     config = from_environment(environ)
 
-    assert config.next_hop == Host("127.0.0.1", 2525, Tls.NONE)
+    assert config.next_hop == Host("127.0.0.1", 2525, PLAIN)
     assert (config.probe, config.drain_s) == ((), LOCAL_DRAIN_S)
     assert (config.allow_loopback, from_environment(LEAST).allow_loopback) == (True, False)
     assert config.smtp_listen == ("127.0.0.1", 1025)

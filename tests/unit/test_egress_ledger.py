@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.contracts.handoff import Content, Handoff, Leg, Transaction
+from egret.contracts.handoff import VERSION, Content, Handoff, Leg, Transaction
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import records
@@ -53,7 +53,7 @@ def test_a_handoff_is_taken_and_begun() -> None:
         handoff(1024, until=NOW),
         handoff(),
         handoff(1024, 1024),
-        Handoff("unit-1", handoff(1024).transactions, version=2),
+        Handoff("unit-1", handoff(1024).transactions, version=VERSION + 1),
     ],
     ids=["another unit's", "late", "empty", "twice the same", "of a later version"],
 )

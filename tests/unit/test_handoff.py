@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from egret.contracts.handoff import (
     VERSION,
     Content,
+    Earlier,
     Handoff,
     HandoffAnswer,
     Leg,
@@ -43,7 +44,19 @@ BY_KEY = Transaction(
     content=Content(9_000_000, key="content/abcdefgh/2048.0badcafe", require_tls=True),
     lease_until=UNTIL,
 )
-VERSIONS = {1: Handoff("unit-1", [INLINE, BY_KEY], 1)}
+ROUTED = Transaction(
+    account="abcdefgh",
+    message_id=3072,
+    domain="example.net",
+    reverse_path="y@bounces.example.com",
+    legs=[Leg(3072, 3, "dee@example.net", "SUCCESS,FAILURE", "rfc822;Dee+40example.org")],
+    content=Content(22, b"Subject: x\r\n\r\nhello\r\n"),
+    lease_until=UNTIL,
+    transport="relay",
+    ret="HDRS",
+    earlier=[Earlier("mx.example.net", "192.0.2.1", 451, "4.7.1"), Earlier("", "", 0, "")],
+)
+VERSIONS = {1: Handoff("unit-1", [INLINE, BY_KEY], 1), 2: Handoff("unit-1", [INLINE, BY_KEY, ROUTED], 2)}
 """What the golden file of each version says; files may be added, never edited."""
 
 

@@ -17,6 +17,7 @@ from egret.core.lifecycle import (
     Claim,
     Expire,
     Hold,
+    Postpone,
     Record,
     Refusal,
     Release,
@@ -26,6 +27,7 @@ from egret.core.lifecycle import (
     apply,
 )
 from egret.core.outcome import Outcome
+from egret.core.trace import SessionTrace
 from tests.unit.builders import HOUR, LATER, NEVER, NOBODY_KNOWS, NOW, OK, a_delivery, an_attempt
 
 LEASE = Lease(1, "unit-1", NOW + HOUR)
@@ -42,6 +44,7 @@ LONG_AFTER = NOW + 100 * HOUR
 CHANGES: dict[str, Change] = {
     "claim": Claim("unit-1", NOW, NOW + HOUR),
     "release": Release(LEASE, NOW),
+    "postpone": Postpone(NOW, NOW + HOUR, "the provider asked us to slow down"),
     "delivered": Record(an_attempt(1, OK), NOW + HOUR, NOW),
     "deferred": Record(an_attempt(1, LATER), NOW + HOUR, NOW),
     "exhausted": Record(an_attempt(1, LATER), None, NOW),
@@ -61,6 +64,7 @@ TABLE: dict[str, tuple[State | Refusal, ...]] = {
     # change:          queued, held, attempting, delivered, failed, suppressed, canceled
     "claim": (A, H, L, T, T, T, T),
     "release": (S, S, Q, T, T, T, T),
+    "postpone": (Q, H, L, T, T, T, T),
     "delivered": (S, S, D, T, T, T, T),
     "deferred": (S, S, Q, T, T, T, T),
     "exhausted": (S, S, F, T, T, T, T),
@@ -99,6 +103,59 @@ def test_the_table_names_every_change() -> None:
 def test_a_claim_before_its_time_is_refused() -> None:
     """A retry or a future release is never early."""
     assert apply(a_delivery(not_before=NOW + HOUR), Claim("u", NOW, NOW + HOUR)) == Refusal.NOT_DUE
+
+
+def test_waiting_says_why_and_uses_no_attempt() -> None:
+    """What is put off comes due again at the time that is named, with the sentence, and with all its attempts."""
+    put_off = apply(a_delivery(), Postpone(NOW, NOW + HOUR, "slow down"))
+    given_back = apply(IN_STATE[State.ATTEMPTING], Release(LEASE, NOW + HOUR, "slow down"))
+
+    for delivery in (put_off, given_back):
+        assert isinstance(delivery, Delivery)
+        assert (
+            delivery.not_before,
+            delivery.due_at,
+            delivery.waiting,
+            delivery.attempts,
+        ) == (NOW + HOUR, NOW + HOUR, "slow down", ())
+
+
+def test_waiting_never_outlives_the_maximum_age() -> None:
+    """However long it is asked to wait, it comes due when its age is over."""
+    later = NOW + 1000 * HOUR
+    put_off = apply(a_delivery(), Postpone(NOW, later, "slow down"))
+    given_back = apply(IN_STATE[State.ATTEMPTING], Release(LEASE, later, "slow down"))
+
+    for delivery in (put_off, given_back):
+        assert isinstance(delivery, Delivery)
+        assert delivery.expires_at == delivery.not_before == delivery.due_at
+
+
+def test_only_what_may_be_claimed_is_put_off() -> None:
+    """A retry that is not due yet keeps its time."""
+    assert apply(a_delivery(not_before=NOW + HOUR), Postpone(NOW, NOW, "slow down")) == Refusal.NOT_DUE
+
+
+def test_an_attempt_ends_the_waiting() -> None:
+    """The sentence is about the time before the attempt."""
+    waiting = replace(IN_STATE[State.ATTEMPTING], waiting="slow down")
+    tried = apply(waiting, CHANGES["deferred"])
+
+    assert isinstance(tried, Delivery)
+    assert tried.waiting == ""
+
+
+def test_only_the_newest_attempt_keeps_its_transcript() -> None:
+    """Replies and policies of earlier attempts stay; their transcripts would make the item grow without end."""
+    trace = SessionTrace("", "dane", "TLSv1.3", ("S: 220 hello",))
+    first = apply(IN_STATE[State.ATTEMPTING], Record(replace(an_attempt(1, LATER), trace=trace), NOW, NOW))
+    assert isinstance(first, Delivery)
+    claimed = apply(first, Claim("unit-1", NOW, NOW + HOUR))
+    assert isinstance(claimed, Delivery)
+    second = apply(claimed, Record(replace(an_attempt(2, LATER), trace=trace), NOW, NOW))
+
+    assert isinstance(second, Delivery)
+    assert [attempt.trace for attempt in second.attempts] == [replace(trace, transcript=()), trace]
 
 
 def test_a_lost_lease_is_claimed_again_under_the_same_number() -> None:

@@ -28,6 +28,7 @@ from egret.core.ids import MAX_ID, SHARDS
 from egret.core.lifecycle import Claim, Record, apply
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
+from egret.core.trace import SessionTrace
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ACCOUNT = "k3x7qa2m"
@@ -46,7 +47,8 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Bounced, texts, st.none() | replies, remotes, st.booleans()),
     st.builds(Unknown, texts, remotes),
 )
-attempts = st.lists(st.builds(Attempt, st.integers(1, 9), instants, durations, outcomes), max_size=3).map(tuple)
+traces = st.builds(SessionTrace, texts, texts, texts, st.lists(texts, max_size=2).map(tuple))
+attempts = st.lists(st.builds(Attempt, st.integers(1, 9), instants, durations, outcomes, traces), max_size=3).map(tuple)
 events = st.builds(
     Event,
     seq=st.integers(1, 99),
@@ -82,6 +84,7 @@ deliveries = st.builds(
     rev=st.integers(1, 1000),
     held_at=st.none() | instants,
     is_released=st.booleans(),
+    waiting=texts,
     ended_at=st.none() | instants,
 )
 messages = st.builds(

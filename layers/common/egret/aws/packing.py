@@ -17,6 +17,7 @@ from egret.core.errors import ContractError
 from egret.core.events import Event, EventKind
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown, error_of, name_of
 from egret.core.reply import Reply
+from egret.core.trace import SessionTrace
 
 FROMID_MARK = "\0"
 """Stands for the fromid in a stored reverse-path; no address can contain it."""
@@ -35,6 +36,10 @@ class PackedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     code: int
     lines: tuple[str, ...]
     names_recipient: bool = True
+    transport: str = ""
+    policy: str = ""
+    tls: str = ""
+    transcript: tuple[str, ...] = ()
 
 
 class PackedFacts(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -89,6 +94,7 @@ class PackedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
     attempts: tuple[PackedAttempt, ...]
     events: tuple[PackedEvent, ...]
     is_released: bool = False
+    waiting: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -120,6 +126,7 @@ def pack(delivery: Delivery) -> PackedDelivery:
         attempts=tuple(map(_pack_attempt, delivery.attempts)),
         events=tuple(_pack_event(event, delivery.attempts) for event in delivery.events),
         is_released=delivery.is_released,
+        waiting=delivery.waiting,
     )
 
 
@@ -147,6 +154,7 @@ def unpack(packed: PackedDelivery, facts: Facts) -> Delivery:
         rev=facts.rev,
         held_at=_instant(packed.held_at),
         is_released=packed.is_released,
+        waiting=packed.waiting,
         ended_at=_instant(packed.ended_at),
     )
 
@@ -177,12 +185,17 @@ def _pack_attempt(attempt: Attempt) -> PackedAttempt:
         code=reply.code if reply else 0,
         lines=reply.lines if reply else (),
         names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
+        transport=attempt.trace.transport,
+        policy=attempt.trace.policy,
+        tls=attempt.trace.tls,
+        transcript=attempt.trace.transcript,
     )
 
 
 def _unpack_attempt(packed: PackedAttempt) -> Attempt:
     duration = timedelta(microseconds=packed.duration)
-    return Attempt(packed.number, instant(packed.started_at), duration, _outcome(packed))
+    trace = SessionTrace(packed.transport, packed.policy, packed.tls, packed.transcript)
+    return Attempt(packed.number, instant(packed.started_at), duration, _outcome(packed), trace)
 
 
 def _outcome(packed: PackedAttempt) -> Outcome:

@@ -12,7 +12,8 @@ import msgspec
 
 from egret.contracts.coding import decoded
 
-VERSION = 1
+VERSION = 2
+"""2: routes, DSN parameters and the addresses that earlier attempts used. A unit of version 1 would leave them out."""
 PATH = "/v1/handoff"
 CONTENT_TYPE = "application/vnd.egret.handoff+msgpack"
 
@@ -30,19 +31,35 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     require_tls: bool | None = None
 
 
-class Leg(msgspec.Struct, frozen=True):
-    """One recipient of a transaction: the attempt (delivery id and number) and the forward-path without <>."""
+class Earlier(msgspec.Struct, frozen=True, array_like=True):
+    """An earlier attempt of the transaction: the server ("" = none was reached) and what it answered (0: nothing)."""
+
+    mx_host: str
+    address: str
+    code: int
+    enhanced_code: str
+
+
+class Leg(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One recipient of a transaction: the attempt (delivery id and number) and the forward-path without <>.
+
+    notify, orcpt: what the submission asked for by RFC 3461 (NOTIFY as written, ORCPT as type;xtext), "" = nothing.
+    """
 
     delivery_id: int
     attempt: int
     forward_path: str
+    notify: str = ""
+    orcpt: str = ""
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """One SMTP transaction: one message, one reverse-path ("" = null), recipients of one domain.
 
     account: whose. message_id: id of the message item. domain: A-label recipient domain (or "[address]").
-    lease_until: no attempt may begin after this instant; a unit refuses what comes later.
+    lease_until: no attempt may begin after this instant; a unit refuses what comes later. transport: name of the
+    transport that a route chose, "" = the unit's own way. ret: RET of RFC 3461 ("FULL", "HDRS"), "" = not asked.
+    earlier: the attempts that were made before, oldest first.
     """
 
     account: str
@@ -52,6 +69,9 @@ class Transaction(msgspec.Struct, frozen=True):
     legs: list[Leg]
     content: Content
     lease_until: datetime
+    transport: str = ""
+    ret: str = ""
+    earlier: list[Earlier] = []
 
 
 class Handoff(msgspec.Struct, frozen=True):

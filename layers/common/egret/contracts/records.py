@@ -180,6 +180,8 @@ class Unit:
     room: int
     valid_until: datetime
     suspensions: tuple[Suspension, ...] = ()
+    handoff_version: int = 1
+    """The newest version of `contracts.handoff` that it understands."""
 
     def is_usable(self, now: datetime) -> bool:
         """May be handed transactions."""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from egret.core.events import Event
 from egret.core.ids import index_of, message_of
 from egret.core.outcome import Outcome
+from egret.core.trace import NO_TRACE, SessionTrace
 
 UNSEEN_RETENTION = timedelta(days=7)
 """Terminal deliveries stay at least this long, unseen if need be, for late DSNs and replay."""
@@ -54,6 +55,7 @@ class Attempt:
     started_at: datetime
     duration: timedelta
     outcome: Outcome
+    trace: SessionTrace = NO_TRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Delivery:
     is_released: bool = False
     """A person let it go: rules that were there no longer hold it."""
     ended_at: datetime | None = None
+    waiting: str = ""
+    """Why it was put off without an attempt, one sentence, until the next attempt; `not_before` says until when."""
 
     @property
     def message_id(self) -> int:

@@ -30,10 +30,21 @@ class Release:
     """The unit did not take it, or gave it back before the final dot: the attempt was never made under this lease.
 
     The whole lease is named, not only the attempt: a release that comes late must not end a later lease.
+    waiting: why it has to wait until not_before, one sentence; "" when it need not.
     """
 
     lease: Lease
     not_before: datetime
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """It could be claimed now, but whoever would try it is asked to wait. waiting: why, one sentence."""
+
+    at: datetime
+    not_before: datetime
+    waiting: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class Report:
     event: Event
 
 
-Change = Claim | Release | Record | Expire | Suppress | Hold | Unhold | Cancel | Report
+Change = Claim | Release | Postpone | Record | Expire | Suppress | Hold | Unhold | Cancel | Report
 
 
 class Refusal(enum.StrEnum):
@@ -104,13 +115,15 @@ class Refusal(enum.StrEnum):
     REPEATED = "that was recorded before"
 
 
-def apply(delivery: Delivery, change: Change) -> Delivery | Refusal:  # noqa: PLR0911 (one return for each change)
+def apply(delivery: Delivery, change: Change) -> Delivery | Refusal:  # noqa: C901, PLR0911 (one return for each change)
     """Return the delivery after the change, with `rev` one higher, or the reason why nothing changes."""
     match change:
         case Claim():
             return _claim(delivery, change)
         case Release():
             return _release(delivery, change)
+        case Postpone():
+            return _postpone(delivery, change)
         case Record():
             return _record(delivery, change)
         case Expire():
@@ -180,10 +193,35 @@ def _claim(delivery: Delivery, change: Claim) -> Delivery | Refusal:
 def _release(delivery: Delivery, change: Release) -> Delivery | Refusal:
     if delivery.state is not State.ATTEMPTING or delivery.lease != change.lease:
         return Refusal.TERMINAL if delivery.state.is_terminal else Refusal.STALE
-    due_at = max(delivery.due_at, change.not_before) if delivery.due_at else change.not_before
+    not_before = min(change.not_before, max(delivery.not_before, delivery.expires_at))
+    due_at = max(delivery.due_at, not_before) if delivery.due_at else not_before
     return replace(
-        delivery, state=State.QUEUED, lease=None, not_before=change.not_before, due_at=due_at, rev=delivery.rev + 1
+        delivery,
+        state=State.QUEUED,
+        lease=None,
+        not_before=not_before,
+        due_at=due_at,
+        waiting=change.waiting,
+        rev=delivery.rev + 1,
     )
+
+
+def _postpone(delivery: Delivery, change: Postpone) -> Delivery | Refusal:
+    """Put it off for as long as it lives at most: nothing outlives its maximum age by waiting."""
+    match delivery.state:
+        case State.QUEUED:
+            if change.at < delivery.not_before:
+                return Refusal.NOT_DUE
+        case State.ATTEMPTING:
+            return Refusal.LEASED
+        case State.HELD:
+            return Refusal.HELD
+        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
+            return Refusal.TERMINAL
+        case _:
+            assert_never(delivery.state)
+    not_before = min(change.not_before, delivery.expires_at)
+    return replace(delivery, not_before=not_before, due_at=not_before, waiting=change.waiting, rev=delivery.rev + 1)
 
 
 def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
@@ -194,7 +232,7 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
         return Refusal.TERMINAL
     if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != number:
         return Refusal.STALE
-    tried = replace(delivery, attempts=(*delivery.attempts, change.attempt))
+    tried = replace(delivery, attempts=(*map(_without_transcript, delivery.attempts), change.attempt), waiting="")
     event = _attempt_event(change)
     match change.attempt.outcome:
         case Delivered():
@@ -208,6 +246,12 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
             return _with_event(waiting, event)
         case _:
             assert_never(change.attempt.outcome)
+
+
+def _without_transcript(attempt: Attempt) -> Attempt:
+    """Return an attempt that is no longer the newest: its reply stays, its transcript goes, or the item would grow."""
+    trace = attempt.trace
+    return replace(attempt, trace=replace(trace, transcript=())) if trace.transcript else attempt
 
 
 def _answered_late(delivery: Delivery, change: Record) -> Delivery | Refusal:

@@ -1,0 +1,24 @@
+"""How an attempt was made: what is kept of its SMTP session beside the outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTrace:
+    """What an attempt's session was like.
+
+    transport: name of the transport that a route chose, "" = direct to the MX hosts, or the unit's own smarthost.
+    policy: the TLS policy decided before connecting, as `core.tls_policy.TlsPolicy.name`; "" when none was decided.
+    tls: what was agreed on ("TLSv1.3"), "" in plain text. transcript: lines of the conversation, "S: …" and "C: …", for
+    an attempt that did not deliver; bounded, printable, without content and credentials.
+    """
+
+    transport: str = ""
+    policy: str = ""
+    tls: str = ""
+    transcript: tuple[str, ...] = ()
+
+
+NO_TRACE = SessionTrace()
