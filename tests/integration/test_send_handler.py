@@ -55,13 +55,16 @@ def client(service: Service) -> Client:
 
 
 @pytest.fixture
-def log_lines() -> Iterator[list[logging.LogRecord]]:
-    """What the function's logger wrote."""
+def log_lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
+    """What the loggers of the function and of the layer wrote."""
     records = Records()
-    logger = logging.getLogger("send")
-    logger.addHandler(records)
-    yield records.kept
-    logger.removeHandler(records)
+    loggers = [logging.getLogger(name) for name in ("send", "egret")]
+    for logger in loggers:
+        logger.addHandler(records)
+    with caplog.at_level(logging.INFO, "egret"):
+        yield records.kept
+    for logger in loggers:
+        logger.removeHandler(records)
 
 
 def _data(raw: bytes) -> str:
@@ -266,8 +269,10 @@ def test_a_send_key_reads_no_mail(service: Service) -> None:
     assert (status, body["Code"]) == (403, "forbidden")
 
 
-def test_one_line_of_log_tells_ids_and_no_secrets(client: Client, log_lines: list[logging.LogRecord]) -> None:
-    """Method, status, account, ids, time taken; never a body, a key or an Authorization value."""
+def test_one_line_of_log_tells_ids_and_no_secrets(
+    service: Service, client: Client, log_lines: list[logging.LogRecord]
+) -> None:
+    """Method, status, account, ids, size, states; never a body, a key or an Authorization value."""
     sent = client.good("Send", {"To": ANN, "Text": "a private text", "Subject": "a private subject"})
     (line,) = log_lines
     shown = vars(line)
@@ -279,7 +284,17 @@ def test_one_line_of_log_tells_ids_and_no_secrets(client: Client, log_lines: lis
         "api_method": "Send",
         "request_id": "JKJaXmPLvHcESHA=",
     }
-    assert shown["delivery_ids"] == [sent["Submissions"][0]["QueueMsgID"]]
+    first = sent["Submissions"][0]["QueueMsgID"]
+    assert {key: shown[key] for key in ("message_id", "submission", "delivery_ids", "recipients", "states")} == {
+        "message_id": sent["MessageID"],
+        "submission": first,
+        "delivery_ids": [first],
+        "recipients": 1,
+        "states": {"queued": 1},
+    }
+    stored = service.store.content(ACCOUNT, first)
+    assert stored is not None
+    assert shown["size_bytes"] == len(stored)
     assert [secret for secret in ("private", KEY, "Bearer") if secret in repr(shown)] == []
 
 

@@ -59,6 +59,25 @@ def test_the_order_of_extra_does_not_make_another_request() -> None:
     assert service.send(KEY, extra={"b": "2", "a": "1"}) == first
 
 
+def test_only_the_request_that_was_accepted_tells_its_facts() -> None:
+    """A repetition sends nothing, so its line of log does not say that it did."""
+    service = Service()
+    first: dict[str, object] = {}
+    again: dict[str, object] = {}
+
+    result = send(service.sending, service.caller(), a_request(), KEY, first)
+    send(service.sending, service.caller(), a_request(), KEY, again)
+
+    stored = service.store.content(ACCOUNT, result.submissions[0].queue_msg_id)
+    assert stored is not None
+    expected = {
+        "submission": message_of(result.submissions[0].queue_msg_id),
+        "size_bytes": len(stored),
+        "states": {"queued": 1},
+    }
+    assert (first, again) == (expected, {})
+
+
 def test_another_login_is_another_request() -> None:
     """The login decides the From address."""
     service = Service()

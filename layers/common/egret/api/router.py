@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -59,11 +59,16 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A decoded call of a method. request: of the method's type. idempotency_key: "" when none was given."""
+    """A decoded call of a method.
+
+    request: of the method's type. idempotency_key: "" when none was given. facts: of the request's line of log; a use
+    case may add its own.
+    """
 
     caller: Caller
     request: Any
     idempotency_key: str = ""
+    facts: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 Operation = Callable[[Call], Wire | RawContent | None]
@@ -123,9 +128,13 @@ class Api:
         caller = authenticate(self._auth, request)
         if isinstance(caller, Response):
             return replace(caller, facts={"api_method": method.name})
-        facts = {"api_method": method.name, "account": caller.account.id, "login": caller.login}
+        facts: dict[str, object] = {
+            "api_method": method.name,
+            "account": caller.account.id,
+            "login": caller.login,
+        }
         try:
-            answer = self._operations[method.name](_call(method, caller, request))
+            answer = self._operations[method.name](replace(_call(method, caller, request), facts=facts))
             return _success(answer, facts)
         except InvalidRequest as error:
             return _error(error, facts)
@@ -184,7 +193,7 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _success(answer: Wire | RawContent | None, facts: dict[str, Any]) -> Response:
+def _success(answer: Wire | RawContent | None, facts: dict[str, object]) -> Response:
     if isinstance(answer, RawContent):
         response = redirect(answer.url) if answer.url else Response(200, {"Content-Type": RAW}, answer.body)
     else:
@@ -202,7 +211,7 @@ def _within_limit(body: bytes) -> bytes:
     return body
 
 
-def _error(error: InvalidRequest, facts: Mapping[str, Any]) -> Response:
+def _error(error: InvalidRequest, facts: Mapping[str, object]) -> Response:
     """Answer a mistake of the caller; its private detail goes to the log."""
     body = encode(Error(code=error.code, message=error.public))
     facts = {**facts, "code": str(error.code)} | ({"detail": error.detail} if error.detail else {})

@@ -40,7 +40,7 @@ def api_of(ports: ApiPorts) -> Api:
 
 def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str, Operation]:
     return {
-        "Send": lambda call: send(ports, call.caller, call.request, call.idempotency_key),
+        "Send": lambda call: send(ports, call.caller, call.request, call.idempotency_key, call.facts),
         "UploadCreate": lambda call: attachments.upload_create(uploads, _account(call), call.request),
     }
 

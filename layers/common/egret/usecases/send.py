@@ -39,30 +39,41 @@ MAX_ID_TRIES: Final = 6
 """Ids of one account collide only within 125 ms, and then once in 512."""
 
 
-def send(ports: SendPorts, caller: Caller, request: SendRequest, idempotency_key: str = "") -> SendResult:
+def send(
+    ports: SendPorts,
+    caller: Caller,
+    request: SendRequest,
+    idempotency_key: str = "",
+    facts: dict[str, object] | None = None,
+) -> SendResult:
     """Accept a message for all its recipients, or refuse it for all.
 
     idempotency_key: "" for none. With a key, the same request again gives the same result and sends nothing.
+    facts: for the caller's log, gets what is known of the message when this call accepted it, not an earlier one.
     Raises InvalidRequest with a code of the API; Unavailable when storage does not answer, and then it is not known
     whether the message was accepted: ask again, with the same key.
     """
+
+    def work(reservation: Reservation | None) -> SendResult:
+        ready = _send(ports, caller, request, reservation)
+        if facts is not None:
+            facts.update(_facts(ready))
+        return ready.result
+
     if not idempotency_key:
-        return _send(ports, caller, request, None)
+        return work(None)
     now = ports.clock.now()
     body = msgspec.json.encode(request, order="sorted")
     reservation = reserve_for(caller, idempotency_key, body, ports.dice.octets(16).hex(), now)
-
-    def work(reservation: Reservation) -> str:
-        return _encode(_send(ports, caller, request, reservation))
-
-    return msgspec.json.decode(once(ports.idempotency, reservation, now, work), type=SendResult)
+    answer = once(ports.idempotency, reservation, now, lambda reservation: _encode(work(reservation)))
+    return msgspec.json.decode(answer, type=SendResult)
 
 
 def _encode(result: SendResult) -> str:
     return msgspec.json.encode(result).decode()
 
 
-def _send(ports: SendPorts, caller: Caller, request: SendRequest, reservation: Reservation | None) -> SendResult:
+def _send(ports: SendPorts, caller: Caller, request: SendRequest, reservation: Reservation | None) -> Ready:
     job = job_of(ports, caller, request)
     ready = prepare(ports, job)
     _charge(ports, job)
@@ -70,8 +81,7 @@ def _send(ports: SendPorts, caller: Caller, request: SendRequest, reservation: R
         match _commit(ports, job, ready, reservation):
             case True:
                 _hint(ports, ready.deliveries, job.now)
-                _log(ready)
-                return ready.result
+                return ready
             case False:
                 raise in_flight()
             case None:
@@ -177,16 +187,10 @@ def _hint(ports: SendPorts, deliveries: Sequence[Delivery], now: datetime) -> No
     hint(ports.hints, [Hint(deliveries[0].account, ids) for ids in by_domain.values()])
 
 
-def _log(ready: Ready) -> None:
-    message = ready.message
-    log.info(
-        "message accepted",
-        extra={
-            "account": message.account,
-            "submission": message.id,
-            "message_id": message.message_id,
-            "size_bytes": message.size_bytes,
-            "recipients": len(ready.deliveries),
-            "states": dict(Counter(delivery.state.value for delivery in ready.deliveries)),
-        },
-    )
+def _facts(ready: Ready) -> dict[str, object]:
+    """Return what the log tells of an accepted message beside its result."""
+    return {
+        "submission": ready.message.id,
+        "size_bytes": ready.message.size_bytes,
+        "states": dict(Counter(delivery.state.value for delivery in ready.deliveries)),
+    }
