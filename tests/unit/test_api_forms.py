@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
@@ -59,6 +59,19 @@ def test_a_form_without_request_is_refused(body: bytes) -> None:
 def test_bad_escapes_are_refused(body: bytes) -> None:
     """What cannot be read unambiguously is not guessed at."""
     assert "not properly urlencoded" in _refusal(_urlencoded(body))
+
+
+@given(
+    st.lists(st.binary(max_size=3).filter(lambda raw: not set(raw) & set(b"%&;")) | st.integers(0, 255), max_size=20)
+)
+def test_escapes_are_read_as_urllib_reads_them(pieces: list[bytes | int]) -> None:
+    """Any octets, escaped in either case or as they stand; a `+` is a space."""
+    body = b"".join(piece if isinstance(piece, bytes) else b"%%%02x" % piece for piece in pieces)
+    wanted = unquote_to_bytes(body.replace(b"+", b" "))
+    assert read_form(_urlencoded(b"request=-" + body)).request == b"-" + wanted
+    assert read_form(_urlencoded(b"request=-" + body.upper())).request == b"-" + unquote_to_bytes(
+        body.upper().replace(b"+", b" ")
+    )
 
 
 def test_the_query_string_is_never_read() -> None:

@@ -7,6 +7,7 @@ forbids the one and deprecates the other.
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ MAX_FORM_BYTES: Final = 10 * 1024 * 1024
 """Of an urlencoded body, and of all fields of a multipart that are not files."""
 MAX_PARTS: Final = 1000
 MAX_PART_HEADER_BYTES: Final = 8192
-_BLOCK_BYTES: Final = 64 * 1024
 MAX_BOUNDARY: Final = 70  # RFC 2046 5.1.1
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 5.6.2, not a credential
@@ -118,22 +118,10 @@ def _urlencoded(body: bytes) -> Form:
 
 
 def _decoded(text: bytes) -> bytes:
+    """Decode escapes as quoted-printable, which differs in the letter only: in C, and without an object for each."""
     if b";" in text or _BAD_ESCAPE.search(text):
         raise refuse("The form is not properly urlencoded.")
-    return _unescaped(text.replace(b"+", b" "))
-
-
-def _unescaped(text: bytes) -> bytes:
-    """Decode well-formed escapes block by block: urllib's way takes two hundred bytes of memory for each of them."""
-    pieces = []
-    start = 0
-    while start < len(text):
-        end = start + _BLOCK_BYTES
-        if end < len(text) and (cut := text.rfind(b"%", end - 2, end)) >= 0:
-            end = cut
-        pieces.append(unquote_to_bytes(text[start:end]))
-        start = end
-    return b"".join(pieces)
+    return binascii.a2b_qp(text.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"="))
 
 
 def _multipart(body: bytes, boundary: str) -> Form:

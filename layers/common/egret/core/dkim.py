@@ -50,6 +50,8 @@ SIGNED_IF_PRESENT = (
     "Feedback-ID",
     "TLS-Required",
 )
+_SEALED = tuple((name, name.lower().encode()) for name in SEALED_HEADERS)
+_IF_PRESENT = tuple((name, name.lower().encode()) for name in SIGNED_IF_PRESENT)
 
 _SELECTOR = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.IGNORECASE
@@ -182,9 +184,9 @@ def _select(fields: dict[bytes, list[bytes]]) -> tuple[list[str], bytes]:
     """
     names: list[str] = []
     data: list[bytes] = []
-    present = [name for name in SIGNED_IF_PRESENT if name.lower().encode() in fields]
-    for name in (*SEALED_HEADERS, *present):
-        occurrences = fields.get(name.lower().encode(), [])
+    present = [(name, key) for name, key in _IF_PRESENT if key in fields]
+    for name, key in (*_SEALED, *present):
+        occurrences = fields.get(key, [])
         names += [name] * (len(occurrences) + 1)
         data += reversed(occurrences)
     return names, b"".join(field + b"\r\n" for field in data)
