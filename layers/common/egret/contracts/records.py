@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from egret.contracts.queues import Call
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import EgretError
+from egret.core.mtasts import StsMode
 
 T = TypeVar("T")
 
@@ -227,3 +228,22 @@ class StoredMail:
     flags: frozenset[str] = frozenset()
     source: str = ""
     """Id of the incoming mail: the same mail is stored once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StsPolicy:
+    """The MTA-STS policy of a recipient domain, as it was fetched last (RFC 8461).
+
+    domain: A-label. id: of the TXT record that announced it. mx: patterns as `core.mtasts` has them. It counts until
+    valid_until = fetched_at + max_age, whatever happens to record and policy host before. last_used_at: when an attempt
+    last asked for it, exact to a day; what nobody uses is not kept for ever.
+    """
+
+    domain: str
+    id: str
+    mode: StsMode
+    mx: tuple[str, ...]
+    max_age: timedelta
+    fetched_at: datetime
+    valid_until: datetime
+    last_used_at: datetime
