@@ -1,0 +1,62 @@
+"""What the egress counts. Names and labels are an interface: dashboards and alarms are built on them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egret.contracts.metrics import Counter, Gauge, Histogram
+
+ATTEMPTS: Final = Counter(
+    "egret_attempts",
+    "Attempts that ended. result: delivered, deferred, bounced, unknown. transport: name, or direct. tls: the policy.",
+    ("result", "transport", "tls"),
+)
+ATTEMPT_SECONDS: Final = Histogram(
+    "egret_attempt_duration_seconds",
+    "How long attempts took. attempt: 1 to 7, or 8+. result: as above.",
+    ("attempt", "result"),
+)
+RELEASES: Final = Counter("egret_releases", "Attempts given back unmade. why: the kind of reason.", ("why",))
+SESSIONS: Final = Counter(
+    "egret_sessions",
+    "Sessions that were to be opened. result: ok, or what failed: connect, greeting, tls, auth.",
+    ("result",),
+)
+TLS_POLICIES: Final = Counter(
+    "egret_tls_policy_decisions",
+    "What was decided for an MX host before connecting. policy: name. outcome: use, skip or defer.",
+    ("policy", "outcome"),
+)
+PLAIN_FALLBACKS: Final = Counter(
+    "egret_plaintext_fallbacks", "Second connections without TLS after opportunistic TLS had failed."
+)
+TLS_REQUIRED_NO: Final = Counter(
+    "egret_tls_required_no_ignored",
+    "Failures that were ignored because of TLS-Required: No. ignored: what.",
+    ("ignored",),
+)
+REQUIRETLS_UNMET: Final = Counter(
+    "egret_requiretls_unmet",
+    "Hosts that could not be used for REQUIRETLS. reason: nopolicy or norequiretls.",
+    ("reason",),
+)
+HANDOFFS: Final = Counter(
+    "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
+)
+INBOUND: Final = Counter("egret_inbound_messages", "Incoming mail. answer: the reply's code to DATA.", ("answer",))
+
+CONNECTIONS: Final = Gauge("egret_connections_open", "Open connections to MX hosts, idle ones included.")
+ROOM: Final = Gauge("egret_handoff_room", "Deliveries that would be taken now.")
+IN_HAND: Final = Gauge("egret_in_hand", "Deliveries taken and not recorded yet.")
+BACKLOG: Final = Gauge("egret_backlog_transactions", "Transactions that wait for a worker.")
+BACKLOG_AGE: Final = Gauge("egret_backlog_oldest_seconds", "How long the oldest of them has waited.")
+RECORDING: Final = Gauge("egret_recording_open", "Outcomes and releases that are not in the table yet.")
+JOURNAL_FAILING: Final = Gauge("egret_journal_failing", "1 while the journal cannot be written.")
+PORT25: Final = Gauge("egret_port25_open", "1 when outbound port 25 is open, as the last probe saw it.")
+SHAPING_RATE: Final = Gauge("egret_shaping_messages_per_second", "Rate allowed now.", ("provider", "source"))
+SHAPING_CONNECTIONS: Final = Gauge("egret_shaping_connections", "Connections allowed now.", ("provider", "source"))
+SHAPING_SUSPENDED: Final = Gauge(
+    "egret_shaping_suspended_seconds",
+    "How long a provider is suspended yet; absent when it is not.",
+    ("provider", "source"),
+)
