@@ -33,7 +33,7 @@ from egret.core.reply import Reply
 from egret.usecases.record_outcome import RecordPorts, record_outcome
 from egret_egress.logs import JsonFormatter
 from egret_local import resources as local_resources
-from egret_local.sources import lambda_record, matches
+from egret_local.sources import matches
 from functions.deliver import handler as deliver_handler
 from functions.send import handler as send_handler
 from functions.webhook import handler as webhook_handler
@@ -260,27 +260,28 @@ class _Stream:
     """Follows the stream of the mail table as the event source mapping does."""
 
     def __init__(self, installation: Installation, pattern: str) -> None:
-        self._client = local_resources.client("dynamodbstreams", installation.endpoint_url)
+        self._streams = local_resources.api(local_resources.STREAMS, installation.endpoint_url)
         self._pattern = pattern
         table = installation.aws.dynamodb.describe_table(TableName=installation.resources.mail_table)["Table"]
         arn = table["LatestStreamArn"]
-        self._iterators = [
-            self._client.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="LATEST")[
-                "ShardIterator"
-            ]
-            for shard in self._client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        ]
+        shards = self._streams.call("DescribeStream", {"StreamArn": arn})["StreamDescription"]["Shards"]
+        self._iterators = [self._newest(arn, shard["ShardId"]) for shard in shards]
+
+    def _newest(self, arn: str, shard: str) -> str:
+        wanted = {"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "LATEST"}
+        iterator: str = self._streams.call("GetShardIterator", wanted)["ShardIterator"]
+        return iterator
 
     def records(self) -> list[dict[str, Any]]:
         """Return what came since the last time and passes the filter."""
         found: list[dict[str, Any]] = []
         for position in range(len(self._iterators)):
             while records := self._next(position):
-                found += map(lambda_record, records)
+                found += records
         return [record for record in found if matches(self._pattern, record)]
 
     def _next(self, position: int) -> list[dict[str, Any]]:
-        answer = self._client.get_records(ShardIterator=self._iterators[position], Limit=1000)
+        answer = self._streams.call("GetRecords", {"ShardIterator": self._iterators[position], "Limit": 1000})
         self._iterators[position] = answer["NextShardIterator"]
         records: list[dict[str, Any]] = answer["Records"]
         return records

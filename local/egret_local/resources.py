@@ -10,6 +10,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from egret.aws.jsonapi import JsonApi, Limits, Service
+from egret.aws.sigv4 import Credentials
 from egret_local.settings import REGION
 from egret_local.stack import Names, Stack
 
@@ -29,6 +31,16 @@ CREDENTIALS = {
 
 TABLE_KEYS = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes", "StreamSpecification")
 QUEUE_KEYS = ("VisibilityTimeout", "MessageRetentionPeriod", "ReceiveMessageWaitTimeSeconds", "DelaySeconds")
+
+STREAMS = Service("dynamodb", "DynamoDBStreams_20120810.")
+"""The streams of tables, as the emulator has them: at AWS they have an endpoint of their own."""
+
+
+def api(service: Service, endpoint_url: str) -> JsonApi:
+    """Return a JSON service of the emulator by the short way."""
+    credentials = Credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+    limits = Limits(connect_s=1.5, read_s=30, attempts=3, pool=2)
+    return JsonApi(service, (REGION, endpoint_url), lambda: credentials, limits)
 
 
 def client(service: str, endpoint_url: str) -> Any:

@@ -5,19 +5,19 @@ Like Lambda: what a handler reports as failed, and everything when it raises, co
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from egret_local.settings import REGION
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,19 @@ POLL_S = 1
 VISIBILITY_S = 20
 """After this long the messages of a process that was killed come again; while one has them, it asks for more time.
 Lambda has a queue's own visibility timeout for this, which is much longer."""
-STREAM_PAUSE_S = 0.1
+STREAM_PAUSE_S = 0.25
+"""Lambda, too, asks a shard four times a second."""
 RETRY_PAUSE_S = 1.0
 
 Invoke = Callable[[Mapping[str, Any]], Any]
 """Calls the handler with an event; raises what it raises."""
+
+
+class Api(Protocol):
+    """A JSON service of AWS, such as `egret.aws.jsonapi.JsonApi`."""
+
+    def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the decoded answer. Raises ClientError, BotoCoreError."""
 
 
 def failed_ids(answer: Any) -> set[str]:
@@ -39,70 +47,65 @@ def failed_ids(answer: Any) -> set[str]:
     return {failure["itemIdentifier"] for failure in failures}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class QueueSource:
     """An SQS event source mapping."""
 
-    sqs: Any
+    sqs: Api
     url: str
     arn: str
     batch_size: int
     invoke: Invoke
     visibility_s: int = VISIBILITY_S
+    _held: Sequence[Mapping[str, Any]] = field(default=(), init=False)
+    """The messages that the handler has now."""
 
     def run(self, stop: threading.Event) -> None:
         """Poll until stopped."""
+        keeper = threading.Thread(target=self._keep, args=(stop,), daemon=True)
+        keeper.start()
         while not stop.is_set():
             try:
                 self.poll()
             except (BotoCoreError, ClientError):
                 log.exception("the queue does not answer", extra={"queue": self.url})
                 stop.wait(RETRY_PAUSE_S)
+        keeper.join()
 
     def poll(self) -> None:
         """Receive one batch, call the handler, delete what it did not report as failed."""
-        answer = self.sqs.receive_message(
-            QueueUrl=self.url,
-            MaxNumberOfMessages=min(self.batch_size, 10),
-            WaitTimeSeconds=POLL_S,
-            VisibilityTimeout=self.visibility_s,
-            AttributeNames=["All"],
-            MessageAttributeNames=["All"],
-        )
-        messages = answer.get("Messages", [])
+        request = {
+            "QueueUrl": self.url,
+            "MaxNumberOfMessages": min(self.batch_size, 10),
+            "WaitTimeSeconds": POLL_S,
+            "VisibilityTimeout": self.visibility_s,
+            "AttributeNames": ["All"],
+        }
+        messages = self.sqs.call("ReceiveMessage", request).get("Messages", [])
         if not messages:
             return
+        self._held = messages
         try:
-            with self._kept(messages):
-                failed = failed_ids(self.invoke({"Records": [self._record(message) for message in messages]}))
+            failed = failed_ids(self.invoke({"Records": [self._record(message) for message in messages]}))
         except Exception:  # whatever a handler raises, Lambda gives its batch again
             log.exception("the handler failed", extra={"queue": self.url})
             return
-        done = [message for message in messages if message["MessageId"] not in failed]
-        entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(done)]
-        if entries:
-            self.sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
-
-    @contextlib.contextmanager
-    def _kept(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-        """Keep messages from being received again for as long as the handler has them."""
-        done = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(messages, done), daemon=True)
-        keeper.start()
-        try:
-            yield
         finally:
-            done.set()
-            keeper.join()
+            self._held = ()
+        done = [message for message in messages if message["MessageId"] not in failed]
+        if done:
+            self.sqs.call("DeleteMessageBatch", {"QueueUrl": self.url, "Entries": _entries(done)})
 
-    def _keep(self, messages: Sequence[Mapping[str, Any]], done: threading.Event) -> None:
-        entries = [
-            {"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": self.visibility_s}
-            for i, message in enumerate(messages)
-        ]
-        while not done.wait(self.visibility_s / 4):
+    def keep(self) -> None:
+        """Ask for more time for the messages that the handler has now."""
+        entries = _entries(self._held, VisibilityTimeout=self.visibility_s)
+        if entries:
+            self.sqs.call("ChangeMessageVisibilityBatch", {"QueueUrl": self.url, "Entries": entries})
+
+    def _keep(self, stop: threading.Event) -> None:
+        while not stop.wait(self.visibility_s / 4):
             try:
-                self.sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+                self.keep()
             except (BotoCoreError, ClientError):
                 log.exception("the queue does not answer", extra={"queue": self.url})
 
@@ -113,64 +116,78 @@ class QueueSource:
             "body": message["Body"],
             "attributes": message.get("Attributes", {}),
             "messageAttributes": {},
-            "md5OfBody": hashlib.md5(message["Body"].encode(), usedforsecurity=False).hexdigest(),
+            "md5OfBody": message["MD5OfBody"],
             "eventSource": "aws:sqs",
             "eventSourceARN": self.arn,
-            "awsRegion": self.sqs.meta.region_name,
+            "awsRegion": REGION,
         }
 
 
-@dataclass(frozen=True, slots=True)
+def _entries(messages: Sequence[Mapping[str, Any]], **each: Any) -> list[dict[str, Any]]:
+    """Return the entries of a batch operation on messages; each: what every entry has besides."""
+    return [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"], **each} for i, message in enumerate(messages)]
+
+
+@dataclass(slots=True)
 class StreamSource:
     """A DynamoDB stream's event source mapping; remembers in a file how far it has come."""
 
-    streams: Any
+    streams: Api
     stream_arn: str
     batch_size: int
     pattern: str
     checkpoint: Path
     invoke: Invoke
+    retry_pause_s: float = RETRY_PAUSE_S
+    _position: dict[str, str] = field(init=False)
+    """The last sequence number of each shard that was dealt with; "stream" tells whose shards they are."""
+
+    def __post_init__(self) -> None:
+        """Go on from where an earlier process stopped, if it followed the same stream."""
+        position = json.loads(self.checkpoint.read_text()) if self.checkpoint.exists() else {}
+        is_same = position.get("stream") == self.stream_arn
+        self._position = position if is_same else {"stream": self.stream_arn}
 
     def run(self, stop: threading.Event) -> None:
         """Follow every shard until stopped; a batch whose handler fails comes again."""
         iterators: dict[str, str] = {}
         while not stop.is_set():
             try:
-                moved = self._round(iterators)
+                has_more = self._round(iterators)
             except (BotoCoreError, ClientError):
                 log.exception("the stream does not answer")
                 iterators.clear()
-                stop.wait(RETRY_PAUSE_S)
+                stop.wait(self.retry_pause_s)
                 continue
-            if not moved:
+            if not has_more:
                 stop.wait(STREAM_PAUSE_S)
 
     def _round(self, iterators: dict[str, str]) -> bool:
+        """Take a batch of each shard; tell whether one of them was full."""
         if not iterators:
             iterators.update(self._open())
-        moved = [self._follow(iterators, shard) for shard in list(iterators)]
-        return any(moved)
+        full = [self._follow(iterators, shard) for shard in list(iterators)]
+        return any(full)
 
     def _open(self) -> dict[str, str]:
-        position = json.loads(self.checkpoint.read_text()) if self.checkpoint.exists() else {}
-        shards = self.streams.describe_stream(StreamArn=self.stream_arn)["StreamDescription"]["Shards"]
-        return {shard["ShardId"]: self._iterator(shard["ShardId"], position) for shard in shards}
+        stream = self.streams.call("DescribeStream", {"StreamArn": self.stream_arn})["StreamDescription"]
+        return {shard["ShardId"]: self._iterator(shard["ShardId"]) for shard in stream["Shards"]}
 
-    def _iterator(self, shard: str, position: Mapping[str, str]) -> str:
-        where: dict[str, str] = {"ShardIteratorType": "TRIM_HORIZON"}
-        if position.get("stream") == self.stream_arn and shard in position:
-            where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": position[shard]}
+    def _iterator(self, shard: str) -> str:
+        oldest = {"StreamArn": self.stream_arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+        where = oldest
+        if shard in self._position:
+            after = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": self._position[shard]}
+            where = {**oldest, **after}
         try:
-            answer = self.streams.get_shard_iterator(StreamArn=self.stream_arn, ShardId=shard, **where)
+            answer = self.streams.call("GetShardIterator", where)
         except ClientError:
-            answer = self.streams.get_shard_iterator(
-                StreamArn=self.stream_arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON"
-            )
+            answer = self.streams.call("GetShardIterator", oldest)
         iterator: str = answer["ShardIterator"]
         return iterator
 
     def _follow(self, iterators: dict[str, str], shard: str) -> bool:
-        answer = self.streams.get_records(ShardIterator=iterators[shard], Limit=self.batch_size)
+        answer = self.streams.call("GetRecords", {"ShardIterator": iterators[shard], "Limit": self.batch_size})
         records = answer.get("Records", [])
         if records:
             self._deal_with(records)
@@ -180,54 +197,28 @@ class StreamSource:
             iterators[shard] = following
         else:
             iterators.pop(shard)
-        return bool(records)
+        return len(records) == self.batch_size
 
     def _deal_with(self, records: list[Mapping[str, Any]]) -> None:
         """Call the handler until it has taken all; from the first failure on, records come again."""
-        rest = [lambda_record(record) for record in records]
-        rest = [record for record in rest if matches(self.pattern, record)]
+        rest = [record for record in records if matches(self.pattern, record)]
         while rest:
             try:
                 failed = failed_ids(self.invoke({"Records": rest}))
             except Exception:  # whatever a handler raises, Lambda gives its batch again
                 log.exception("the stream handler failed")
-                time.sleep(RETRY_PAUSE_S)
+                time.sleep(self.retry_pause_s)
                 continue
             positions = [i for i, record in enumerate(rest) if record["dynamodb"]["SequenceNumber"] in failed]
             rest = rest[min(positions) :] if positions else []
             if rest:
-                time.sleep(RETRY_PAUSE_S)
+                time.sleep(self.retry_pause_s)
 
     def _remember(self, shard: str, sequence: str) -> None:
-        position = json.loads(self.checkpoint.read_text()) if self.checkpoint.exists() else {}
-        if position.get("stream") != self.stream_arn:
-            position = {"stream": self.stream_arn}
-        position[shard] = sequence
+        self._position[shard] = sequence
         written = self.checkpoint.with_suffix(".new")
-        written.write_text(json.dumps(position))
+        written.write_text(json.dumps(self._position))
         written.replace(self.checkpoint)
-
-
-def lambda_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record of GetRecords as Lambda hands it over: binary values in base64, times as numbers."""
-    converted = dict(record)
-    change = {key: _plain(value) for key, value in record["dynamodb"].items()}
-    converted["dynamodb"] = change
-    return converted
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case list() | tuple() | set():
-            return [_plain(item) for item in value]
-        case bytes() | bytearray():
-            return base64.b64encode(bytes(value)).decode("ascii")
-        case str() | int() | float() | bool() | None:
-            return value
-        case _:
-            return value.timestamp() if hasattr(value, "timestamp") else str(value)
 
 
 def matches(pattern: str, record: Mapping[str, Any]) -> bool:
@@ -235,7 +226,12 @@ def matches(pattern: str, record: Mapping[str, Any]) -> bool:
 
     Knows what the template uses of EventBridge's patterns: values, `exists`, `anything-but`, `prefix` and `numeric`.
     """
-    return not pattern or any(_fits(one, record) for one in json.loads(pattern))
+    return not pattern or any(_fits(one, record) for one in _patterns(pattern))
+
+
+@lru_cache
+def _patterns(pattern: str) -> tuple[Any, ...]:
+    return tuple(json.loads(pattern))
 
 
 def _fits(pattern: Any, value: Any) -> bool:

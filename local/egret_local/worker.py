@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from egret import posix
+from egret.aws.jsonapi import DYNAMODB, SQS
 from egret_local import gateway, resources
 from egret_local.handlers import Context, load
 from egret_local.settings import HOST, REGION, from_environment
@@ -37,11 +38,12 @@ def main() -> None:
         return handler(event, Context(name, function.timeout_s))
 
     stop = threading.Event()
-    runners = [_source(source, invoke) for source in spec["sources"]]
-    threads = [threading.Thread(target=runner.run, args=(stop,), daemon=True) for runner in runners]
+    sources = [_source(described, invoke) for described in spec["sources"]]
+    threads = [threading.Thread(target=source.run, args=(stop,), daemon=True) for source in sources]
     for thread in threads:
         thread.start()
-    asyncio.run(_serve(invoke if function.has_http else None, settings.http_port))
+    with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
+        runner.run(_serve(invoke if function.has_http else None, settings.http_port))
     stop.set()
     for thread in threads:
         thread.join(timeout=2)
@@ -70,15 +72,16 @@ def _source(source: dict[str, Any], invoke: Invoke) -> Runner:
     names = Names(endpoint, REGION, str)
     if source["kind"] == "SQS":
         return QueueSource(
-            resources.client("sqs", endpoint),
+            resources.api(SQS, endpoint),
             names.reference(source["source"], "AWS::SQS::Queue"),
             names.attribute(source["source"], "AWS::SQS::Queue", "Arn"),
             source["batch_size"],
             invoke,
         )
-    table = resources.client("dynamodb", endpoint).describe_table(TableName=names.physical(source["source"]))["Table"]
+    named = {"TableName": names.physical(source["source"])}
+    table = resources.api(DYNAMODB, endpoint).call("DescribeTable", named)["Table"]
     return StreamSource(
-        resources.client("dynamodbstreams", endpoint),
+        resources.api(resources.STREAMS, endpoint),
         table["LatestStreamArn"],
         source["batch_size"],
         source["pattern"],

@@ -18,6 +18,7 @@ import boto3
 import pytest
 
 from egret.aws.app import App
+from egret.aws.jsonapi import DYNAMODB
 from egret.aws.webapi import webapi
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
@@ -30,7 +31,8 @@ from egret.core.reply import Reply
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.record_outcome import RecordPorts, record_outcome
-from egret_local.sources import lambda_record, matches
+from egret_local import resources as local_resources
+from egret_local.sources import matches
 from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
 from functions.send import handler as send_function
@@ -195,15 +197,14 @@ def record(app: App, ids: list[int], number: int, outcome: Outcome) -> None:
 
 def stream_records(stack: Stack) -> list[dict[str, Any]]:
     """Return everything that the table's stream has, as Lambda hands it over."""
-    arguments = client_arguments(stack.endpoint_url)
-    table = boto3.client("dynamodb", **arguments).describe_table(TableName=stack.resources.mail_table)["Table"]
-    streams = boto3.client("dynamodbstreams", **arguments)
-    arn = table["LatestStreamArn"]
-    found = []
-    for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
-        iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-        found += streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
-    return [lambda_record(record) for record in found]
+    named = {"TableName": stack.resources.mail_table}
+    arn = local_resources.api(DYNAMODB, stack.endpoint_url).call("DescribeTable", named)["Table"]["LatestStreamArn"]
+    streams = local_resources.api(local_resources.STREAMS, stack.endpoint_url)
+    found: list[dict[str, Any]] = []
+    for shard in streams.call("DescribeStream", {"StreamArn": arn})["StreamDescription"]["Shards"]:
+        oldest = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        found += streams.call("GetRecords", streams.call("GetShardIterator", oldest))["Records"]
+    return found
 
 
 def passes_filter(record: dict[str, Any]) -> bool:

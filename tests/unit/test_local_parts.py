@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import socket
 import sys
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from egret_local.processes import Child, Family, clean_up, taken
 from egret_local.receiver import line
 from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
 from egret_local.settings import from_environment
-from egret_local.sources import QueueSource, failed_ids, lambda_record, matches
+from egret_local.sources import matches
 
 
 @pytest.mark.parametrize(
@@ -71,79 +68,6 @@ def test_an_unknown_filter_is_an_error() -> None:
     """A filter that local mode cannot play is not silently passed."""
     with pytest.raises(ValueError, match="not known in local mode"):
         matches('[{"a": [{"wildcard": "*"}]}]', {"a": "x"})
-
-
-def test_stream_records_become_lambdas_form() -> None:
-    """Binary values are base64 and times are numbers, as Lambda hands them over."""
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    record = {
-        "eventName": "INSERT",
-        "dynamodb": {"NewImage": {"d": {"B": b"\x00\xff"}}, "ApproximateCreationDateTime": at},
-    }
-    converted = lambda_record(record)
-
-    assert {"d": {"B": base64.b64encode(b"\x00\xff").decode()}} == converted["dynamodb"]["NewImage"]
-    assert at.timestamp() == converted["dynamodb"]["ApproximateCreationDateTime"]
-    assert json.dumps(converted)
-
-
-class FakeSqs:
-    """The two calls of SQS that a source makes."""
-
-    def __init__(self, *bodies: str) -> None:
-        self.waiting = [{"MessageId": body, "ReceiptHandle": body, "Body": body} for body in bodies]
-        self.deleted: list[str] = []
-        self.change_message_visibility_batch: Any = None
-
-    class meta:  # noqa: N801 (boto3's name)
-        """Where boto3 keeps the region."""
-
-        region_name = "eu-west-1"
-
-    def receive_message(self, **_: Any) -> dict[str, Any]:
-        """Hand out everything."""
-        return {"Messages": self.waiting}
-
-    def delete_message_batch(self, QueueUrl: str, Entries: list[dict[str, str]]) -> None:  # noqa: N803
-        """Note what was deleted."""
-        self.deleted += [entry["ReceiptHandle"] for entry in Entries]
-
-
-def test_what_a_handler_reports_as_failed_stays_in_the_queue() -> None:
-    """The rest of the batch is done with."""
-    sqs = FakeSqs("a", "b", "c")
-    QueueSource(sqs, "url", "arn", 10, lambda _: {"batchItemFailures": [{"itemIdentifier": "b"}]}).poll()
-
-    assert sqs.deleted == ["a", "c"]
-
-
-def test_a_batch_stays_invisible_while_its_handler_runs_and_no_longer() -> None:
-    """A killed process's messages come again soon, since it is the running one that asks for more time."""
-    sqs, asked = FakeSqs("a", "b"), threading.Event()
-    extended: list[list[str]] = []
-
-    def change(QueueUrl: str, Entries: list[dict[str, str]]) -> None:  # noqa: N803
-        extended.append([entry["ReceiptHandle"] for entry in Entries])
-        asked.set()
-
-    sqs.change_message_visibility_batch = change
-    QueueSource(sqs, "url", "arn", 10, lambda _: asked.wait(30), visibility_s=1).poll()
-
-    assert extended[0] == ["a", "b"]
-    assert sqs.deleted == ["a", "b"]
-
-
-def test_a_handler_that_raises_keeps_its_batch() -> None:
-    """Nothing is deleted, and the poller lives."""
-    sqs = FakeSqs("a")
-
-    def fail(_: Any) -> None:
-        raise RuntimeError
-
-    QueueSource(sqs, "url", "arn", 10, fail).poll()
-
-    assert sqs.deleted == []
-    assert set() == failed_ids(None)
 
 
 @pytest.mark.parametrize("variables", [{"HTTP_PORT": "x"}, {"SMTP_PORT": "70000"}, {"RETRY_BASE_S": "soon"}])

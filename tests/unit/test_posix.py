@@ -99,3 +99,20 @@ def test_ending_a_group_that_is_gone_is_fine() -> None:
     posix.request_group_end(process.pid)
     posix.kill_group(process.pid)
     assert process.returncode == -signal.SIGTERM
+
+
+def test_the_fast_loop_hears_requests_to_end() -> None:
+    """Whichever loop there is, it runs, and the handlers work on it."""
+
+    async def wait() -> str:
+        ended = asyncio.Event()
+        posix.on_terminate(asyncio.get_running_loop(), ended.set)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(ended.wait(), 10)
+        return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
+        assert runner.run(wait()) == ("asyncio" if sys.platform == "win32" else "uvloop")
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGTERM, before[1])

@@ -98,6 +98,16 @@ def _on_terminate_windows(loop: asyncio.AbstractEventLoop, callback: Callable[[]
         signal.signal(getattr(signal, name), wake)
 
 
+def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop, which is twice as fast, where it is installed (never on Windows); None elsewhere."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
+    return loop
+
+
 def spawn_group(
     command: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | int | None = None
 ) -> subprocess.Popen[bytes]:
