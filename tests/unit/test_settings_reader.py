@@ -11,8 +11,9 @@ from datetime import timedelta
 import pytest
 
 from egret.aws.settings_reader import KEEP, KEEP_ABSENT, MAX_ENTRIES, CachedSettings
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
+from egret.contracts.settings import Account, ApiKey, Direct, HoldRule, SendingDomain, Transport
 from egret.core.errors import Unavailable
+from egret.core.routing import Route
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
 from tests.unit.builders import ACCOUNT, NOW
@@ -117,6 +118,8 @@ def test_kinds_are_kept_apart(cached: CachedSettings, settings: Counted) -> None
     settings.put_key(ApiKey("x.example", ACCOUNT, "a@b.example"))
     settings.put_domain(SendingDomain("x.example", ACCOUNT, "bounces.x.example"))
     settings.put_hold_rule(HoldRule("1"))
+    settings.put_route(Route("x.example", "relay"))
+    settings.put_transport(Transport("x.example", Direct()))
 
     found: Sequence[object] = [
         cached.account("x.example"),
@@ -125,9 +128,12 @@ def test_kinds_are_kept_apart(cached: CachedSettings, settings: Counted) -> None
         cached.domain("x.example"),
         cached.domain_of_return_path("bounces.x.example"),
         *cached.hold_rules(),
+        *cached.routes(),
+        *cached.transports(),
     ]
+    kinds = [Account, Account, ApiKey, SendingDomain, SendingDomain, HoldRule, Route, Transport]
 
-    assert [type(thing) for thing in found] == [Account, Account, ApiKey, SendingDomain, SendingDomain, HoldRule]
+    assert kinds == [type(thing) for thing in found]
 
 
 def test_threads_share_the_cache(cached: CachedSettings, settings: Counted) -> None:

@@ -12,13 +12,19 @@ import pytest
 from egret.contracts.settings import (
     Account,
     ApiKey,
+    Direct,
+    Fail,
     HoldRule,
     Scope,
     SendingDomain,
+    Smarthost,
+    SmarthostTls,
     StoredDkimKey,
+    Transport,
     WebhookSettings,
 )
 from egret.core.errors import Conflict
+from egret.core.routing import Route
 from tests.integration.contract.backends import Backend
 from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
 
@@ -95,6 +101,8 @@ def test_absent_settings_are_none(backend: Backend, account: str) -> None:
     assert backend.writer.keys(account) == []
     assert backend.writer.domains(account) == []
     assert list(backend.reader.hold_rules()) == []
+    assert list(backend.reader.routes()) == []
+    assert list(backend.reader.transports()) == []
 
 
 def test_all_accounts_are_listed_by_name(backend: Backend, account: str, other: str) -> None:
@@ -311,3 +319,44 @@ def test_hold_rules_come_and_go(backend: Backend, account: str) -> None:
     assert before == rules
     assert answers == [True, False]
     assert list(backend.reader.hold_rules()) == [rules[1]]
+
+
+# --- routes and transports
+
+
+def test_routes_come_and_go(backend: Backend, account: str) -> None:
+    """Every field; a route put again replaces itself; removing again says so."""
+    routes = [
+        Route("r1", "relay", account, "", ("example.com", ".example.org"), (".example.net",), 3, -5),
+        Route("r2", "relay", domain=f"{account}.example"),
+        Route("r3", "direct"),
+    ]
+    for route in (replace(routes[0], order=9), *routes):
+        backend.writer.put_route(route)
+    before = sorted(backend.reader.routes(), key=lambda route: route.id)
+    answers = [backend.writer.remove_route("r1") for _ in range(2)]
+
+    assert before == routes
+    assert answers == [True, False]
+    assert sorted(backend.reader.routes(), key=lambda route: route.id) == routes[1:]
+
+
+def test_transports_come_and_go(backend: Backend) -> None:
+    """Every way for mail with every field, by name; one put again replaces itself; removing again says so."""
+    transports = [
+        Transport("a-direct", Direct()),
+        Transport("b-ipv4", Direct(disable_ipv6=True)),
+        Transport("c-ipv6", Direct(disable_ipv4=True)),
+        Transport("d-relay", Smarthost("relay.example.com", 465, SmarthostTls.IMPLICIT, "ü", b"\x00\xff" * 100)),
+        Transport("e-sink", Smarthost("192.0.2.1", 25, SmarthostTls.NONE)),
+        Transport("f-fail", Fail(450, "Später.")),
+        Transport("g-fail", Fail()),
+    ]
+    for transport in (Transport("a-direct", Smarthost("old.example", user="u", password=b"p")), *reversed(transports)):
+        backend.writer.put_transport(transport)
+    before = list(backend.reader.transports())
+    answers = [backend.writer.remove_transport("c-ipv6") for _ in range(2)]
+
+    assert before == transports
+    assert answers == [True, False]
+    assert list(backend.reader.transports()) == [*transports[:2], *transports[3:]]

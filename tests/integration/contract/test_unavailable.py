@@ -9,8 +9,9 @@ import pytest
 
 from egret.contracts.queues import Call, Hint
 from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, Unit
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression
+from egret.contracts.settings import Account, ApiKey, Direct, HoldRule, SendingDomain, Suppression, Transport
 from egret.core.errors import Unavailable
+from egret.core.routing import Route
 from egret.core.suppression import Strike, Strikes
 from tests.integration.contract.backends import Backend, memory_backend
 from tests.integration.contract.samples import (
@@ -101,6 +102,12 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "remove_domain": lambda on: on.writer.remove_domain("example.com"),
     "put_hold_rule": lambda on: on.writer.put_hold_rule(HoldRule("r")),
     "remove_hold_rule": lambda on: on.writer.remove_hold_rule("r"),
+    "routes": lambda on: on.reader.routes(),
+    "put_route": lambda on: on.writer.put_route(Route("r", "t")),
+    "remove_route": lambda on: on.writer.remove_route("r"),
+    "transports": lambda on: on.reader.transports(),
+    "put_transport": lambda on: on.writer.put_transport(Transport("t", Direct())),
+    "remove_transport": lambda on: on.writer.remove_transport("t"),
     "wrap": lambda on: on.wrapper.wrap(b"x", "example.com"),
     "auth_failures": lambda on: on.auth_failures.record("192.0.2.7", NOON),
 }

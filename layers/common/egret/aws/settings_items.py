@@ -5,6 +5,7 @@
     KEY      <hash>
     DOMAIN   <domain>     RPATH    <return-path domain>  -> domain
     HOLD     <rule id>
+    ROUTE    <route id>   TRANSPORT  <name>
 
 Each field is an attribute of its own, for whoever looks at the table; one that an older version did not write has the
 default of the field.
@@ -12,11 +13,10 @@ default of the field.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self, cast
+from typing import Any, cast
 
 from pynamodb.attributes import (
     BinaryAttribute,
@@ -30,10 +30,11 @@ from pynamodb.attributes import (
 )
 from pynamodb.connection import Connection
 from pynamodb.expressions.condition import Condition
-from pynamodb.models import Model
 
 from egret.aws.clients import Clients
 from egret.aws.mapper import DurationAttribute, ScopeAttribute, bound, connect
+from egret.aws.routing_items import RouteItem, TransportItem
+from egret.aws.settings_base import Setting
 from egret.contracts.settings import (
     Account,
     ApiKey,
@@ -42,53 +43,6 @@ from egret.contracts.settings import (
     StoredDkimKey,
     WebhookSettings,
 )
-from egret.core.errors import ContractError
-
-MARK_BYTES = 8
-
-
-def new_mark() -> str:
-    """Return a mark that no other write has."""
-    return secrets.token_hex(MARK_BYTES)
-
-
-class Setting(Model):
-    """An item. kind: its partition. mark: random, another one with each write, by which a change is seen."""
-
-    KIND: ClassVar[str]
-    kind = UnicodeAttribute(hash_key=True, attr_name="pk")
-    key = UnicodeAttribute(range_key=True, attr_name="sk")
-    mark = UnicodeAttribute(attr_name="w", default_for_new=new_mark)
-
-    @classmethod
-    def at(cls, key: str, **fields: Any) -> Self:
-        """Return an item of this kind."""
-        return cls(cls.KIND, key, **fields)
-
-    @classmethod
-    def from_raw_data(cls, data: dict[str, Any]) -> Self:
-        """Return what an item says; ContractError when it says too little or what cannot be read."""
-        try:
-            item = super().from_raw_data(data)
-            item.serialize()  # pynamodb misses an attribute only when it writes
-        except (TypeError, ValueError) as error:
-            raise ContractError(
-                detail=f"setting {data['pk']['S']} {data['sk']['S']} cannot be read: {error}"
-            ) from error
-        return item
-
-    @classmethod
-    def absent(cls) -> Condition:
-        """Return the condition that there is no such item."""
-        return cls.key.does_not_exist()
-
-    def unchanged(self) -> Condition:
-        """Return the condition that the item is still as it was read."""
-        return type(self).mark == self.mark
-
-    def is_written(self, standing: Mapping[str, Any] | None) -> bool:
-        """Tell whether what stands in the table, in wire form, is this very write."""
-        return standing is not None and standing["w"]["S"] == self.mark
 
 
 class ClaimItem(Setting):
@@ -339,6 +293,8 @@ class Items:
     domain: type[DomainItem]
     return_path: type[ReturnPathClaim]
     hold: type[HoldItem]
+    route: type[RouteItem]
+    transport: type[TransportItem]
 
     @classmethod
     def on(cls, clients: Clients, table_name: str) -> Items:
@@ -353,6 +309,8 @@ class Items:
             domain=bound(DomainItem, table),
             return_path=bound(ReturnPathClaim, table),
             hold=bound(HoldItem, table),
+            route=bound(RouteItem, table),
+            transport=bound(TransportItem, table),
         )
 
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
 from egret.contracts.ports import Clock, SettingsReader
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
+from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Transport
+from egret.core.routing import Route
 
 T = TypeVar("T")
 
@@ -52,6 +53,14 @@ class CachedSettings:
     def hold_rules(self) -> Sequence[HoldRule]:
         """Return every hold rule."""
         return self._cached("hold rules", "", lambda _: self._settings.hold_rules())
+
+    def routes(self) -> Sequence[Route]:
+        """Return every route."""
+        return self._cached("routes", "", lambda _: self._settings.routes())
+
+    def transports(self) -> Sequence[Transport]:
+        """Return every transport, by name."""
+        return self._cached("transports", "", lambda _: self._settings.transports())
 
     def _cached(self, kind: str, name: str, read: Callable[[str], T]) -> T:
         now = self._clock.now()

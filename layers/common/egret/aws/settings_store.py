@@ -16,9 +16,11 @@ from pynamodb.transactions import TransactWrite
 
 from egret.aws.clients import Clients
 from egret.aws.mapper import FAILED, mapping
-from egret.aws.settings_items import ClaimItem, Items, Setting
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
+from egret.aws.settings_base import Setting
+from egret.aws.settings_items import ClaimItem, Items
+from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Transport
 from egret.core.errors import Conflict, InvalidRequest
+from egret.core.routing import Route
 
 S = TypeVar("S", bound=Setting)
 Claims = frozenset[tuple[type[ClaimItem], str]]
@@ -75,6 +77,14 @@ class DynamoSettings:
     def hold_rules(self) -> tuple[HoldRule, ...]:
         """Return every hold rule, oldest id first."""
         return tuple(item.value() for item in _all(self._items.hold))
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return every route, by id."""
+        return tuple(item.value() for item in _all(self._items.route))
+
+    def transports(self) -> tuple[Transport, ...]:
+        """Return every transport, by name."""
+        return tuple(item.value() for item in _all(self._items.transport))
 
     # --- accounts
 
@@ -169,6 +179,24 @@ class DynamoSettings:
     def remove_hold_rule(self, rule_id: str) -> bool:
         """Remove; False when absent."""
         return _remove(_find(self._items.hold, rule_id))
+
+    # --- routes and transports
+
+    def put_route(self, route: Route) -> None:
+        """Add or replace a route."""
+        _save(self._items.route.of(route))
+
+    def remove_route(self, route_id: str) -> bool:
+        """Remove; False when absent."""
+        return _remove(_find(self._items.route, route_id))
+
+    def put_transport(self, transport: Transport) -> None:
+        """Add or replace a transport."""
+        _save(self._items.transport.of(transport))
+
+    def remove_transport(self, name: str) -> bool:
+        """Remove; False when absent."""
+        return _remove(_find(self._items.transport, name))
 
     # --- uniqueness
 

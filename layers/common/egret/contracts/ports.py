@@ -29,8 +29,9 @@ from egret.contracts.records import (
     StoredMail,
     Unit,
 )
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression
+from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
 from egret.core.delivery import Delivery, Message
+from egret.core.routing import Route
 from egret.core.suppression import Strikes
 
 # --- time and dice -------------------------------------------------------------------------------------------------
@@ -379,6 +380,14 @@ class SettingsReader(Protocol):
         """Return every hold rule."""
         ...
 
+    def routes(self) -> Sequence[Route]:
+        """Return every route, in no particular order."""
+        ...
+
+    def transports(self) -> Sequence[Transport]:
+        """Return every transport, by name."""
+        ...
+
 
 class SettingsWriter(Protocol):
     """Changes of settings; each is one atomic write with its uniqueness checks, `Conflict` when they fail."""
@@ -431,9 +440,25 @@ class SettingsWriter(Protocol):
         """Remove; False when absent."""
         ...
 
+    def put_route(self, route: Route) -> None:
+        """Add or replace a route."""
+        ...
+
+    def remove_route(self, route_id: str) -> bool:
+        """Remove; False when absent."""
+        ...
+
+    def put_transport(self, transport: Transport) -> None:
+        """Add or replace a transport."""
+        ...
+
+    def remove_transport(self, name: str) -> bool:
+        """Remove; False when absent. Routes that name it stay."""
+        ...
+
 
 class KeyWrapper(Protocol):
-    """Encryption of DKIM private keys at rest. context: bound to the ciphertext (the domain)."""
+    """Encryption of DKIM private keys and passwords at rest. context: bound to the ciphertext (the domain, …)."""
 
     def wrap(self, plain: bytes, context: str) -> bytes:
         """Return the ciphertext."""

@@ -129,6 +129,67 @@ def _address_matches(pattern: str, address: str) -> bool:
     return lowered == pattern if "@" in pattern else lowered.rpartition("@")[2] == pattern
 
 
+class SmarthostTls(enum.StrEnum):
+    """How the way to a smarthost is protected."""
+
+    STARTTLS = "starttls"
+    """STARTTLS or nothing, with a certificate of a public authority for its name."""
+    IMPLICIT = "implicit"
+    """TLS from the first byte (RFC 8314), with such a certificate; the port is usually 465."""
+    UNVERIFIED = "unverified"
+    """STARTTLS or nothing, whoever answers."""
+    NONE = "none"
+    """Plain text, for a host beside us."""
+
+    @property
+    def is_verified(self) -> bool:
+        """The smarthost must prove who it is."""
+        return self in (SmarthostTls.STARTTLS, SmarthostTls.IMPLICIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """To the MX hosts of the recipient's domain, over both families of addresses or only one."""
+
+    disable_ipv4: bool = False
+    disable_ipv6: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Smarthost:
+    """To one host that brings it on. host: A-label name, or IP address.
+
+    user: "" = no login. password: encrypted by the key wrapper in the context `Transport.context`, b"" without a user.
+    """
+
+    host: str
+    port: int = 587
+    tls: SmarthostTls = SmarthostTls.STARTTLS
+    user: str = ""
+    password: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """To nobody: each attempt fails with this SMTP code, for good with 5yz, for the time being with 4yz."""
+
+    code: int = 554
+    message: str = "Mail of this kind is not sent."
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """A way for mail, which routes name (`core.routing.Route`). name: lower-case letters, digits and hyphens."""
+
+    name: str
+    way: Direct | Smarthost | Fail
+
+    @property
+    def context(self) -> str:
+        """What its password is bound to when it is encrypted; no domain has a colon in it."""
+        return f"transport:{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """An address that an account's mail no longer goes to.

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain
+from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Transport
 from egret.core.errors import Conflict, ContractError
+from egret.core.routing import Route
 
 TOUCH_EVERY = timedelta(hours=1)
 NONCE_BYTES = 12
@@ -28,6 +29,8 @@ class MemorySettings:
         self._keys: dict[str, ApiKey] = {}
         self._domains: dict[str, SendingDomain] = {}
         self._rules: dict[str, HoldRule] = {}
+        self._routes: dict[str, Route] = {}
+        self._transports: dict[str, Transport] = {}
 
     # --- accounts
 
@@ -139,6 +142,38 @@ class MemorySettings:
         """Remove; False when absent."""
         with self._lock:
             return self._rules.pop(rule_id, None) is not None
+
+    # --- routes and transports
+
+    def routes(self) -> Sequence[Route]:
+        """Return every route."""
+        with self._lock:
+            return tuple(self._routes.values())
+
+    def put_route(self, route: Route) -> None:
+        """Add or replace a route."""
+        with self._lock:
+            self._routes[route.id] = route
+
+    def remove_route(self, route_id: str) -> bool:
+        """Remove; False when absent."""
+        with self._lock:
+            return self._routes.pop(route_id, None) is not None
+
+    def transports(self) -> Sequence[Transport]:
+        """Return every transport, by name."""
+        with self._lock:
+            return tuple(sorted(self._transports.values(), key=lambda transport: transport.name))
+
+    def put_transport(self, transport: Transport) -> None:
+        """Add or replace a transport."""
+        with self._lock:
+            self._transports[transport.name] = transport
+
+    def remove_transport(self, name: str) -> bool:
+        """Remove; False when absent."""
+        with self._lock:
+            return self._transports.pop(name, None) is not None
 
 
 class MemoryKeyWrapper:
