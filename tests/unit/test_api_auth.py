@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from egret.api.auth import AuthPorts, authenticate
+from egret.api.auth import AuthPorts, OnceAnHour, authenticate
 from egret.api.http import Headers, Request, Response
 from egret.contracts.caller import Caller
 from egret.contracts.settings import ApiKey, Scope, SendingDomain
@@ -136,12 +136,40 @@ def test_the_use_of_a_key_is_noted_once_an_hour() -> None:
 
 
 @dataclass
+class _CountedKeyUse:
+    calls: list[datetime] = field(default_factory=list)
+
+    def touch_key(self, key: ApiKey, at: datetime) -> None:
+        self.calls.append(at)
+
+
+def test_settings_that_are_behind_do_not_cost_a_write_for_each_request() -> None:
+    """They still say that the key was never used; another key is noted for itself."""
+    counted, key = _CountedKeyUse(), ApiKey("a" * 64, ACCOUNT.id, LOGIN)
+    once = OnceAnHour(counted)
+    for minutes in (0, 1, 59, 60, 61):
+        once.touch_key(key, NOW + timedelta(minutes=minutes))
+    once.touch_key(replace(key, hash="b" * 64), NOW)
+
+    assert counted.calls == [NOW, NOW + timedelta(minutes=60), NOW]
+
+
+@dataclass
 class _BrokenKeyUse:
     calls: list[str] = field(default_factory=list)
 
     def touch_key(self, key: ApiKey, at: datetime) -> None:
         self.calls.append(key.login)
         raise Unavailable
+
+
+def test_a_use_that_could_not_be_noted_is_noted_with_the_next_request() -> None:
+    """Only what was written counts."""
+    broken = _BrokenKeyUse()
+    ports = replace(auth_ports(), key_use=OnceAnHour(broken))
+    for _ in range(2):
+        _answer(ports, f"Bearer {KEY}")
+    assert broken.calls == [LOGIN, LOGIN]
 
 
 def test_a_failure_to_note_the_use_refuses_nobody() -> None:

@@ -37,6 +37,25 @@ class KeyUse(Protocol):
         ...
 
 
+class OnceAnHour:
+    """A `KeyUse` over another one, which it asks once an hour for each key; safe for threads.
+
+    The settings that authentication reads may be older than the note: without this, every request until they are read
+    again would try to write it, too.
+    """
+
+    def __init__(self, key_use: KeyUse) -> None:
+        self._key_use = key_use
+        self._noted: dict[str, datetime] = {}
+
+    def touch_key(self, key: ApiKey, at: datetime) -> None:
+        """Note that the key was used, unless that was done within the hour; a failure is not remembered."""
+        noted_at = self._noted.get(key.hash)
+        if noted_at is None or at - noted_at >= TOUCH_AFTER:
+            self._key_use.touch_key(key, at)
+            self._noted[key.hash] = at
+
+
 @dataclass(frozen=True, slots=True)
 class AuthPorts:
     """What authentication needs."""

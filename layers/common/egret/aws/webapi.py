@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from egret.api.auth import AuthPorts
+from egret.api.auth import AuthPorts, OnceAnHour
 from egret.api.router import Api
 from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
@@ -23,7 +23,7 @@ def webapi(app: App) -> Api:
     """Return the API of an installation."""
     return api_of(
         ApiPorts(
-            auth=AuthPorts(app.settings, app.settings_writer, app.auth_failures, app.clock),
+            auth=AuthPorts(app.settings, OnceAnHour(app.settings_writer), app.auth_failures, app.clock),
             send=_send(app),
             uploads=UploadPorts(app.blobs, app.clock, app.dice, app.installation.max_message_bytes),
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
