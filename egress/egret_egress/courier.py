@@ -86,7 +86,7 @@ class Courier:
             parcel.progress.begin()
             visit.end(hops)
             return
-        for host in hops:
+        for host in hops.hosts:
             await visit.host(host)
             if not visit.pending:
                 return
@@ -150,7 +150,7 @@ class _Visit:
 
     async def _addresses(self, host: Host) -> Sequence[str]:
         try:
-            return await self._router.addresses(host)
+            return (await self._router.addresses(host)).records
         except DnsTrouble as trouble:
             self._failures.append(Deferred(f"the address of {host.name} could not be looked up: {trouble}"))
             return ()

@@ -1,19 +1,23 @@
 """Where mail for a domain goes: MX hosts in order, or one fixed next hop.
 
-Implements: RFC 5321 section 5.1, RFC 7505 (null MX). DNS is a port, `Resolver`; `dns` is its adapter.
+Implements: RFC 5321 section 5.1, RFC 7505 (null MX). DNS is a port, `Resolver`; `dns` is its adapter. Every answer says
+whether it is authentic, for `security` to know what an attacker between us and the name servers could have made up.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import Protocol
+import re
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 from egret.core.netguard import is_public
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
-from egret.core.tls_policy import OPPORTUNISTIC, TlsPolicy
+from egret.core.tls_policy import OPPORTUNISTIC, Tlsa, TlsPolicy
 from egret_egress.session import Credentials, Endpoint
+
+T = TypeVar("T")
 
 MAX_HOSTS = 16
 """MX hosts tried in one attempt; a domain with more of them is not worth more of our time."""
@@ -21,8 +25,34 @@ MAX_ADDRESSES = 8
 """Addresses tried of one host."""
 
 
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}")
+"""Letters, digits, hyphens, and the underscores that exist; the last label is no number, or it would be an address."""
+
+
 class DnsTrouble(Exception):
-    """No answer can be had now: SERVFAIL, timeout, refused, bogus. The message is one sentence without the name."""
+    """No answer can be had now: SERVFAIL, timeout, refused, bogus. The message is one sentence without the name.
+
+    is_bogus: the resolver says that the answer fails DNSSEC validation.
+    """
+
+    def __init__(self, reason: str, *, is_bogus: bool = False) -> None:
+        super().__init__(reason)
+        self.is_bogus = is_bogus
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What DNS has for a name. records: () when there are none of the kind.
+
+    expanded: the name that CNAMEs lead to, else the name itself. is_authentic: DNSSEC vouches for all, for aliases
+    and absence too. exists: False when there is no such name (NXDOMAIN).
+    """
+
+    records: tuple[T, ...] = ()
+    expanded: str = ""
+    is_authentic: bool = False
+    exists: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +64,22 @@ class MxRecord:
 
 
 class Resolver(Protocol):
-    """DNS as delivery needs it. Names are A-labels without trailing dot; CNAMEs are followed."""
+    """DNS as delivery needs it. Names are A-labels without trailing dot; CNAMEs are followed. All raise DnsTrouble."""
 
-    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
-        """Return the MX records, () when the name has none, None when the name does not exist. Raises DnsTrouble."""
+    async def mx(self, domain: str) -> Answer[MxRecord]:
+        """Return the MX records."""
         ...
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IP addresses, the families in turns, IPv6 first, () when there are none. Raises DnsTrouble."""
+    async def addresses(self, host: str) -> Answer[str]:
+        """Return the IP addresses, the families in turns, IPv6 first."""
+        ...
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        """Return the TLSA records of a name such as `_25._tcp.mx.example.org`."""
+        ...
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Return the TXT records, the strings of each joined."""
         ...
 
 
@@ -55,30 +93,46 @@ class Numbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One next hop. addresses: known beforehand (IP literal), else () and looked up when its turn comes."""
+    """One next hop. addresses: known beforehand (IP literal), else () and looked up when its turn comes.
+
+    policy: asked of it whatever its domain says (a smarthost, a sink); None = `security` decides.
+    """
 
     name: str
     port: int = 25
-    policy: TlsPolicy = OPPORTUNISTIC
+    policy: TlsPolicy | None = None
     credentials: Credentials | None = None
     addresses: tuple[str, ...] = ()
 
-    def endpoint(self, address: str) -> Endpoint:
-        """Return where to connect for one of its addresses."""
-        return Endpoint(self.name, address, self.port, self.policy, self.credentials)
+    def endpoint(self, address: str, policy: TlsPolicy = OPPORTUNISTIC) -> Endpoint:
+        """Return where to connect for one of its addresses, with the policy decided for it unless it has its own."""
+        return Endpoint(self.name, address, self.port, self.policy or policy, self.credentials)
 
 
-NextHops = tuple[Host, ...] | Bounced | Deferred
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """Where mail for a domain goes: hosts in the order in which they are to be asked.
+
+    expanded: the name that the domain's CNAMEs lead to. is_authentic: DNSSEC vouches that these are the domain's hosts.
+    """
+
+    domain: str
+    expanded: str
+    is_authentic: bool
+    hosts: tuple[Host, ...]
+
+
+NextHops = Hops | Bounced | Deferred
 
 
 class Router(Protocol):
     """Decides where mail for a domain goes."""
 
     async def next_hops(self, domain: str) -> NextHops:
-        """Return the hosts in the order in which they are to be asked, or why there are none."""
+        """Return the hosts, or why there are none."""
         ...
 
-    async def addresses(self, host: Host) -> tuple[str, ...]:
+    async def addresses(self, host: Host) -> Answer[str]:
         """Return the addresses of a host in order. Raises DnsTrouble."""
         ...
 
@@ -96,20 +150,19 @@ class Direct:
         if domain.startswith("["):
             return self._literal(domain)
         try:
-            records = await self._resolver.mx(domain)
-            if records is None:
-                return Bounced(
-                    "the recipient's domain does not exist", Reply(550, ("5.1.2 The domain does not exist",))
-                )
-            if records:
-                return self._hosts(records)
-            return await self._implicit(domain)
+            found = await self._resolver.mx(domain)
+            if not found.exists:
+                words = "5.1.2 The domain does not exist"
+                return Bounced("the recipient's domain does not exist: is it spelled right?", Reply(550, (words,)))
+            if found.records:
+                return self._hosts(domain, found)
+            return await self._implicit(domain, found)
         except DnsTrouble as trouble:
-            return Deferred(f"the MX hosts of {domain} could not be looked up: {trouble}")
+            return Deferred(f"the mail servers (MX) of {domain} could not be looked up in the DNS: {trouble}")
 
-    async def addresses(self, host: Host) -> tuple[str, ...]:
+    async def addresses(self, host: Host) -> Answer[str]:
         """Return a host's addresses, at most MAX_ADDRESSES."""
-        return host.addresses or (await self._resolver.addresses(host.name))[:MAX_ADDRESSES]
+        return await _addresses(self._resolver, host)
 
     def _literal(self, domain: str) -> NextHops:
         text = domain.strip("[]")
@@ -118,23 +171,38 @@ class Direct:
             address = str(ipaddress.ip_address(text))
         except ValueError:
             return Bounced("the recipient's address literal is not an IP address")
-        return (Host(domain, self._port, addresses=(address,)),)
+        host = Host(domain, self._port, addresses=(address,))
+        return Hops(domain, domain, is_authentic=False, hosts=(host,))
 
-    def _hosts(self, records: tuple[MxRecord, ...]) -> NextHops:
-        """Order by preference, at random among equals. "." alone is null MX, beside others it is no host (RFC 7505)."""
-        real = [record for record in records if record.host]
+    def _hosts(self, domain: str, found: Answer[MxRecord]) -> NextHops:
+        """Order by preference, at random among equals. "." alone is null MX, beside others it is no host (RFC 7505).
+
+        Records that name no host are left out, as long as others do.
+        """
+        real = [record for record in found.records if record.host]
         if not real:
-            return Bounced("the recipient's domain takes no mail", Reply(556, ("5.1.10 The domain has a null MX",)))
-        ranked = sorted((record.preference, self._dice.number(), record.host) for record in real)
-        names = dict.fromkeys(name for _, _, name in ranked)
-        return tuple(Host(name, self._port) for name in names)[:MAX_HOSTS]
+            words = "5.1.10 The domain has a null MX"
+            return Bounced("the recipient's domain says that it takes no mail (null MX)", Reply(556, (words,)))
+        valid = [record for record in real if len(record.host) <= 253 and _HOST_NAME.fullmatch(record.host)]
+        if not valid:
+            return Deferred(f"the MX records of {domain} in the DNS name no valid host")
+        ranked = sorted((record.preference, self._dice.number(), record.host) for record in valid)
+        names = list(dict.fromkeys(name for _, _, name in ranked))[:MAX_HOSTS]
+        return Hops(domain, found.expanded, found.is_authentic, tuple(Host(name, self._port) for name in names))
 
-    async def _implicit(self, domain: str) -> NextHops:
-        addresses = await self._resolver.addresses(domain)
-        if not addresses:
+    async def _implicit(self, domain: str, found: Answer[MxRecord]) -> NextHops:
+        """Return the domain, or what its CNAMEs lead to, as its own host."""
+        if not (await self._resolver.addresses(found.expanded)).records:
             words = "5.1.2 The domain has neither MX nor address records"
-            return Bounced("the recipient's domain has no mail server", Reply(550, (words,)))
-        return (Host(domain, self._port, addresses=addresses[:MAX_ADDRESSES]),)
+            return Bounced("the recipient's domain has no mail server in the DNS", Reply(550, (words,)))
+        return Hops(domain, found.expanded, found.is_authentic, (Host(found.expanded, self._port),))
+
+
+async def _addresses(resolver: Resolver, host: Host) -> Answer[str]:
+    if host.addresses:
+        return Answer(host.addresses, host.name)
+    found = await resolver.addresses(host.name)
+    return replace(found, records=found.records[:MAX_ADDRESSES])
 
 
 class PublicOnly:
@@ -148,17 +216,25 @@ class PublicOnly:
         self._resolver = resolver
         self._allow_loopback = allow_loopback
 
-    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
+    async def mx(self, domain: str) -> Answer[MxRecord]:
         """Return what the resolver says."""
         return await self._resolver.mx(domain)
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
+    async def addresses(self, host: str) -> Answer[str]:
         """Return the public addresses; raises DnsTrouble when a host has only others."""
         found = await self._resolver.addresses(host)
-        kept = tuple(address for address in found if self._may_reach(address))
-        if found and not kept:
+        kept = tuple(address for address in found.records if self._may_reach(address))
+        if found.records and not kept:
             raise DnsTrouble("it has no public address")
-        return kept
+        return found if len(kept) == len(found.records) else replace(found, records=kept)
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        """Return what the resolver says."""
+        return await self._resolver.tlsa(name)
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Return what the resolver says."""
+        return await self._resolver.txt(name)
 
     def _may_reach(self, text: str) -> bool:
         address = ipaddress.ip_address(text)
@@ -174,11 +250,11 @@ class Fixed:
 
     async def next_hops(self, domain: str) -> NextHops:
         """Return the one host."""
-        return (self._host,)
+        return Hops(domain, domain, is_authentic=False, hosts=(self._host,))
 
-    async def addresses(self, host: Host) -> tuple[str, ...]:
+    async def addresses(self, host: Host) -> Answer[str]:
         """Return its addresses, looked up anew when it was given by name."""
-        return host.addresses or (await self._resolver.addresses(host.name))[:MAX_ADDRESSES]
+        return await _addresses(self._resolver, host)
 
 
 def _with_address(host: Host) -> Host:

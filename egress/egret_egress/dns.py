@@ -1,75 +1,207 @@
-"""The `Resolver` of `destinations` over dnspython: asynchronous, with a cache that obeys the records' TTLs."""
+"""The `Resolver` of `destinations` over dnspython: asynchronous, with a cache that obeys the records' TTLs.
+
+An answer counts as authentic only when a validating resolver on this very machine says so: the AD bit of any other
+could have been set by whoever sits in between (RFC 4035 section 4.9.3, RFC 7672 section 2.1.1).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
+from typing import Any, TypeVar
 
 import dns.asyncresolver
+import dns.edns
 import dns.exception
+import dns.flags
+import dns.message
 import dns.name
 import dns.rdatatype
 import dns.resolver
 from dns.rdata import Rdata
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.TLSA import TLSA
+from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
-from egret_egress.destinations import DnsTrouble, MxRecord
+from egret.core.tls_policy import Tlsa
+from egret_egress.destinations import Answer, DnsTrouble, MxRecord
+
+T = TypeVar("T")
 
 CACHE_ENTRIES = 50_000
 LIFETIME_S = 10.0
 """For one question, over all servers."""
+MAX_RECORDS = 64
+"""Kept of one answer: more MX hosts, addresses or keys than this are never looked at."""
+MAX_CNAMES = 16
+"""Aliases followed from one name."""
+MAX_TXT_CHARS = 4096
+_EDNS_BYTES = 1232
+_BOGUS = range(6, 13)
+"""Extended DNS errors that say that DNSSEC validation failed (RFC 8914 section 4): bogus, expired, keys missing."""
 
 
 class DnsResolver:
-    """Asks the servers of resolv.conf, or the given ones. nameservers: IP addresses; port: theirs."""
+    """Asks the servers of resolv.conf, or the given ones. nameservers: IP addresses; port: theirs.
 
-    def __init__(self, nameservers: Sequence[str] = (), port: int = 53) -> None:
+    validates: they validate DNSSEC. That is believed of servers on a loopback address only.
+    """
+
+    def __init__(self, nameservers: Sequence[str] = (), port: int = 53, *, validates: bool = False) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
         if nameservers:
             self._resolver.nameservers = list(nameservers)
             self._resolver.port = port
         self._resolver.lifetime = LIFETIME_S
-        self._resolver.cache = dns.resolver.LRUCache(CACHE_ENTRIES)
+        self._resolver.flags = dns.flags.RD | dns.flags.AD
+        self._resolver.use_edns(0, 0, _EDNS_BYTES)
+        self._validates = validates and all(map(_is_loopback, self._resolver.nameservers))
+        self._cache: OrderedDict[tuple[str, str], tuple[float, Answer[Any]]] = OrderedDict()
+        self._asking: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
 
-    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
+    async def mx(self, domain: str) -> Answer[MxRecord]:
         """Return the MX records; see `Resolver`."""
-        records = await self._ask(domain, "MX")
-        if records is None:
-            return None
-        return tuple(MxRecord(r.preference, _host(r.exchange)) for r in records if isinstance(r, MX))
+        return await self._ask(domain, "MX", _mx)
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
+    async def addresses(self, host: str) -> Answer[str]:
         """Return AAAA and A in turns, so that whoever tries only the first few tries both families.
 
         Trouble with one of the two does not matter when the other has an answer.
         """
-        answers = await asyncio.gather(self._ask(host, "AAAA"), self._ask(host, "A"), return_exceptions=True)
-        turns = chain.from_iterable(zip_longest(*(answer for answer in answers if isinstance(answer, list))))
-        found = tuple(str(record.address) for record in turns if isinstance(record, (A, AAAA)))
+        answers = await asyncio.gather(
+            self._ask(host, "AAAA", _address), self._ask(host, "A", _address), return_exceptions=True
+        )
+        good = [answer for answer in answers if isinstance(answer, Answer)]
+        turns = chain.from_iterable(zip_longest(*(answer.records for answer in good)))
+        found = tuple(address for address in turns if address is not None)
         troubles = [answer for answer in answers if isinstance(answer, BaseException)]
         if troubles and not found:
             raise troubles[0]
-        return found
+        is_authentic = not troubles and all(answer.is_authentic for answer in good)
+        return Answer(found, good[0].expanded, is_authentic, exists=any(answer.exists for answer in good))
 
-    async def _ask(self, name: str, kind: str) -> list[Rdata] | None:
-        """Return the records, [] when there are none of the kind, None when the name does not exist."""
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        """Return the TLSA records; see `Resolver`."""
+        return await self._ask(name, "TLSA", _tlsa)
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Return the TXT records; see `Resolver`."""
+        return await self._ask(name, "TXT", _txt)
+
+    async def _ask(self, name: str, kind: str, read: Callable[[Rdata], T | None]) -> Answer[T]:
+        """Answer from the cache, or join whoever asks the same already, or ask."""
+        key = name.lower(), kind
+        known = self._cache.get(key)
+        if known is not None and known[0] > asyncio.get_running_loop().time():
+            self._cache.move_to_end(key)
+            return known[1]
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = asyncio.get_running_loop().create_task(self._look_up(key, read))
+            self._asking[key] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        # Whoever waits may be cancelled; the others still want the answer.
+        answer: Answer[T] = await asyncio.shield(asking)
+        return answer
+
+    async def _look_up(self, key: tuple[str, str], read: Callable[[Rdata], T | None]) -> Answer[T]:
         try:
-            answer = await self._resolver.resolve(
-                dns.name.from_text(name), dns.rdatatype.from_text(kind), search=False, raise_on_no_answer=False
-            )
-        except dns.resolver.NXDOMAIN:
-            return None
+            answer, ttl_s = await self._follow(dns.name.from_text(key[0]), dns.rdatatype.from_text(key[1]), read)
         except dns.resolver.NoNameservers as error:
+            if _is_bogus(error):
+                raise DnsTrouble("the answer fails DNSSEC validation", is_bogus=True) from error
             raise DnsTrouble("the name servers fail") from error
         except dns.exception.Timeout as error:
             raise DnsTrouble("the name servers do not answer") from error
+        except dns.message.ChainTooLong as error:
+            raise DnsTrouble("its aliases (CNAME) lead nowhere") from error
         except (dns.exception.DNSException, OSError, ValueError) as error:
             raise DnsTrouble(f"the answer is no use ({type(error).__name__})") from error
-        return list(answer.rrset or ())
+        self._cache[key] = asyncio.get_running_loop().time() + ttl_s, answer
+        self._cache.move_to_end(key)
+        if len(self._cache) > CACHE_ENTRIES:
+            self._cache.popitem(last=False)
+        return answer
+
+    async def _follow(
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType, read: Callable[[Rdata], T | None]
+    ) -> tuple[Answer[T], int]:
+        """Ask, and ask again where a server gave the alias alone. Returns the answer and for how many seconds it holds.
+
+        A recursive server gives the whole chain at once, and with it one AD bit for all of it.
+        """
+        is_authentic, ttl_s, seen = self._validates, 2**31, {name}
+        while True:
+            found, exists = await self._response(name, kind)
+            chained = found.resolve_chaining()
+            is_authentic = is_authentic and bool(found.flags & dns.flags.AD)
+            ttl_s = min(ttl_s, chained.minimum_ttl)
+            target = chained.canonical_name
+            is_end = chained.answer is not None or not exists or target == name or bool(found.authority)
+            if is_end:
+                kept = [record for rdata in (chained.answer or ()) if (record := read(rdata)) is not None]
+                return Answer(tuple(kept[:MAX_RECORDS]), _host(target), is_authentic, exists), ttl_s
+            if target in seen or len(seen) > MAX_CNAMES:
+                raise dns.message.ChainTooLong
+            seen.add(target)
+            name = target
+
+    async def _response(
+        self, name: dns.name.Name, kind: dns.rdatatype.RdataType
+    ) -> tuple[dns.message.QueryMessage, bool]:
+        """Return the response, and whether the name exists."""
+        try:
+            answer = await self._resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN as error:
+            response: dns.message.QueryMessage = error.kwargs["responses"][name]
+            return response, False
+        return answer.response, True
+
+
+def _is_loopback(nameserver: object) -> bool:
+    try:
+        return ipaddress.ip_address(str(nameserver)).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_bogus(error: dns.resolver.NoNameservers) -> bool:
+    """Tell whether a server said that it could not validate."""
+    responses = (attempt[4] for attempt in error.kwargs.get("errors", ()))
+    return any(
+        isinstance(option, dns.edns.EDEOption) and option.code in _BOGUS
+        for response in responses
+        if response is not None
+        for option in response.options
+    )
 
 
 def _host(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _mx(record: Rdata) -> MxRecord | None:
+    return MxRecord(record.preference, _host(record.exchange)) if isinstance(record, MX) else None
+
+
+def _address(record: Rdata) -> str | None:
+    return str(record.address) if isinstance(record, (A, AAAA)) else None
+
+
+def _tlsa(record: Rdata) -> Tlsa | None:
+    if not isinstance(record, TLSA):
+        return None
+    return Tlsa(record.usage, record.selector, record.mtype, bytes(record.cert))
+
+
+def _txt(record: Rdata) -> str | None:
+    """Join the character-strings; one that is too long for any policy's record is left out."""
+    if not isinstance(record, TXT):
+        return None
+    text = b"".join(record.strings).decode("utf-8", "replace")
+    return text if len(text) <= MAX_TXT_CHARS else None

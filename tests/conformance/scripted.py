@@ -26,10 +26,10 @@ from pathlib import Path
 from egret.contracts.handoff import Content as HandedContent
 from egret.contracts.handoff import Leg, Transaction
 from egret.core.outcome import Outcome, Remote
-from egret.core.tls_policy import OPPORTUNISTIC
+from egret.core.tls_policy import OPPORTUNISTIC, Tlsa
 from egret_egress.content import Content
 from egret_egress.courier import Courier, Parcel
-from egret_egress.destinations import Fixed, Host
+from egret_egress.destinations import Answer, Fixed, Host, MxRecord
 from egret_egress.opening import Dialing
 from egret_egress.pool import Pool
 from egret_egress.session import Timeouts
@@ -219,12 +219,21 @@ def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: obje
 class NoDns:
     """A `Resolver` that is never asked."""
 
-    async def mx(self, domain: str) -> None:
+    async def mx(self, domain: str) -> Answer[MxRecord]:
         """Nothing exists."""
+        return Answer((), domain, exists=False)
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
+    async def addresses(self, host: str) -> Answer[str]:
         """Nothing exists."""
-        return ()
+        return Answer((), host, exists=False)
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        """Nothing exists."""
+        return Answer((), name, exists=False)
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Nothing exists."""
+        return Answer((), name, exists=False)
 
 
 def courier_to(port: int, pool: Pool, timeouts: Timeouts = SHORT) -> Courier:

@@ -13,7 +13,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from egret_egress.destinations import DnsTrouble, MxRecord
+from egret_egress.destinations import Answer, DnsTrouble, MxRecord
 from egret_egress.dns import DnsResolver
 
 T = TypeVar("T")
@@ -82,36 +82,35 @@ def ask(question: Callable[[DnsResolver], Awaitable[T]]) -> T:
 
 def test_mx_records_are_read() -> None:
     """Names come in lower case without the last dot; null MX is the empty name."""
-    records = ask(lambda r: r.mx("example.org"))
-    assert records is not None
+    records = ask(lambda r: r.mx("example.org")).records
     assert set(records) == {MxRecord(20, "b.example.org"), MxRecord(10, "a.example.org")}
-    assert ask(lambda r: r.mx("null.example")) == (MxRecord(0, ""),)
+    assert ask(lambda r: r.mx("null.example")).records == (MxRecord(0, ""),)
 
 
 def test_no_records_and_no_name_are_told_apart() -> None:
-    """() is a name without MX, None is NXDOMAIN."""
-    assert ask(lambda r: r.mx("empty.example")) == ()
-    assert ask(lambda r: r.mx("nowhere.example")) is None
+    """A name without MX, and NXDOMAIN."""
+    assert ask(lambda r: r.mx("empty.example")) == Answer((), "empty.example", exists=True)
+    assert ask(lambda r: r.mx("nowhere.example")) == Answer((), "nowhere.example", exists=False)
 
 
 def test_addresses_of_both_families() -> None:
     """IPv6 first, then IPv4; none at all is no trouble."""
-    first, *others = ask(lambda r: r.addresses("a.example.org"))
+    first, *others = ask(lambda r: r.addresses("a.example.org")).records
     assert (first, set(others)) == ("2001:db8::1", {"192.0.2.1", "192.0.2.2"})
-    assert ask(lambda r: r.addresses("empty.example")) == ()
-    assert ask(lambda r: r.addresses("nowhere.example")) == ()
+    assert ask(lambda r: r.addresses("empty.example")).records == ()
+    assert ask(lambda r: r.addresses("nowhere.example")).records == ()
 
 
 def test_many_addresses_of_one_family_do_not_hide_the_other() -> None:
     """Only the first eight addresses of a host are tried, and an installation may have no IPv6."""
-    found = ask(lambda r: r.addresses("many.example"))
+    found = ask(lambda r: r.addresses("many.example")).records
 
     assert (len(found), found[1]) == (10, "192.0.2.4")
 
 
 def test_trouble_with_one_family_does_not_matter() -> None:
     """A name server that fails on AAAA does not keep mail from the A address."""
-    assert ask(lambda r: r.addresses("only4.example")) == ("192.0.2.3",)
+    assert ask(lambda r: r.addresses("only4.example")).records == ("192.0.2.3",)
 
 
 @pytest.mark.parametrize("name", ["x.fails", "a..b", "x" * 64 + ".example"])

@@ -12,7 +12,7 @@ from egret.contracts.handoff import Content, Transaction
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
-from egret_egress.destinations import NextHops
+from egret_egress.destinations import Answer, Host, NextHops
 from egret_egress.engine import Capacity
 from egret_egress.holdings import Full
 from egret_egress.journal import MemoryJournal
@@ -337,8 +337,8 @@ class Answers:
             raise self._answer
         return self._answer
 
-    async def addresses(self, host: object) -> tuple[str, ...]:
-        return ()
+    async def addresses(self, host: Host) -> Answer[str]:
+        return Answer((), host.name)
 
 
 def test_no_next_hop_is_an_outcome_without_a_connection() -> None:

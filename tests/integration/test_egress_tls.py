@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
-from egret.core.tls_policy import TlsKind, TlsPolicy
+from egret.core.tls_policy import OPPORTUNISTIC, TlsKind, TlsPolicy
 from egret_egress.courier import Courier
 from egret_egress.destinations import Fixed, Host
 from egret_egress.opening import Dialing
@@ -61,7 +61,7 @@ def send(
 
     async def run() -> tuple[Outcome, list[str]]:
         notes, pool = Notes(), Pool()
-        is_implicit = host.policy.kind is TlsKind.IMPLICIT
+        is_implicit = host.policy is not None and host.policy.kind is TlsKind.IMPLICIT
         async with playing(parse("tls", text), certificate.server(), implicit=is_implicit) as (server, port):
             next_hop = Host(host.name, port, host.policy, host.credentials)
             dialing = Dialing("unit.example", SHORT, verified=(trusted or certificate).trusting())
@@ -73,14 +73,14 @@ def send(
     return asyncio.run(run())
 
 
-OPPORTUNISTIC = Host("127.0.0.1")
+STRANGER = Host("127.0.0.1", policy=OPPORTUNISTIC)
 SMARTHOST = Host("127.0.0.1", policy=TlsPolicy(TlsKind.PKIX, "smarthost"), credentials=Credentials("u", "p"))
 SUBMISSIONS = Host("127.0.0.1", policy=TlsPolicy(TlsKind.IMPLICIT, "smarthost"), credentials=Credentials("u", "p"))
 
 
 def test_opportunistic_tls_is_used_whatever_the_certificate(tmp_path: Path) -> None:
     """RFC 7435: encryption with a stranger is better than none; EHLO is said again inside."""
-    outcome, left = send(STARTTLS + SEND, OPPORTUNISTIC, Certificate(tmp_path, "other.example"))
+    outcome, left = send(STARTTLS + SEND, STRANGER, Certificate(tmp_path, "other.example"))
 
     assert left == []
     assert isinstance(outcome, Delivered)
@@ -143,7 +143,7 @@ def test_requiretls_goes_over_verified_tls(tmp_path: Path) -> None:
 
 def test_requiretls_is_not_met_by_opportunistic_tls(tmp_path: Path) -> None:
     """A server that anybody could be does not count."""
-    outcome, left = send(STARTTLS, OPPORTUNISTIC, Certificate(tmp_path), require_tls=True)
+    outcome, left = send(STARTTLS, STRANGER, Certificate(tmp_path), require_tls=True)
 
     assert left == []
     assert isinstance(outcome, Bounced)
@@ -156,7 +156,7 @@ def test_tls_garbage_falls_back_to_plain_text(tmp_path: Path) -> None:
     broken = STARTTLS.split("S: !starttls", maxsplit=1)[0] + "S: this is no TLS\nS: !silence\n"
     plain = "S: 220 mx\nC: EHLO unit.example\nS: 250-mx\nS: 250 STARTTLS\n"
 
-    outcome, left = send(f"{broken}--\n{plain}{SEND}", OPPORTUNISTIC, Certificate(tmp_path))
+    outcome, left = send(f"{broken}--\n{plain}{SEND}", STRANGER, Certificate(tmp_path))
 
     assert left == []
     assert isinstance(outcome, Delivered)

@@ -32,7 +32,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
 from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
-from egret_egress.destinations import Host, MxRecord
+from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
@@ -176,11 +176,11 @@ def test_what_is_not_for_us_is_refused(tmp_path: Path, secret: str, body: bytes,
 class Inward(NoDns):
     """A `Resolver` of a domain whose MX is in our own network."""
 
-    async def mx(self, domain: str) -> tuple[MxRecord, ...]:  # type: ignore[override]
-        return (MxRecord(1, "mx.example.org"),)
+    async def mx(self, domain: str) -> Answer[MxRecord]:
+        return Answer((MxRecord(1, "mx.example.org"),), domain)
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
-        return ("127.0.0.1",)
+    async def addresses(self, host: str) -> Answer[str]:
+        return Answer(("127.0.0.1",), host)
 
 
 def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:

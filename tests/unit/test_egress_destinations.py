@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container, Mapping
 from random import Random
 
 import pytest
@@ -13,32 +14,44 @@ from egret.core.outcome import Bounced, Deferred
 from egret_egress.destinations import (
     MAX_ADDRESSES,
     MAX_HOSTS,
+    Answer,
     Direct,
     DnsTrouble,
     Fixed,
+    Hops,
     Host,
     MxRecord,
     NextHops,
     PublicOnly,
 )
+from tests.conformance.scripted import NoDns
 
 
-class Zone:
-    """A `Resolver` of fixed answers; a name that is not in it does not exist, an exception is raised."""
+class Zone(NoDns):
+    """A `Resolver` of fixed answers; an exception is raised, None for `mx` is a name that does not exist."""
 
-    def __init__(self, mx: object = (), addresses: tuple[str, ...] | Exception = ()) -> None:
+    def __init__(
+        self,
+        mx: tuple[MxRecord, ...] | DnsTrouble | None = (),
+        addresses: tuple[str, ...] | DnsTrouble = (),
+        aliases: Mapping[str, str] | None = None,
+        authentic: Container[str] = (),
+    ) -> None:
         self._mx = mx
         self._addresses = addresses
+        self._aliases = aliases or {}
+        self._authentic = authentic
 
-    async def mx(self, domain: str) -> tuple[MxRecord, ...] | None:
-        if isinstance(self._mx, Exception):
+    async def mx(self, domain: str) -> Answer[MxRecord]:
+        if isinstance(self._mx, DnsTrouble):
             raise self._mx
-        return self._mx  # type: ignore[return-value]
+        exists = self._mx is not None
+        return Answer(self._mx or (), self._aliases.get(domain, domain), domain in self._authentic, exists)
 
-    async def addresses(self, host: str) -> tuple[str, ...]:
-        if isinstance(self._addresses, Exception):
+    async def addresses(self, host: str) -> Answer[str]:
+        if isinstance(self._addresses, DnsTrouble):
             raise self._addresses
-        return self._addresses
+        return Answer(self._addresses, self._aliases.get(host, host), host in self._authentic)
 
 
 class Seeded:
@@ -58,8 +71,8 @@ def hops(zone: Zone, domain: str = "example.org", seed: int = 1) -> NextHops:
 
 def names(found: NextHops) -> list[str]:
     """Return the hosts' names."""
-    assert isinstance(found, tuple)
-    return [host.name for host in found]
+    assert isinstance(found, Hops)
+    return [host.name for host in found.hosts]
 
 
 @pytest.mark.rfc("7505", "3")
@@ -83,7 +96,33 @@ def test_a_domain_without_mx_is_its_own_host() -> None:
     """The implicit MX has the domain's addresses."""
     found = hops(Zone((), ("2001:db8::1", "192.0.2.1")))
 
-    assert found == (Host("example.org", addresses=("2001:db8::1", "192.0.2.1")),)
+    assert found == Hops("example.org", "example.org", is_authentic=False, hosts=(Host("example.org"),))
+
+
+@pytest.mark.rfc("5321", "5.1")
+def test_gather_cname() -> None:
+    """What a domain's CNAME leads to is processed in its place; the implicit MX is the name at its end."""
+    zone = Zone((), ("192.0.2.1",), {"example.org": "hosted.example"})
+
+    assert hops(zone) == Hops("example.org", "hosted.example", is_authentic=False, hosts=(Host("hosted.example"),))
+
+
+@pytest.mark.rfc("7672", "2.2.1")
+@pytest.mark.parametrize("authentic", [(), ("example.org",)], ids=["insecure", "authentic"])
+def test_gather_authentic(authentic: tuple[str, ...]) -> None:
+    """The hosts are as trustworthy as the answer that named them."""
+    found = hops(Zone((MxRecord(1, "mx.example.org"),), ("192.0.2.1",), authentic=authentic))
+
+    assert isinstance(found, Hops)
+    assert found.is_authentic is bool(authentic)
+
+
+def test_records_that_name_no_host_are_left_out() -> None:
+    """A set of MX records of which some are wrong is used as far as it is right; one that is all wrong is put off."""
+    bad = [MxRecord(1, name) for name in ("192.0.2.1", "a b.example", "-x.example", "x" * 64 + ".example", "caf\\195")]
+
+    assert names(hops(Zone((*bad, MxRecord(2, "mx_1.example.org"))))) == ["mx_1.example.org"]
+    assert isinstance(hops(Zone(tuple(bad))), Deferred)
 
 
 @pytest.mark.parametrize("zone", [Zone(None), Zone((), ())], ids=["NXDOMAIN", "no records"])
@@ -134,8 +173,8 @@ def test_the_number_of_hosts_and_addresses_is_bounded() -> None:
 
     async def run() -> tuple[int, int]:
         found = await many.next_hops("example.org")
-        assert isinstance(found, tuple)
-        return len(found), len(await many.addresses(found[0]))
+        assert isinstance(found, Hops)
+        return len(found.hosts), len((await many.addresses(found.hosts[0])).records)
 
     assert asyncio.run(run()) == (MAX_HOSTS, MAX_ADDRESSES)
 
@@ -145,7 +184,9 @@ def test_the_number_of_hosts_and_addresses_is_bounded() -> None:
 )
 def test_an_address_literal_is_its_own_host(domain: str, address: str) -> None:
     """RFC 5321 4.1.3: no DNS is asked."""
-    assert hops(Zone(DnsTrouble("must not be asked")), domain) == (Host(domain, addresses=(address,)),)
+    found = hops(Zone(DnsTrouble("must not be asked")), domain)
+
+    assert found == Hops(domain, domain, is_authentic=False, hosts=(Host(domain, addresses=(address,)),))
 
 
 def test_a_wrong_address_literal_bounces() -> None:
@@ -155,7 +196,8 @@ def test_a_wrong_address_literal_bounces() -> None:
 
 def public_of(*found: str, allow_loopback: bool = False) -> tuple[str, ...]:
     """Return what is left of a host's addresses."""
-    return asyncio.run(PublicOnly(Zone((), found), allow_loopback=allow_loopback).addresses("mx.example.org"))
+    resolver = PublicOnly(Zone((), found), allow_loopback=allow_loopback)
+    return asyncio.run(resolver.addresses("mx.example.org")).records
 
 
 def test_only_public_addresses_are_reached() -> None:
@@ -182,7 +224,8 @@ def test_a_domain_that_points_inside_is_deferred() -> None:
     """Without an MX record, too: the sentence says why."""
     domain = asyncio.run(Direct(PublicOnly(Zone((), ("10.0.0.1",))), Seeded(1)).next_hops("example.org"))
 
-    assert domain == Deferred("the MX hosts of example.org could not be looked up: it has no public address")
+    assert isinstance(domain, Deferred)
+    assert "no public address" in domain.reason
 
 
 def test_a_fixed_next_hop_takes_everything() -> None:
@@ -191,8 +234,8 @@ def test_a_fixed_next_hop_takes_everything() -> None:
     async def run(host: Host) -> tuple[str, ...]:
         router = Fixed(host, Zone(DnsTrouble("must not be asked"), ("192.0.2.9",)))
         found = await router.next_hops("example.org")
-        assert isinstance(found, tuple)
-        return await router.addresses(found[0])
+        assert isinstance(found, Hops)
+        return (await router.addresses(found.hosts[0])).records
 
     assert asyncio.run(run(Host("smarthost.example", 587))) == ("192.0.2.9",)
     assert asyncio.run(run(Host("127.0.0.1", 1025))) == ("127.0.0.1",)
