@@ -16,6 +16,7 @@ from egret.aws.calls import DynamoCalls
 from egret.aws.clients import Clients, Target
 from egret.aws.clock import SystemClock, SystemDice
 from egret.aws.counters import DynamoAuthFailures, DynamoCounters
+from egret.aws.domain_tls import DynamoDomainTls
 from egret.aws.due import DynamoDueIndex
 from egret.aws.idempotency import DynamoIdempotency
 from egret.aws.kms import KmsKeyWrapper
@@ -26,8 +27,10 @@ from egret.aws.settings_reader import CachedSettings
 from egret.aws.settings_store import DynamoSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
 from egret.aws.stream import decode_record
+from egret.aws.sts_policies import DynamoStsPolicies
 from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
+from egret.aws.tls_results import DynamoTlsResults
 from egret.aws.units import DynamoUnits
 from egret.contracts.queues import decode_call, decode_hint
 from egret.contracts.stream import StreamRecord
@@ -114,6 +117,9 @@ def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
         units=DynamoUnits(table),
         blobs=blobs,
         mailboxes=DynamoMailboxes(table),
+        sts_policies=DynamoStsPolicies(table),
+        domain_tls=DynamoDomainTls(table),
+        tls_results=DynamoTlsResults(table),
         reader=CachedSettings(settings, _HastyClock()),
         writer=settings,
         wrapper=KmsKeyWrapper(clients, on.kms_key_id),

@@ -27,6 +27,7 @@ from egret.contracts.ports import (
 )
 from egret.contracts.queues import Call, Hint
 from egret.contracts.stream import StreamRecord
+from egret.contracts.tls import DomainTls, StsPolicies, TlsResults
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls
 from egret.memory.clock import FakeClock
@@ -37,6 +38,7 @@ from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
+from egret.memory.tls import MemoryDomainTls, MemoryStsPolicies, MemoryTlsResults
 from egret.memory.units import MemoryUnits
 from tests.integration.contract.samples import NOON
 
@@ -64,6 +66,9 @@ class Backend:
     units: Units
     blobs: Blobs
     mailboxes: Mailboxes
+    sts_policies: StsPolicies
+    domain_tls: DomainTls
+    tls_results: TlsResults
     reader: SettingsReader
     writer: SettingsWriter
     wrapper: KeyWrapper
@@ -100,6 +105,9 @@ def memory_backend() -> Backend:
         units=MemoryUnits(),
         blobs=blobs,
         mailboxes=MemoryMailboxes(store.table),
+        sts_policies=MemoryStsPolicies(),
+        domain_tls=MemoryDomainTls(),
+        tls_results=MemoryTlsResults(),
         reader=settings,
         writer=settings,
         wrapper=MemoryKeyWrapper(bytes(32)),

@@ -8,14 +8,18 @@ from dataclasses import replace
 import pytest
 
 from egret.contracts.queues import Call, Hint
-from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, Unit
+from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, StsPolicy, Unit
 from egret.contracts.settings import Account, ApiKey, Direct, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.tls import TlsSupport
 from egret.core.errors import Unavailable
+from egret.core.mtasts import StsMode
 from egret.core.routing import Route
 from egret.core.suppression import Strike, Strikes
+from egret.core.tlsrpt import AppliedPolicy, PolicyType, ResultKey, Tally, TlsResult
 from tests.integration.contract.backends import Backend, memory_backend
 from tests.integration.contract.samples import (
     CONTENT,
+    DAY,
     NOON,
     acceptance,
     busy,
@@ -32,6 +36,9 @@ KEY = (A, message_number(1))
 CALL = Call(A, message_number(1), 1, "2031-03-01T12:00:00Z")
 SUPPRESSION = Suppression(A, 1, "bob@example.net", "bob@example.net", NOON)
 STRUCK = Strikes((Strike(NOON, "e"),))
+STS_POLICY = StsPolicy("example.net", "1", StsMode.ENFORCE, ("mx.example.net",), DAY, NOON, NOON + DAY, NOON)
+UNDER_NO_POLICY = ResultKey("example.net", NOON.date(), "example.net", AppliedPolicy(PolicyType.NONE))
+TLS_RESULT = TlsResult(UNDER_NO_POLICY, Tally(1))
 WITH_KEY = replace(acceptance(A), idempotency=completed(reservation(A)))
 
 REQUESTS: dict[str, Callable[[Backend], object]] = {
@@ -84,6 +91,13 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "mailboxes.put": lambda on: on.mailboxes.put(mail(A)),
     "mailboxes.get": lambda on: on.mailboxes.get(*KEY),
     "mailboxes.list": lambda on: on.mailboxes.list(A, "", "", 10),
+    "sts_policies.get": lambda on: on.sts_policies.get("example.net", NOON),
+    "sts_policies.put": lambda on: on.sts_policies.put(STS_POLICY),
+    "sts_policies.stale": lambda on: on.sts_policies.stale(NOON),
+    "domain_tls.get": lambda on: on.domain_tls.get(A, "example.net", NOON),
+    "domain_tls.put": lambda on: on.domain_tls.put([TlsSupport(A, "example.net", True, False, NOON)]),
+    "tls_results.add": lambda on: on.tls_results.add(TLS_RESULT),
+    "tls_results.list": lambda on: on.tls_results.list(NOON.date(), "", 10, NOON),
     "account": lambda on: on.reader.account(A),
     "account_of_address": lambda on: on.reader.account_of_address("a@example.com"),
     "key": lambda on: on.reader.key("0" * 64),

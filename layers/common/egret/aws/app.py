@@ -15,6 +15,7 @@ from egret.aws.calls import DynamoCalls
 from egret.aws.clients import POOL, Clients, Target
 from egret.aws.clock import SystemClock, SystemDice
 from egret.aws.counters import DynamoAuthFailures, DynamoCounters
+from egret.aws.domain_tls import DynamoDomainTls
 from egret.aws.due import DynamoDueIndex
 from egret.aws.egress_client import HttpEgress
 from egret.aws.idempotency import DynamoIdempotency
@@ -25,8 +26,10 @@ from egret.aws.poster import HttpWebhookPoster
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
+from egret.aws.sts_policies import DynamoStsPolicies
 from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
+from egret.aws.tls_results import DynamoTlsResults
 from egret.aws.units import DynamoUnits
 from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
 from egret.core.secrets import Secrets, derive
@@ -159,6 +162,21 @@ class App:
     def mailboxes(self) -> DynamoMailboxes:
         """Mail of the accounts."""
         return DynamoMailboxes(self._mail_table)
+
+    @cached_property
+    def sts_policies(self) -> DynamoStsPolicies:
+        """MTA-STS policies."""
+        return DynamoStsPolicies(self._mail_table)
+
+    @cached_property
+    def domain_tls(self) -> DynamoDomainTls:
+        """TLS of recipient domains, as accounts saw it."""
+        return DynamoDomainTls(self._mail_table)
+
+    @cached_property
+    def tls_results(self) -> DynamoTlsResults:
+        """Results for TLS reports."""
+        return DynamoTlsResults(self._mail_table)
 
     # --- settings
 

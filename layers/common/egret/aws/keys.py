@@ -12,8 +12,11 @@ A#<account>          C#<day>           recipients of a day
                      X#<id>            mail in a mailbox
                      Y#<mailbox>#<id>  the same, by mailbox (mailbox: hash)
                      Z#<source hash>   incoming mail that was stored already
+                     T#<domain>        TLS support of a recipient domain, as the account saw it
 UNIT                 <unit id>         egress unit
 AUTH#<network>       <window>          failed logins
+STS                  <domain>          MTA-STS policy
+TLSRPT#<day>#<shard> <policy domain>#<recipient domain>#<policy hash>    sessions of a day (shard: 1 hex digit)
 """
 
 from __future__ import annotations

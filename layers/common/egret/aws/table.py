@@ -29,8 +29,10 @@ R = TypeVar("R")
 
 BATCH = 100
 """Keys of one BatchGetItem."""
+WRITE_BATCH = 25
+"""Items of one BatchWriteItem."""
 BATCH_ROUNDS = 6
-"""Rounds for keys that a throttled table left over; the pause doubles from 50 ms."""
+"""Rounds for what a throttled table left over; the pause doubles from 50 ms."""
 MARK = "w"
 MARK_BYTES = 6
 WORKERS = 8
@@ -177,6 +179,24 @@ class Table:
         """Write an item, whatever stands there."""
         with calling("dynamodb PutItem"):
             self._api.call("PutItem", {"TableName": self.name, "Item": item})
+
+    def put_many(self, items: Iterable[Item]) -> None:
+        """Write items of different keys, whatever stands there; when it fails, some may have been written."""
+        wanted = list(items)
+        for start in range(0, len(wanted), WRITE_BATCH):
+            self._put_batch([{"PutRequest": {"Item": item}} for item in wanted[start : start + WRITE_BATCH]])
+
+    def _put_batch(self, puts: list[dict[str, Any]]) -> None:
+        pause_s = 0.05
+        for _ in range(BATCH_ROUNDS):
+            with calling("dynamodb BatchWriteItem"):
+                answer = self._api.call("BatchWriteItem", {"RequestItems": {self.name: puts}})
+            puts = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if not puts:
+                return
+            time.sleep(pause_s)
+            pause_s *= 2
+        raise Unavailable(detail=f"dynamodb BatchWriteItem: {len(puts)} items left over")
 
     def put_if(self, item: Item, condition: Condition) -> Item | None:
         """Write an item if the condition holds.
