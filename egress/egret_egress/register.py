@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from egret import posix
+from egret.contracts.handoff import VERSION
 from egret.contracts.ports import Clock, Units
 from egret.contracts.records import UNIT_VALIDITY, Suspension, Unit
 from egret.core.errors import Unavailable
@@ -110,6 +111,7 @@ class Announcer:
             room=self._load().room,
             valid_until=now + UNIT_VALIDITY,
             suspensions=self._suspensions(now + UNIT_VALIDITY),
+            handoff_version=VERSION,
         )
         try:
             await asyncio.get_running_loop().run_in_executor(executor, self._units.put, unit)

@@ -7,21 +7,25 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from egret.contracts.handoff import Handoff, HandoffAnswer
+import pytest
+
+from egret.contracts.handoff import VERSION, Earlier, Handoff, HandoffAnswer, Transaction
 from egret.contracts.queues import Hint
 from egret.contracts.records import UNIT_GONE_AFTER, Acceptance, HandoffRefused, Suspension, Unit
-from egret.contracts.settings import HoldRule, RetryPolicy, Suppression
+from egret.contracts.settings import Direct, Fail, HoldRule, RetryPolicy, Smarthost, Suppression, Transport
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Refusal
-from egret.core.outcome import Unknown
+from egret.core.outcome import Deferred, Unknown
+from egret.core.routing import Route
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.units import MemoryEgress, MemoryUnits
-from egret.usecases.deliver import MAX_LEGS, DeliverPorts, deliver
+from egret.usecases.deliver import DeliverPorts, deliver
+from egret.usecases.handover import MAX_LEGS
 from egret.usecases.record_outcome import record_outcome, record_unknown, release
 from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
 
@@ -355,3 +359,130 @@ def test_what_is_asked_for_again_goes_recipient_by_recipient() -> None:
     world.deliver(hints)
 
     assert [[len(t.legs) for t in h.transactions] for h in world.handoffs] == [[2], [1, 1]]
+
+
+# --- routes and versions of the handoff
+
+NEW_UNIT = a_unit(handoff_version=VERSION)
+ROUTE = Route("r1", "relay", to_domains=(".example.net",))
+
+
+def transactions_of(world: World) -> list[Transaction]:
+    """Return all that was handed over."""
+    return [transaction for handoff in world.handoffs for transaction in handoff.transactions]
+
+
+def routed(unit: Unit, *routes: Route) -> World:
+    """Return a world with one unit, a smarthost named relay, and routes."""
+    world = World()
+    world.units.put(unit)
+    world.settings.put_transport(Transport("relay", Smarthost("relay.example.com")))
+    world.settings.put_transport(Transport("mx", Direct()))
+    for route in routes:
+        world.settings.put_route(route)
+    return world
+
+
+def test_a_route_gives_the_transaction_its_transport() -> None:
+    """By recipient domain here; what no route matches goes the unit's own way."""
+    world = routed(NEW_UNIT, ROUTE)
+    world.deliver(world.accept(a_delivery(), a_delivery(id=MESSAGE_ID + 1, domain="example.org")))
+
+    assert [(t.domain, t.transport) for t in transactions_of(world)] == [("example.net", "relay"), ("example.org", "")]
+
+
+def test_an_accounts_route_precedes_the_installations() -> None:
+    """And another account's is not looked at; the sending domain is that of the From address."""
+    own, foreign, of_domain = (
+        Route("r2", "mx", ACCOUNT),
+        Route("r0", "mx", "ijklmnop"),
+        Route("r3", "of-domain", "", "x.example"),
+    )
+    world = routed(NEW_UNIT, ROUTE, foreign, of_domain)
+    world.deliver(world.accept(a_delivery(), header_from="App@x.example"))
+    world.settings.put_route(own)
+    world.clock.advance(HOUR)
+    world.units.put(replace(NEW_UNIT, valid_until=NOW + 2 * HOUR))
+    world.deliver(world.accept(a_delivery(id=MESSAGE_ID + 1024), id=MESSAGE_ID + 1024, header_from="app@x.example"))
+
+    assert [transaction.transport for transaction in transactions_of(world)] == ["of-domain", "mx"]
+
+
+def test_recipients_with_different_transports_do_not_share_a_transaction() -> None:
+    """One of two recipients of a domain has been tried before, and a route is for those."""
+    world = routed(NEW_UNIT, replace(ROUTE, minimum_attempts=1))
+    first, second = several(2)
+    tried = replace(second, attempts=(an_attempt(1, LATER),))
+    world.deliver(world.accept(first, tried))
+
+    found = {
+        transaction.transport: [leg.delivery_id for leg in transaction.legs] for transaction in transactions_of(world)
+    }
+    assert {"": [first.id], "relay": [second.id]} == found
+
+
+def test_the_unit_hears_of_earlier_attempts() -> None:
+    """Server, address and codes of each, oldest first, of the recipient that has most of them."""
+    unreached = an_attempt(2, Deferred("no connection"))
+    first, second = several(2)
+    world = routed(NEW_UNIT)
+    world.deliver(
+        world.accept(
+            replace(first, attempts=(an_attempt(1, LATER),)),
+            replace(second, attempts=(an_attempt(1, LATER), unreached)),
+        )
+    )
+    seen = [Earlier("mx.example.net", "192.0.2.1", 451, "4.3.0"), Earlier("", "", 0, "")]
+
+    assert [seen] == [transaction.earlier for transaction in transactions_of(world)]
+
+
+def test_a_unit_of_version_1_gets_what_it_understands() -> None:
+    """Its handoff is of its version and without the fields that it does not know."""
+    world = routed(a_unit())
+    world.deliver(world.accept(a_delivery(attempts=(an_attempt(1, LATER),))))
+
+    assert [(handoff.version, handoff.transactions[0].earlier) for handoff in world.handoffs] == [(1, [])]
+
+
+def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:
+    """It would send it directly: the delivery waits, or a newer unit takes it."""
+    world = routed(a_unit(room=1000), ROUTE)
+    hints = world.accept(a_delivery())
+
+    assert world.deliver(hints) == {"no room": 1, "claim": 0, "raced": 0}
+    assert world.get().state == State.QUEUED
+    world.units.put(replace(NEW_UNIT, id="unit-2", room=1))
+    world.deliver(hints)
+    assert [(handoff.unit, handoff.version) for handoff in world.handoffs] == [("unit-2", VERSION)]
+
+
+def test_a_unit_newer_than_deliver_gets_the_newest_version_that_deliver_knows() -> None:
+    """While the unit is updated before the functions are."""
+    world = routed(a_unit(handoff_version=VERSION + 1))
+    world.deliver(world.accept(a_delivery()))
+
+    assert [handoff.version for handoff in world.handoffs] == [VERSION]
+
+
+@pytest.mark.parametrize(
+    ("transport", "is_claimed"), [("relay", True), ("mx", False), ("fails", True), ("missing", True), ("", False)]
+)
+def test_closed_port_25_stops_only_what_goes_to_mx_hosts(transport: str, is_claimed: bool) -> None:
+    """A smarthost listens on another port; a transport that fails, or does not exist, needs no port at all."""
+    routes = [Route("r1", transport)] if transport else []
+    world = routed(replace(NEW_UNIT, port25=False), *routes)
+    world.settings.put_transport(Transport("fails", Fail()))
+    world.deliver(world.accept(a_delivery()))
+
+    assert [transport] * is_claimed == [transaction.transport for transaction in transactions_of(world)]
+
+
+def test_a_lost_attempt_of_a_unit_with_closed_port_25_ends_as_unknown_when_it_is_too_old() -> None:
+    """The unit has room for others, but nothing that ends at MX hosts can be asked of it."""
+    world = routed(replace(NEW_UNIT, port25=False, valid_until=NOW + 99 * HOUR))
+    lease = Lease(1, "unit-1", NOW)
+    hints = world.accept(a_delivery(state=State.ATTEMPTING, lease=lease, expires_at=NOW))
+    world.clock.advance(UNIT_GONE_AFTER)
+
+    assert world.deliver(hints)["unknown"] == 1

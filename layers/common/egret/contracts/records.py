@@ -184,9 +184,9 @@ class Unit:
     handoff_version: int = 1
     """The newest version of `contracts.handoff` that it understands."""
 
-    def is_usable(self, now: datetime) -> bool:
-        """May be handed transactions."""
-        return self.port25 and self.room > 0 and now < self.valid_until
+    def is_usable(self, now: datetime, *, needs_port25: bool = True) -> bool:
+        """May be handed transactions; needs_port25: False for those that go over a smarthost of their own."""
+        return (self.port25 or not needs_port25) and self.room > 0 and now < self.valid_until
 
     def suspends(self, account: str, domain: str, now: datetime) -> bool:
         """Begins no attempts of this account to this domain now."""

@@ -8,12 +8,12 @@ for SMTP.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from egret.contracts.handoff import Content, Handoff, Leg, Transaction
+from egret.contracts.handoff import Transaction
 from egret.contracts.ports import Clock, Egress, MailStore, SettingsReader, Suppressions, Units
 from egret.contracts.queues import Hint
 from egret.contracts.records import UNIT_GONE_AFTER, HandoffRefused, Unit
@@ -22,14 +22,11 @@ from egret.core.address import Address
 from egret.core.delivery import Delivery, Lease, Message, State
 from egret.core.errors import Unavailable
 from egret.core.lifecycle import Change, Claim, Expire, Hold, Refusal, Suppress, apply
+from egret.usecases.handover import Claimed, batches
 from egret.usecases.record_outcome import RecordPorts, record_unknown, release
+from egret.usecases.way import OWN_WAY, Way, way_of
 
 log = logging.getLogger(__name__)
-
-MAX_LEGS = 100
-"""Recipients of one transaction: every server must take so many (RFC 5321 section 4.5.3.1.8)."""
-MAX_HANDOFF_BYTES = 4 * 1024 * 1024
-"""Inline content of one handoff; more goes into further ones."""
 
 Key = tuple[str, int]
 
@@ -63,21 +60,6 @@ class Tally:
         self.counts[what] += count
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A delivery under a lease, the unit that is to try it, and what it carries (bytes, or the key of a blob).
-
-    again: the lease was lost before, so the unit may be making this very attempt.
-    """
-
-    delivery: Delivery
-    unit: Unit
-    message: Message
-    content: bytes | str
-    lease: Lease
-    again: bool
-
-
 def deliver(ports: DeliverPorts, hints: Iterable[Hint]) -> Tally:
     """Look at the deliveries that hints name and hand over those whose time has come.
 
@@ -107,7 +89,7 @@ class _Fleet:
     def __init__(self, units: Sequence[Unit], now: datetime) -> None:
         self.now = now
         self._units = {unit.id: unit for unit in units}
-        self._room = {unit.id: unit.room for unit in units if unit.is_usable(now)}
+        self._room = {unit.id: unit.room for unit in units if unit.is_usable(now, needs_port25=False)}
 
     def is_gone(self, unit_id: str) -> bool:
         """Say whether a unit can no longer be running any transaction: withdrawn, or silent for long enough."""
@@ -117,11 +99,18 @@ class _Fleet:
     def is_overdue(self, delivery: Delivery) -> bool:
         """Say whether it is past its age, its attempt is over, and its unit, alive but full, cannot be asked for it."""
         lease = delivery.lease
-        if lease is None or self._room.get(lease.unit, 0) > 0:
+        if lease is None or self._may_take(lease.unit, OWN_WAY):
             return False
         return self.now >= max(delivery.expires_at, lease.until + UNIT_GONE_AFTER)
 
-    def choose(self, delivery: Delivery) -> Unit | None:
+    def _may_take(self, unit_id: str, way: Way) -> bool:
+        """Say whether a unit has room, and all that mail on this way needs."""
+        if self._room.get(unit_id, 0) <= 0:
+            return False
+        unit = self._units[unit_id]
+        return unit.handoff_version >= way.version and (unit.port25 or not way.needs_port25)
+
+    def choose(self, delivery: Delivery, way: Way) -> Unit | None:
         """Return the unit for a delivery, None when none can take it now.
 
         A lost lease goes back to the unit that has it, suspended or not: its journal knows whether the attempt was
@@ -130,9 +119,9 @@ class _Fleet:
         by_room = sorted(self._room, key=self._room.__getitem__, reverse=True)
         wanted = [delivery.lease.unit] if delivery.lease else by_room
         for unit_id in wanted:
-            unit = self._units.get(unit_id)
-            if unit is None or self._room.get(unit_id, 0) <= 0:
+            if not self._may_take(unit_id, way):
                 continue
+            unit = self._units[unit_id]
             if delivery.lease or not unit.suspends(delivery.account, delivery.domain, self.now):
                 self._room[unit_id] -= 1
                 return unit
@@ -229,14 +218,16 @@ def _plan(
     if _is_held(ports.settings.hold_rules(), delivery, message):
         _apply(ports.store, delivery, Hold(now), tally)
         return None
-    unit = fleet.choose(delivery)
+    way = way_of(ports.settings, delivery, message)
+    unit = fleet.choose(delivery, way)
     if unit is None:
         tally.add("no room")
         return None
     leased = apply(delivery, Claim(unit.id, fleet.now, fleet.now + ports.retry.lease))
     if isinstance(leased, Refusal) or leased.lease is None:
         return None
-    return delivery, Claimed(leased, unit, message, content, leased.lease, again=delivery.lease is not None)
+    again = delivery.lease is not None
+    return delivery, Claimed(leased, unit, message, content, leased.lease, again, way.transport)
 
 
 def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:
@@ -249,13 +240,14 @@ def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) ->
 
 
 def _hand_over(ports: DeliverPorts, claimed: list[Claimed], tally: Tally) -> None:
-    for unit, again, transactions in _batches(claimed):
+    for batch in batches(claimed):
+        unit, transactions = batch.unit, batch.handoff.transactions
         try:
-            answer = ports.egress.hand(unit, Handoff(unit.id, transactions))
+            answer = ports.egress.hand(unit, batch.handoff)
         except HandoffRefused as refusal:
             log.warning("handoff refused", extra={"unit": unit.id, "reason": str(refusal)})
             # A unit that refuses while it drains may still be making an attempt that it was given before.
-            taken = [again] * len(transactions)
+            taken = [batch.again] * len(transactions)
         except Unavailable as error:
             # It may have taken them: the leases stay, and when they run out the unit itself is asked again.
             log.warning("handoff unanswered", extra={"unit": unit.id, "reason": str(error)})
@@ -272,46 +264,3 @@ def _release(ports: DeliverPorts, unit: Unit, transaction: Transaction) -> None:
     for leg in transaction.legs:
         lease = Lease(leg.attempt, unit.id, transaction.lease_until)
         release(ports.recording, transaction.account, leg.delivery_id, lease)
-
-
-def _batches(claimed: list[Claimed]) -> Iterator[tuple[Unit, bool, list[Transaction]]]:
-    """Yield handoffs in pieces that fit: the transactions of each unit, fresh ones apart from those asked for again."""
-    groups: dict[tuple[str, bool], list[Claimed]] = defaultdict(list)
-    for one in claimed:
-        groups[one.unit.id, one.again].append(one)
-    for (_, again), group in groups.items():
-        batch: list[Transaction] = []
-        size = 0
-        for transaction in _transactions(group):
-            inline = len(transaction.content.inline or b"")
-            if batch and size + inline > MAX_HANDOFF_BYTES:
-                yield group[0].unit, again, batch
-                batch, size = [], 0
-            batch.append(transaction)
-            size += inline
-        if batch:
-            yield group[0].unit, again, batch
-
-
-def _transactions(claimed: list[Claimed]) -> Iterator[Transaction]:
-    """Yield one transaction for the recipients that share message, reverse-path and domain, 100 at most in each.
-
-    What is asked for again goes alone: the unit may know one recipient and not the other, and answers by transaction.
-    """
-    groups: dict[tuple[str, int, str, str, int], list[Claimed]] = defaultdict(list)
-    for one in claimed:
-        delivery, alone = one.delivery, one.delivery.id if one.again else 0
-        groups[delivery.account, delivery.message_id, delivery.domain, delivery.reverse_path, alone].append(one)
-    for (account, message_id, domain, reverse_path, _), members in groups.items():
-        content = _content(members[0])
-        for start in range(0, len(members), MAX_LEGS):
-            part = members[start : start + MAX_LEGS]
-            legs = [Leg(one.delivery.id, one.lease.attempt, one.delivery.recipient) for one in part]
-            until = min(one.lease.until for one in part)
-            yield Transaction(account, message_id, domain, reverse_path, legs, content, until)
-
-
-def _content(one: Claimed) -> Content:
-    message = one.message
-    inline, key = (one.content, "") if isinstance(one.content, bytes) else (None, one.content)
-    return Content(message.size_bytes, inline, key, message.smtputf8, message.require_tls)
