@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._late_reason = ""
+        self._late_after_s = 0.0
         self.on_lost: Callable[[], None] | None = None
 
     # --- asyncio.Protocol
@@ -119,20 +120,26 @@ class Connection(asyncio.Protocol):
             deadline = self._loop.time() + timeout_s
             await self._wait(self._drained, deadline, "the server did not read the message in time")
 
-    async def reply(self, timeout_s: float) -> Reply:
-        """Return the next reply, complete within `timeout_s`; raises ConnectionFailed."""
+    def next_reply(self) -> Reply | None:
+        """Return the next reply if it has come; raises ConnectionFailed when what came is none."""
         if not self._events:
-            deadline = self._loop.time() + timeout_s
-            while not self._events:
-                if self._lost:
-                    raise ConnectionFailed(self._lost)
-                self._waiter = self._loop.create_future()
-                await self._wait(self._waiter, deadline, f"the server did not answer within {timeout_s:.0f} s")
+            return None
         event = self._events.popleft()
         if isinstance(event, Garbage):
             self._end(event.reason)
             raise ConnectionFailed(event.reason)
         return event
+
+    async def reply(self, timeout_s: float) -> Reply:
+        """Return the next reply, complete within `timeout_s`; raises ConnectionFailed."""
+        deadline = self._loop.time() + timeout_s
+        while (reply := self.next_reply()) is None:
+            if self._lost:
+                raise ConnectionFailed(self._lost)
+            self._waiter = self._loop.create_future()
+            self._late_after_s = timeout_s
+            await self._wait(self._waiter, deadline, "")
+        return reply
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, timeout_s: float) -> None:
         """Go on with TLS; raises ConnectionFailed. What was read before is forgotten (RFC 3207 section 4.2)."""
@@ -201,7 +208,7 @@ class Connection(asyncio.Protocol):
         if not self._deadline or self._lost:
             return
         if self._loop.time() >= self._deadline:
-            self._end(self._late_reason)
+            self._end(self._late_reason or f"the server did not answer within {self._late_after_s:.0f} s")
         else:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
 

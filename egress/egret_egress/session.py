@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from egret.core.outcome import Remote
 from egret.core.tls_policy import OPPORTUNISTIC, TlsPolicy
@@ -76,6 +77,15 @@ class Endpoint:
         return Remote(self.mx_host, self.address)
 
 
+BeforeDot = Callable[[], Awaitable[None]]
+Upcoming = Callable[[], Exchange | None]
+"""Asked when the final dot is about to go: the next transaction on this session, if there is one to begin now."""
+
+
+def _nothing() -> Exchange | None:
+    return None
+
+
 class Session:
     """An open conversation that can carry transactions one after the other.
 
@@ -90,11 +100,18 @@ class Session:
         self._connection = connection
         self._timeouts = timeouts
         self._must_close = False
+        self._most_recipients = 0
+        self._ahead: Exchange | None = None
 
     @property
     def is_usable(self) -> bool:
-        """Open, in step, and not about to be closed by the server."""
-        return self._connection.is_open and not self._must_close and not self._connection.has_unread
+        """Open, in step, not about to be closed by the server, and below the transactions it allows (RFC 9422)."""
+        most = self.peer.limits.mail
+        return self._is_in_step and not (0 < most <= self.transactions)
+
+    @property
+    def _is_in_step(self) -> bool:
+        return self._connection.is_quiet() and not self._must_close and self._ahead is None
 
     @property
     def tls_version(self) -> str:
@@ -107,26 +124,46 @@ class Session:
 
     def exchange(self, envelope: Envelope) -> Exchange:
         """Return a transaction to run here; raises wire.WireError when a path cannot be written."""
-        return Exchange(envelope, self.peer, self.endpoint.remote, reset=self.needs_reset)
+        return Exchange(envelope, self.peer, self.endpoint.remote, reset=self.needs_reset, most=self._most_recipients)
+
+    def exchange_ahead(self, envelope: Envelope) -> Exchange | None:
+        """Return a transaction for `Upcoming`, None when this session can carry no other. Raises wire.WireError.
+
+        It resets nothing: it goes out only behind a dot, and whatever the answer, the server starts anew after it
+        (RFC 5321 section 4.1.1.4).
+        """
+        most = self.peer.limits.mail
+        if 0 < most <= self.transactions:
+            return None
+        exchange = Exchange(envelope, self.peer, self.endpoint.remote, most=self._most_recipients)
+        exchange.is_ahead = True
+        return exchange
 
     async def transact(
-        self, exchange: Exchange, content: Content, before_dot: Callable[[], Awaitable[None]], deadline: float
+        self,
+        exchange: Exchange,
+        content: Content,
+        before_dot: BeforeDot,
+        deadline: float,
+        upcoming: Upcoming = _nothing,
     ) -> None:
         """Run the transaction; afterwards every recipient has an outcome or is put back.
 
         before_dot: returns once it is on record that the final dot goes out; what it raises passes through, the
         connection is closed then and the message was not sent. deadline: loop time by which the dot must have gone.
+        upcoming: the transaction that it returns (of `exchange_ahead`) has begun with the dot, and must be the next.
         """
         self.transactions += 1
-        self.needs_reset = True
         try:
-            await self._converse(exchange, content, before_dot, deadline)
+            await self._converse(exchange, _Sending(content, before_dot, deadline, upcoming))
         except ConnectionFailed as failure:
             exchange.fail(failure.reason)
         except BaseException:
             self._give_up()
             raise
         self.needs_reset = exchange.needs_reset
+        if exchange.learned:
+            self._most_recipients = exchange.learned
         if exchange.must_close:
             self._give_up()
 
@@ -134,20 +171,29 @@ class Session:
         self._must_close = True
         self._connection.close()
 
-    async def _converse(
-        self, exchange: Exchange, content: Content, before_dot: Callable[[], Awaitable[None]], deadline: float
-    ) -> None:
+    async def _converse(self, exchange: Exchange, sending: _Sending) -> None:
         connection = self._connection
-        if connection.has_unread and connection.is_open:
-            raise ConnectionFailed("the server spoke without being asked")
-        step: bytes | Step = exchange.start()
+        step = self._begin(exchange)
         while step is not Step.DONE:
-            if isinstance(step, bytes):
+            if step is Step.CONTENT:
+                await self._send_content(exchange, sending)
+            elif step is not Step.WAIT:
                 connection.write(step)
-            elif step is Step.CONTENT:
-                await self._send_content(exchange, content, before_dot, deadline)
-            reply = await connection.reply(self._time_for(exchange, deadline))
+            reply = connection.next_reply()
+            if reply is None:
+                reply = await connection.reply(self._time_for(exchange, sending.deadline))
             step = exchange.take(reply)
+
+    def _begin(self, exchange: Exchange) -> bytes | Step:
+        """Return the first bytes, or Step.WAIT when they went out with the last dot."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is exchange:
+            return Step.WAIT
+        if ahead is not None:
+            self._give_up()
+        if self._connection.has_unread and self._connection.is_open:
+            raise ConnectionFailed("the server spoke without being asked")
+        return exchange.start()
 
     def _time_for(self, exchange: Exchange, deadline: float) -> float:
         """Before the dot the whole attempt is bounded, after it the answer alone counts."""
@@ -158,32 +204,38 @@ class Session:
     def _left(deadline: float) -> float:
         return max(0.001, deadline - asyncio.get_running_loop().time())
 
-    async def _send_content(
-        self, exchange: Exchange, content: Content, before_dot: Callable[[], Awaitable[None]], deadline: float
-    ) -> None:
+    async def _send_content(self, exchange: Exchange, sending: _Sending) -> None:
         """Send content and dot, unless the server answers before its time: then its answer is read as it is."""
         connection = self._connection
         last = b""
-        for chunk in content.chunks():
+        for chunk in sending.content.chunks():
             if last:
                 if not connection.is_quiet():
                     return
                 connection.write(last)
-                await connection.drain(min(self._timeouts.block, self._left(deadline)))
+                await connection.drain(min(self._timeouts.block, self._left(sending.deadline)))
             last = chunk
         if not connection.is_quiet():
             return
-        await before_dot()
+        await sending.before_dot()
         if not connection.is_quiet():
             return  # the dot is on record but does not go out: what there is to read tells why
         exchange.dot_goes()
-        # The last chunk and the dot in one write: one packet for a small message.
-        connection.write(last + wire.DOT)
+        self._write_end(exchange, last, sending.upcoming)
+
+    def _write_end(self, exchange: Exchange, last: bytes, upcoming: Upcoming) -> None:
+        """Send the last chunk, the dot, and what may follow in one write: one packet for a small message."""
+        following = upcoming() if exchange.may_be_followed else None
+        if following is None:
+            self._connection.write(last + wire.DOT)
+        else:
+            self._ahead = following
+            self._connection.write(b"".join((last, wire.DOT, following.start())))
 
     async def quit(self) -> None:
         """Part politely: QUIT, a short wait for the answer, close."""
         try:
-            if self.is_usable:
+            if self._is_in_step:
                 self._connection.write(b"QUIT\r\n")
                 await self._connection.reply(self._timeouts.quit)
         except ConnectionFailed:
@@ -196,3 +248,12 @@ class Session:
         """Close at once."""
         self._give_up()
         await self._connection.closed()
+
+
+class _Sending(NamedTuple):
+    """The arguments of `Session.transact`."""
+
+    content: Content
+    before_dot: BeforeDot
+    deadline: float
+    upcoming: Upcoming

@@ -1,6 +1,7 @@
 """SMTP as a client reads and writes it, without I/O: bytes in, events out; commands and content out as bytes.
 
-Implements: RFC 5321 sections 4.1.1, 4.2 and 4.5.2; the keywords of EHLO of RFC 1870, 2034, 2920, 3207, 6152, 6531.
+Implements: RFC 5321 sections 4.1.1, 4.2 and 4.5.2; the keywords of EHLO of RFC 1870, 2034, 2920, 3207, 6152, 6531,
+9422; the values of RFC 3461 section 4 and RFC 6533 section 3.
 Does not decide anything: `exchange` knows what an answer means, `session` moves the bytes.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from egret.core.reply import Reply
@@ -22,11 +23,21 @@ MAX_KEPT_REPLY = 4096
 What is beyond is counted and skipped, or a server that babbles could make an outcome too large to be recorded."""
 MAX_REPLY_BYTES = 256 * 1024
 """Bytes of one reply, skipped ones included: more is an attack on our time."""
+MAX_KNOWN = 16
+"""Different short replies of a connection that are read once only: servers say the same three things all day."""
+MAX_KNOWN_LINE = 80
+MAX_ORCPT = 500
+"""Characters of an ORCPT value (RFC 3461 section 4.2)."""
 DOT = b".\r\n"
 
+_PLAIN_PATH = re.compile(r"[!#-;=?-~]*")
 _UNSAFE_IN_PATH = re.compile(r'[\x00-\x20\x7f<>"]')
 _QUOTED_LOCAL_PART = re.compile(r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"@')
 _UNSAFE_IN_WORD = re.compile(r"[^\x21-\x7e]")
+_NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+_LIMITS = re.compile(r"[A-Za-z0-9_-]+(?:=[!-:<-~]+)?(?: [A-Za-z0-9_-]+(?:=[!-:<-~]+)?)*")
+_LIMIT = re.compile(r"[1-9][0-9]{0,5}")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -58,6 +69,7 @@ class ReplyReader:
         self._lines_read = 0
         self._room = MAX_KEPT_REPLY
         self._is_broken = False
+        self._known: dict[bytes, Reply] = {}
 
     @property
     def is_clean(self) -> bool:
@@ -71,11 +83,17 @@ class ReplyReader:
             return events
         pieces = data.split(b"\n")
         for piece in pieces[:-1]:
+            is_first = not self._reply_bytes
+            if is_first and (known := self._known.get(piece)) is not None:
+                events.append(known)
+                continue
             event = self._end_line(piece)
             if event is not None:
                 events.append(event)
             if isinstance(event, Garbage):
                 return events
+            if is_first and event is not None and len(piece) <= MAX_KNOWN_LINE and len(self._known) < MAX_KNOWN:
+                self._known[piece] = event
         if pieces[-1] and not self._collect(pieces[-1], 0):
             events.append(self._break("the server's reply is too long"))
         return events
@@ -134,6 +152,37 @@ def printable(text: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server takes in one session (RFC 9422): MAIL commands, recipients and recipient domains of one message.
+
+    0: it names no such limit.
+    """
+
+    mail: int = 0
+    recipients: int = 0
+    recipient_domains: int = 0
+
+
+UNLIMITED = Limits()
+
+
+def limits_of(parameters: str) -> Limits:
+    """Read the parameters of LIMITS; a line that breaks the grammar of RFC 9422 section 3 limits nothing."""
+    if not _LIMITS.fullmatch(parameters):
+        return UNLIMITED
+    found = {"MAILMAX": 0, "RCPTMAX": 0, "RCPTDOMAINMAX": 0}
+    for word in parameters.split(" "):
+        name, _, value = word.partition("=")
+        name = name.upper()
+        if name in found:
+            if not _LIMIT.fullmatch(value):
+                return UNLIMITED
+            # Named twice, the stricter one is kept.
+            found[name] = min(int(value), found[name] or int(value))
+    return Limits(*found.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """What a server said of itself: its name and the extensions of its EHLO reply, keywords in upper case.
 
@@ -144,6 +193,7 @@ class Peer:
     extensions: Mapping[str, str] = field(default_factory=dict)
     is_encrypted: bool = False
     is_verified: bool = False
+    limits: Limits = UNLIMITED
 
     @property
     def pipelines(self) -> bool:
@@ -169,7 +219,8 @@ def peer_of(reply: Reply) -> Peer:
         # "AUTH=PLAIN" is what servers of before RFC 2554 wrote.
         if keyword.replace("-", "").isalnum():
             extensions[keyword.upper()] = parameters.strip()
-    return Peer(reply.lines[0].partition(" ")[0], extensions)
+    limits = limits_of(extensions["LIMITS"]) if "LIMITS" in extensions else UNLIMITED
+    return Peer(reply.lines[0].partition(" ")[0], extensions, limits=limits)
 
 
 def ehlo(name: str) -> bytes:
@@ -182,13 +233,13 @@ def helo(name: str) -> bytes:
     return b"HELO " + _word(name) + b"\r\n"
 
 
-def mail_from(reverse_path: str, parameters: tuple[str, ...] = ()) -> bytes:
+def mail_from(reverse_path: str, parameters: Sequence[str] = ()) -> bytes:
     """Return the MAIL command. reverse_path: without <>, "" is the null reverse-path. Raises WireError."""
     words = b"".join(b" " + _word(parameter) for parameter in parameters)
     return b"MAIL FROM:<" + _path(reverse_path) + b">" + words + b"\r\n"
 
 
-def rcpt_to(forward_path: str, parameters: tuple[str, ...] = ()) -> bytes:
+def rcpt_to(forward_path: str, parameters: Sequence[str] = ()) -> bytes:
     """Return the RCPT command. forward_path: without <>. Raises WireError."""
     if not forward_path:
         raise WireError("The recipient's address is empty.")
@@ -203,11 +254,30 @@ def auth_plain(user: str, password: str) -> bytes:
     return b"AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()) + b"\r\n"
 
 
+def xtext(text: str) -> str:
+    """Return ASCII text as a value of ENVID or ORCPT (RFC 3461 section 4)."""
+    return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+
+
+def orcpt(forward_path: str) -> str:
+    """Return the ORCPT of a recipient, type included; "" when it would be longer than allowed.
+
+    An internationalized address is written in ASCII (RFC 6533 section 3), which every server with DSN can carry.
+    """
+    if forward_path.isascii():
+        value = "rfc822;" + xtext(forward_path)
+    else:
+        value = "utf-8;" + _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", forward_path)
+    return value if len(value) <= MAX_ORCPT else ""
+
+
 def _path(path: str) -> bytes:
     """Refuse what could end the path or the line early: an address with a line end in it would inject commands.
 
     Spaces and angle brackets may stand in a quoted local part (RFC 5321 section 4.1.2).
     """
+    if _PLAIN_PATH.fullmatch(path):
+        return path.encode("ascii")
     quoted = _QUOTED_LOCAL_PART.match(path)
     if _UNSAFE_IN_PATH.search(path, quoted.end() if quoted else 0):
         raise WireError("The address has characters that cannot be written in an SMTP command.")
