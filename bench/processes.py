@@ -18,3 +18,10 @@ def peak_bytes(pid: int | str = "self") -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+def resident_bytes(pid: int | str = "self") -> int:
+    """Return the memory (resident) that a process has now. Raises OSError."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024

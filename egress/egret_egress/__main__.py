@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from egret import posix
 from egret.aws.app import App
 from egret.core.delivery import Attempt, Lease
-from egret.usecases.record_outcome import RecordPorts, record_outcome, release
+from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
@@ -19,6 +19,8 @@ from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
 CONNECTIONS = THREADS + INBOUND_THREADS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
+SWITCH_S = 0.0005
+"""How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""
 
 
 class UseCaseBook:
@@ -30,6 +32,10 @@ class UseCaseBook:
     def record(self, account: str, delivery_id: int, attempt: Attempt) -> None:
         """Record an outcome; repeated and stale ones change nothing."""
         record_outcome(self._ports, account, delivery_id, attempt)
+
+    def record_all(self, ended: Sequence[Ended]) -> None:
+        """Record the outcomes of different deliveries."""
+        record_outcomes(self._ports, ended)
 
     def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         """Give a claim back."""
@@ -66,6 +72,7 @@ async def serve(config: Config, ports: UnitPorts, limits: Limits | None = None) 
 def main(environ: Mapping[str, str]) -> int:
     """Run a unit; returns the exit code. Errors of configuration are one line."""
     logs.set_up()
+    sys.setswitchinterval(SWITCH_S)
     try:
         config = from_environment(environ)
         ports = ports_of(app_of(environ), config)

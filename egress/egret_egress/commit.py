@@ -1,4 +1,4 @@
-"""Group commit: many waiters, one fsync."""
+"""Group commit: many waiters, one write, one fsync."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 class GroupCommit:
-    """Runs a blocking `sync` in a thread of its own; all who ask while one is running share the next one."""
+    """Runs `write`, then a blocking `sync` in a thread of its own; all who ask while one is running share the next."""
 
-    def __init__(self, sync: Callable[[], None]) -> None:
+    def __init__(self, write: Callable[[], None], sync: Callable[[], None]) -> None:
+        self._write = write
         self._sync = sync
         self._thread = ThreadPoolExecutor(1, "journal")
         self._next: asyncio.Future[None] | None = None
         self._runner: asyncio.Task[None] | None = None
 
     async def commit(self) -> None:
-        """Return when everything written before this call is durable. Raises OSError."""
+        """Return when everything noted before this call is durable. Raises OSError."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             if self._runner is None or self._runner.done():
@@ -31,6 +32,7 @@ class GroupCommit:
             await asyncio.sleep(0)
             waiting, self._next = self._next, None
             try:
+                self._write()
                 await loop.run_in_executor(self._thread, self._sync)
             except OSError as error:
                 waiting.set_exception(error)

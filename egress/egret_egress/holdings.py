@@ -8,7 +8,7 @@ nothing in hand yet find room, without any part being kept free for them.
 
 from __future__ import annotations
 
-from collections import Counter
+import heapq
 from typing import NamedTuple
 
 
@@ -24,29 +24,34 @@ class Holdings:
 
     def __init__(self) -> None:
         self.total = 0
-        self._of: Counter[Full] = Counter()
+        self._accounts: dict[str, int] = {}
+        self._domains: dict[str, int] = {}
 
     def copy(self) -> Holdings:
         """Return the same again, to try out what would fit."""
         other = Holdings()
-        other.total, other._of = self.total, self._of.copy()
+        other.total = self.total
+        other._accounts, other._domains = self._accounts.copy(), self._domains.copy()
         return other
 
     def add(self, account: str, domain: str, amount: int) -> None:
         """Count more of it; a negative amount gives back. domain: "" when it is not known any more."""
         self.total += amount
-        for holder in (Full("*", account), Full(domain)):
-            self._of[holder] += amount
-            if not self._of[holder]:
-                del self._of[holder]
+        for of, name in ((self._accounts, account), (self._domains, domain)):
+            held = of.get(name, 0) + amount
+            if held:
+                of[name] = held
+            else:
+                of.pop(name, None)
 
     def may_add(self, account: str, domain: str, capacity: int) -> bool:
         """Say whether both have less in hand than is left over of the capacity."""
         left = capacity - self.total
-        return self._of[Full("*", account)] < left and self._of[Full(domain)] < left
+        return self._accounts.get(account, 0) < left and self._domains.get(domain, 0) < left
 
     def full(self, capacity: int, limit: int) -> list[Full]:
         """Return who may add nothing, those that have most in hand first, at most `limit`."""
         left = capacity - self.total
-        held = self._of.most_common(limit)
-        return [holder for holder, amount in held if amount >= left and holder.domain]
+        held = [(amount, Full("*", account)) for account, amount in self._accounts.items() if amount >= left]
+        held += [(amount, Full(domain)) for domain, amount in self._domains.items() if amount >= left and domain]
+        return [holder for _, holder in heapq.nlargest(limit, held, key=lambda one: one[0])]

@@ -62,16 +62,16 @@ class FileJournal:
         _write_all(descriptor, content)
         os.fsync(descriptor)
 
-    def append(self, record: bytes) -> None:
-        """Write one record; when that fails, what was written of it is cut off again."""
-        frame = frame_of(record)
+    def append(self, *records: bytes) -> None:
+        """Write records, all at once; when that fails, what was written of them is cut off again."""
+        frames = b"".join(map(frame_of, records))
         try:
-            _write_all(self._descriptor, frame)
+            _write_all(self._descriptor, frames)
         except OSError:
             os.ftruncate(self._descriptor, self._end)
             os.lseek(self._descriptor, self._end, os.SEEK_SET)
             raise
-        self._end += len(frame)
+        self._end += len(frames)
 
     def sync(self) -> None:
         """Make it durable; while this waits, others may append or rotate."""
@@ -151,9 +151,9 @@ class MemoryJournal:
         self._records = list(records)
         self._durable = len(self._records)
 
-    def append(self, record: bytes) -> None:
-        """Add a record."""
-        self._records.append(record)
+    def append(self, *records: bytes) -> None:
+        """Add records."""
+        self._records += records
 
     def sync(self) -> None:
         """Make all records survive `crash(power=True)`."""

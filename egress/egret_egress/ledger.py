@@ -4,13 +4,17 @@ Synchronous, and without I/O of its own: it stands on a `JournalFile`, so that e
 An attempt goes TAKEN -> DOTTED -> FINISHED -> RECORDED, or TAKEN -> RELEASING -> forgotten. The journal notes each
 step; "dot about to go" must be durable before the dot goes. After a restart: no dot noted -> it was not sent, give it
 back; dot without outcome -> `Unknown`; outcome not recorded -> record it again.
+
+What happens at the same time is written at once. Two things wait for a write: the answer to a handoff, for "taken", and
+the dot, for "dot about to go". The rest follows with the next of them, or at the end of the loop's turn: a process that
+dies before that is as one that died before it heard of the outcome, or of its being recorded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +28,8 @@ from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
 from egret_egress import records
 from egret_egress.holdings import Holdings
-from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Recorded, Taken
+from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Over, Recorded, Taken
+from egret_egress.remembered import Remembered, fingerprint
 
 
 class AttemptKey(NamedTuple):
@@ -36,10 +41,10 @@ class AttemptKey(NamedTuple):
 
 
 class JournalFile(Protocol):
-    """An append-only file. Errors of storage raise OSError, and then nothing of that record is in the file."""
+    """An append-only file. Errors of storage raise OSError, and then nothing of those records is in the file."""
 
-    def append(self, record: bytes) -> None:
-        """Add a record; durable after the next `sync`, safe from the death of this process at once."""
+    def append(self, *records: bytes) -> None:
+        """Add records; durable after the next `sync`, safe from the death of this process at once."""
         ...
 
     def sync(self) -> None:
@@ -104,18 +109,37 @@ KEPT = DEFAULT_RETRY.lease + timedelta(minutes=5)
 may still be on its way: while its lease holds, it must not begin here as if it were new. 5 min: clocks differ."""
 COMPACT_AFTER = 50_000
 """Records in the journal before it may be compacted: some 5 MB, read in well under a second at a start."""
+OVER_IN_ONE_RECORD = 32 * 1024
+"""Bytes of fingerprints, well below what the journal takes as one record."""
+
+Later = Callable[[Callable[[], None]], object]
+"""Calls back soon: the loop's `call_soon`, for a unit that runs in one."""
+
+
+def at_once(callback: Callable[[], None]) -> None:
+    """Call back now: every record is written by itself."""
+    callback()
 
 
 class Ledger:
-    """The attempts of one unit. unit: its id; a handoff to another one is refused whole."""
+    """The attempts of one unit.
 
-    def __init__(self, unit: str, journal: JournalFile, compact_after: int = COMPACT_AFTER) -> None:
+    unit: its id; a handoff to another one is refused whole. later: when what nobody waits for is written.
+    """
+
+    def __init__(
+        self, unit: str, journal: JournalFile, compact_after: int = COMPACT_AFTER, later: Later = at_once
+    ) -> None:
         self._unit = unit
         self._journal = journal
         self._compact_after = compact_after
+        self._later = later
         self._entries: dict[AttemptKey, Entry] = {}
-        self._ended: list[AttemptKey] = []
-        self._ends: list[tuple[datetime, AttemptKey]] = []
+        self._over = Remembered(KEPT)
+        self._unwritten: list[bytes] = []
+        self._is_asked = False
+        self._has_dots = False
+        self._lost: OSError | None = None
         self._written = 0
         self._failing: set[str] = set()
         self.holdings = Holdings()
@@ -133,12 +157,14 @@ class Ledger:
     @property
     def remembered(self) -> int:
         """Attempts in memory, recorded ones included."""
-        return len(self._entries)
+        return len(self._entries) + len(self._over)
 
     def phase(self, key: AttemptKey) -> Phase | None:
         """Return how far an attempt has come, None when it is not known (any more)."""
         entry = self._entries.get(key)
-        return entry.phase if entry else None
+        if entry is not None:
+            return entry.phase
+        return Phase.RECORDED if fingerprint(*key) in self._over else None
 
     # --- handoff
 
@@ -155,50 +181,69 @@ class Ledger:
         for transaction in handoff.transactions:
             is_ours = handoff.unit == self._unit and handoff.version <= VERSION
             taking.taken.append(is_ours and self._take(transaction, now, taking))
+        try:
+            self._flush()
+        except OSError:
+            records.log.exception("the journal cannot be written: nothing new can be taken")
+            return self._without_new(handoff, taking)
         return taking
 
     def _take(self, transaction: Transaction, now: datetime, taking: Taking) -> bool:
         keys = keys_of(transaction)
-        if not keys or len(set(keys)) < len(keys) or any(self.phase(key) is Phase.RELEASING for key in keys):
+        phases = [self.phase(key) for key in keys]
+        if not keys or len(set(keys)) < len(keys) or Phase.RELEASING in phases:
             return False
-        fresh = [leg for key, leg in zip(keys, transaction.legs, strict=True) if key not in self._entries]
+        fresh = [leg for phase, leg in zip(phases, transaction.legs, strict=True) if phase is None]
         # What is known is never refused for being late: "not taken" would let another unit begin it.
         if fresh and transaction.lease_until <= now:
             return False
-        try:
-            self._write([Taken(*key, transaction.lease_until) for key in keys])
-        except OSError:
-            records.log.exception("the journal cannot be written: nothing new can be taken")
-            if fresh:
-                return False
-        for key in keys:
-            entry = self._entries.get(key)
-            if entry is not None:
-                entry.lease_until = max(entry.lease_until, transaction.lease_until)
-                if entry.finished is not None:
-                    taking.rerecord.append((key, entry.finished))
-        for leg in fresh:
-            self._enter(AttemptKey(transaction.account, leg.delivery_id, leg.attempt), transaction)
+        for key, phase in zip(keys, phases, strict=True):
+            if phase is None:
+                self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
+                self.holdings.add(key.account, transaction.domain, 1)
+            if phase is not Phase.RECORDED:
+                self._take_known(key, transaction.lease_until, taking)
         if fresh:
-            taking.start.append(msgspec.structs.replace(transaction, legs=fresh))
+            is_all = len(fresh) == len(keys)
+            taking.start.append(transaction if is_all else msgspec.structs.replace(transaction, legs=fresh))
         return True
 
-    def _enter(self, key: AttemptKey, transaction: Transaction) -> None:
-        self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
-        self.holdings.add(key.account, transaction.domain, 1)
+    def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
+        entry = self._entries[key]
+        entry.lease_until = max(entry.lease_until, lease_until)
+        self._unwritten.append(records.encode(Taken(*key, lease_until)))
+        if entry.finished is not None:
+            taking.rerecord.append((key, entry.finished))
+
+    def _without_new(self, handoff: Handoff, taking: Taking) -> Taking:
+        """Return the answer when the journal cannot keep it: transactions with something new are refused."""
+        new = {key for transaction in taking.start for key in keys_of(transaction)}
+        for key in new:
+            self.holdings.add(key.account, self._entries.pop(key).domain, -1)
+        taken = [
+            was and new.isdisjoint(keys_of(transaction))
+            for was, transaction in zip(taking.taken, handoff.transactions, strict=True)
+        ]
+        return Taking(taken, [], taking.rerecord)
 
     # --- the attempt
 
     def note_dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote) -> None:
-        """Write that the final dot is about to go; `sync` must have returned before it does.
-
-        Raises OSError when the journal cannot be written: the dot must not go then.
-        """
-        noted = list(keys)
-        self._write([Dotted(*key, started_at, remote.mx_host, remote.address) for key in noted])
-        for key in noted:
+        """Note that the final dot is about to go; `write` and then `sync` must have returned before it does."""
+        for key in keys:
+            self._unwritten.append(records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)))
             entry = self._entries[key]
             entry.phase, entry.started_at, entry.remote = Phase.DOTTED, started_at, remote
+        self._has_dots = True
+        self._ask()
+
+    def write(self) -> None:
+        """Write what was noted; raises OSError when a dot that was noted since the last call cannot be written."""
+        with contextlib.suppress(OSError):
+            self._flush()
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            raise lost
 
     def sync(self) -> None:
         """Make everything written durable; may run in another thread. Raises OSError."""
@@ -208,6 +253,7 @@ class Ledger:
     def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
         """Note the dot durably: when this returns, the final dot (or BDAT LAST) may go. Raises OSError."""
         self.note_dot(keys, started_at, remote)
+        self.write()
         self.sync()
 
     def finish(self, key: AttemptKey, outcome: Outcome, started_at: datetime, duration: timedelta) -> Attempt:
@@ -221,19 +267,18 @@ class Ledger:
             return entry.finished
         attempt = Attempt(key.attempt, started_at, duration, outcome)
         entry.phase, entry.finished = Phase.FINISHED, attempt
-        self._try_write(records.finished(key.account, key.delivery_id, attempt))
+        self._note(records.finished(key.account, key.delivery_id, attempt))
         return attempt
 
     def recorded(self, key: AttemptKey) -> None:
         """The outcome stands in the table; the attempt is remembered until no handoff of it can come any more."""
-        entry = self._entries.get(key)
-        if entry is None or entry.phase is Phase.RECORDED:
+        entry = self._entries.pop(key, None)
+        if entry is None:
             return
         # From here on nobody needs the outcome: it is enough to know that this attempt is over.
-        self._entries[key] = Entry(Phase.RECORDED, entry.lease_until)
+        self._over.add(fingerprint(*key))
         self.holdings.add(key.account, entry.domain, -1)
-        self._ended.append(key)
-        self._try_write(Recorded(*key))
+        self._note(Recorded(*key))
 
     def releasing(self, key: AttemptKey) -> bool:
         """Begin to give an attempt back; False when that is impossible since its dot was noted or it has ended."""
@@ -249,7 +294,7 @@ class Ledger:
         if entry is not None and entry.phase is Phase.RELEASING:
             del self._entries[key]
             self.holdings.add(key.account, entry.domain, -1)
-            self._try_write(Forgotten(*key))
+            self._note(Forgotten(*key))
 
     def lease(self, key: AttemptKey) -> Lease | None:
         """Return the lease under which an attempt was taken, None when it is not known."""
@@ -264,13 +309,9 @@ class Ledger:
     # --- time and restarts
 
     def forget(self, now: datetime) -> None:
-        """Drop attempts recorded `KEPT` ago or earlier, and shrink the journal when most of it is about such."""
-        ended, self._ended = self._ended, []
-        for key in ended:
-            heapq.heappush(self._ends, (now + KEPT, key))
-        while self._ends and self._ends[0][0] <= now:
-            self._entries.pop(heapq.heappop(self._ends)[1], None)
-        if self._written >= self._compact_after and self._written >= 8 * len(self._entries):
+        """Drop attempts recorded much longer than `KEPT` ago; shrink the journal when most of it is of no use."""
+        self._over.forget(now)
+        if self._written >= self._compact_after and self._written >= 8 * len(self._entries) + len(self._over):
             try:
                 self.compact()
             except OSError:
@@ -280,8 +321,11 @@ class Ledger:
     def compact(self) -> None:
         """Rewrite the journal with what is still remembered."""
         lines = [records.encode(record) for key, entry in self._entries.items() for record in _records_of(key, entry)]
+        lines += map(records.encode, _records_over(self._over.packed()))
         self._journal.rotate(lines)
         self._written = len(lines)
+        self._unwritten.clear()
+        self._has_dots = False
 
     def recover(self, now: datetime) -> Recovery:
         """Read the journal of the last run: what to give back, what is unknown now, what to record again.
@@ -305,7 +349,6 @@ class Ledger:
                     if entry.finished is not None:
                         recovery.rerecord.append((key, entry.finished))
                 case Phase.RECORDED:
-                    self._ended.append(key)
                     continue
             self.holdings.add(key.account, entry.domain, 1)
         self.forget(now)
@@ -314,10 +357,14 @@ class Ledger:
     def _replay(self, record: JournalRecord | None) -> None:
         if record is None:
             return
+        if isinstance(record, Over):
+            self._over.add_packed(record.fingerprints)
+            return
         key = AttemptKey(record.account, record.delivery_id, record.attempt)
         if isinstance(record, Taken):
-            known = self._entries.setdefault(key, Entry(Phase.TAKEN, record.lease_until))
-            known.lease_until = max(known.lease_until, record.lease_until)
+            if fingerprint(*key) not in self._over:
+                known = self._entries.setdefault(key, Entry(Phase.TAKEN, record.lease_until))
+                known.lease_until = max(known.lease_until, record.lease_until)
             return
         if (entry := self._entries.get(key)) is None:
             return
@@ -328,15 +375,48 @@ class Ledger:
             case Finished():
                 entry.phase, entry.finished = Phase.FINISHED, records.attempt_of(record)
             case Recorded():
-                self._entries[key] = Entry(Phase.RECORDED, entry.lease_until)
+                del self._entries[key]
+                self._over.add(fingerprint(*key))
             case Forgotten():
                 del self._entries[key]
 
-    def _write(self, lines: Iterable[JournalRecord]) -> None:
-        with self._watching("append"):
-            for line in lines:
-                self._journal.append(records.encode(line))
-                self._written += 1
+    # --- writing
+
+    def _note(self, record: JournalRecord) -> None:
+        """Have a record written soon. That it cannot be is logged, and does not matter to anybody who waits."""
+        self._unwritten.append(records.encode(record))
+        self._ask()
+
+    def _ask(self) -> None:
+        if not self._is_asked:
+            self._is_asked = True
+            self._later(self._flush_quietly)
+
+    def end(self) -> None:
+        """Write what is left, before the journal is closed."""
+        self._flush_quietly()
+
+    def _flush_quietly(self) -> None:
+        self._is_asked = False
+        try:
+            self._flush()
+        except OSError:
+            records.log.exception("the journal cannot be written")
+
+    def _flush(self) -> None:
+        """Write everything noted, in one write; what cannot be written is dropped, and a dot is not forgotten."""
+        lines, self._unwritten = self._unwritten, []
+        has_dots, self._has_dots = self._has_dots, False
+        if not lines:
+            return
+        try:
+            with self._watching("append"):
+                self._journal.append(*lines)
+        except OSError as error:
+            if has_dots:
+                self._lost = error
+            raise
+        self._written += len(lines)
 
     @contextmanager
     def _watching(self, step: str) -> Iterator[None]:
@@ -346,12 +426,6 @@ class Ledger:
             self._failing.add(step)
             raise
         self._failing.discard(step)
-
-    def _try_write(self, line: JournalRecord) -> None:
-        try:
-            self._write([line])
-        except OSError:
-            records.log.exception("the journal cannot be written")
 
 
 def keys_of(transaction: Transaction) -> list[AttemptKey]:
@@ -365,5 +439,15 @@ def _records_of(key: AttemptKey, entry: Entry) -> Iterator[JournalRecord]:
         yield Dotted(*key, entry.started_at, entry.remote.mx_host, entry.remote.address)
     if entry.finished is not None:
         yield records.finished(key.account, key.delivery_id, entry.finished)
-    if entry.phase is Phase.RECORDED:
-        yield Recorded(*key)
+
+
+def _records_over(packed: Iterable[bytes]) -> Iterator[Over]:
+    """Put fingerprints into records of some size."""
+    part = bytearray()
+    for piece in packed:
+        part += piece
+        if len(part) >= OVER_IN_ONE_RECORD:
+            yield Over(bytes(part))
+            part.clear()
+    if part:
+        yield Over(bytes(part))

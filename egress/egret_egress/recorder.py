@@ -1,22 +1,31 @@
-"""Brings outcomes into the table and gives attempts back, in threads, for as long as it takes."""
+"""Brings outcomes into the table and gives attempts back, in threads, for as long as it takes.
+
+At low load each goes at once. At high load they go together: what comes while a thread is at work is its next batch,
+and further threads are for what it cannot carry, or keeps waiting.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import ContractError, Unavailable
+from egret.usecases.record_outcome import Ended
 from egret_egress.ledger import AttemptKey, Ledger
 
 log = logging.getLogger(__name__)
 
 THREADS = 16
-BATCH = 16
+BATCH = 100
+"""As many as the table gives in one read."""
+PATIENCE_S = 0.03
+"""How long a short queue waits for threads at work before one more comes: a few round trips to the table."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 
@@ -26,6 +35,10 @@ class Book(Protocol):
 
     def record(self, account: str, delivery_id: int, attempt: Attempt) -> None:
         """Record; one that was recorded before changes nothing. Raises Unavailable."""
+        ...
+
+    def record_all(self, ended: Sequence[Ended]) -> None:
+        """Record the outcomes of different deliveries, with less work than one by one. Raises Unavailable."""
         ...
 
     def release(self, account: str, delivery_id: int, lease: Lease) -> None:
@@ -42,7 +55,7 @@ class _Entry:
 
 
 class Recorder:
-    """A queue in front of the book; at low load each entry goes at once, at high load a thread takes several."""
+    """A queue in front of the book."""
 
     def __init__(self, book: Book, ledger: Ledger, executor: Executor, first_pause_s: float = FIRST_PAUSE_S) -> None:
         self._book = book
@@ -51,6 +64,7 @@ class Recorder:
         self._first_pause_s = first_pause_s
         self._queue: deque[_Entry] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._is_watching = False
         self._open = 0
         self._given_up = 0
         self._idle: asyncio.Future[None] | None = None
@@ -88,38 +102,70 @@ class Recorder:
         self._kick()
 
     def _kick(self) -> None:
-        if len(self._workers) < THREADS and self._queue:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(task)
-            task.add_done_callback(self._workers.discard)
+        """See to it that enough threads are at work."""
+        if not self._queue or len(self._workers) >= THREADS:
+            return
+        if not self._workers or len(self._queue) > BATCH * len(self._workers):
+            self._employ()
+        elif not self._is_watching:
+            self._is_watching = True
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._look_again)
+
+    def _employ(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._work())
+        self._workers.add(task)
+        task.add_done_callback(self._workers.discard)
+
+    def _look_again(self) -> None:
+        """Those at work may be waiting for a table that does not answer; others may be luckier."""
+        self._is_watching = False
+        if self._queue and len(self._workers) < THREADS:
+            self._employ()
+            self._kick()
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # whatever ends in this turn of the loop comes along
         while self._queue:
-            count = min(BATCH, max(1, len(self._queue) // THREADS))
-            batch = [self._queue.popleft() for _ in range(count)]
+            batch = self._batch()
             errors = await loop.run_in_executor(self._executor, self._perform, batch)
             for entry, error in zip(batch, errors, strict=True):
                 self._settle(entry, error)
 
+    def _batch(self) -> list[_Entry]:
+        """Take from the queue: outcomes of different deliveries, or one release."""
+        batch: dict[tuple[str, int], _Entry] = {}
+        while self._queue and len(batch) < BATCH:
+            entry = self._queue[0]
+            delivery = entry.key[:2]
+            if batch and (delivery in batch or isinstance(entry.what, Lease)):
+                break
+            batch[delivery] = self._queue.popleft()
+            if isinstance(entry.what, Lease):
+                break
+        return list(batch.values())
+
     def _perform(self, batch: list[_Entry]) -> list[Exception | None]:
         """Runs in a thread."""
-        errors: list[Exception | None] = []
-        for entry in batch:
-            try:
-                self._write(entry)
-            except Exception as error:  # noqa: BLE001 (an outcome must not be lost to a bug: it is tried again)
-                errors.append(error)
-            else:
-                errors.append(None)
-        return errors
+        try:
+            self._write(batch)
+        except Unavailable as error:
+            return [error] * len(batch)
+        except Exception as error:  # noqa: BLE001 (an outcome must not be lost to a bug: it is tried again)
+            if len(batch) == 1:
+                return [error]
+            # One that cannot be recorded must not keep the others.
+            return [alone for entry in batch for alone in self._perform([entry])]
+        return [None] * len(batch)
 
-    def _write(self, entry: _Entry) -> None:
-        account, delivery_id, _ = entry.key
-        if isinstance(entry.what, Lease):
-            self._book.release(account, delivery_id, entry.what)
+    def _write(self, batch: list[_Entry]) -> None:
+        (account, delivery_id, _), what = batch[0].key, batch[0].what
+        if isinstance(what, Lease):
+            self._book.release(account, delivery_id, what)
+        elif len(batch) == 1:
+            self._book.record(account, delivery_id, what)
         else:
-            self._book.record(account, delivery_id, entry.what)
+            self._book.record_all([(*entry.key[:2], entry.what) for entry in batch if isinstance(entry.what, Attempt)])
 
     def _settle(self, entry: _Entry, error: Exception | None) -> None:
         if isinstance(error, ContractError):

@@ -68,7 +68,13 @@ class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag="released"):
     attempt: int
 
 
-JournalRecord = Taken | Dotted | Finished | Recorded | Forgotten
+class Over(msgspec.Struct, frozen=True, array_like=True, tag="over"):
+    """Attempts whose outcomes stand in the table: the fingerprints that `remembered` keeps, one after the other."""
+
+    fingerprints: bytes
+
+
+JournalRecord = Taken | Dotted | Finished | Recorded | Forgotten | Over
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(JournalRecord)

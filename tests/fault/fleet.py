@@ -55,14 +55,14 @@ class SimJournal(MemoryJournal):
         self._build = build
         self.has_failed = False
 
-    def append(self, record: bytes) -> None:
-        """Add a record, or raise OSError."""
+    def append(self, *records: bytes) -> None:
+        """Add records, or raise OSError."""
         if self._build is Build.NO_JOURNAL:
             return
         if self._faults.enabled and self._rng.random() < 0.003:
             self.has_failed = True
             raise OSError(28, "no space left")
-        super().append(record)
+        super().append(*records)
 
     def sync(self) -> None:
         """Make it durable, unless the build forgets it."""
@@ -82,12 +82,14 @@ class _Pause:
 
 
 class _Commit:
-    """Stands for `GroupCommit`: the record is written, the sync comes later, and a crash may come between."""
+    """Stands for `GroupCommit`: the record is written later, and synced still later; crashes may come between."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     async def commit(self) -> None:
+        await _Pause()
+        self._ledger.write()
         await _Pause()
         self._ledger.sync()
 
@@ -143,7 +145,8 @@ class Process:
         self.is_draining = False
         self.is_cut_off = False
         self.journal = SimJournal(records, around.faults, around.rng, around.build)
-        self.ledger = Ledger(unit_id, self.journal)
+        self._unwritten: list[Callable[[], None]] = []
+        self.ledger = Ledger(unit_id, self.journal, later=self._unwritten.append)
         self.trials: list[_Trial] = []
         self.queue = _Queue(self.ledger)
         self.valid_until: datetime | None = None
@@ -252,6 +255,12 @@ class Process:
 
     # --- steps
 
+    def _end_turn(self) -> None:
+        """Write what nobody waited for, as at the end of the loop's turn."""
+        due, self._unwritten[:] = list(self._unwritten), []
+        for write in due:
+            write()
+
     def step(self) -> None:
         """Do one thing of those that wait."""
         choice = int(self._around.rng.random() * (len(self.trials) + len(self.queue.entries) or 1))
@@ -259,6 +268,7 @@ class Process:
             self._advance(self.trials[choice])
         elif self.queue.entries:
             self._record(choice - len(self.trials))
+        self._end_turn()
 
     def _advance(self, trial: _Trial) -> None:
         late = trial.deadline is not None and self._around.clock.now() >= trial.deadline
@@ -296,6 +306,7 @@ class Process:
         now = self._around.clock.now()
         for trial in [one for one in self.trials if one.deadline is not None and now >= one.deadline]:
             self._advance(trial)
+        self._end_turn()
         self.announce()
 
     def drain(self) -> None:
@@ -316,6 +327,7 @@ class Process:
             except StopIteration:
                 continue
         self.trials = []
+        self._end_turn()
 
 
 def _before_dot(rng: Random) -> Outcome | None:

@@ -7,7 +7,7 @@ fails and time passes until all is told. Then the promises are checked. The same
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -41,7 +41,7 @@ from egret.usecases.ingest import IngestPorts
 from egret.usecases.post_webhook import PostPorts
 from egret.usecases.prepare import SendPorts
 from egret.usecases.publish import PublishPorts
-from egret.usecases.record_outcome import RecordPorts, record_outcome, release
+from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret.usecases.replay import ReplayPorts
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
@@ -87,6 +87,9 @@ class Book:
 
     def record(self, account: str, delivery_id: int, attempt: object) -> None:
         record_outcome(self._ports, account, delivery_id, attempt)  # type: ignore[arg-type]
+
+    def record_all(self, ended: Sequence[Ended]) -> None:
+        record_outcomes(self._ports, ended)
 
     def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         release(self._ports, account, delivery_id, lease)

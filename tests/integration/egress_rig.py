@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ from egret.contracts.handoff import Content, Handoff, Leg, Transaction
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
+from egret.usecases.record_outcome import Ended
 from egret_egress.attempt import Keeping
 from egret_egress.commit import GroupCommit
 from egret_egress.contents import Contents
@@ -52,6 +53,11 @@ class Notebook:
         with self._lock:
             self._count()
             self.outcomes[delivery_id, attempt.number] = attempt
+
+    def record_all(self, ended: Sequence[Ended]) -> None:
+        """Keep them, one after the other."""
+        for one in ended:
+            self.record(*one)
 
     def release(self, account: str, delivery_id: int, lease: Lease) -> None:
         """Keep it."""
@@ -150,9 +156,9 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
     """Run an engine that delivers everything to a loopback port, and drain it at the end."""
     wishes = wishes or Wishes()
     clock = FakeClock(NOW)
-    ledger = Ledger("unit-1", wishes.journal)
+    ledger = Ledger("unit-1", wishes.journal, later=asyncio.get_running_loop().call_soon)
     with ThreadPoolExecutor(4) as executor:
-        commit = GroupCommit(ledger.sync)
+        commit = GroupCommit(ledger.write, ledger.sync)
         recorder = Recorder(wishes.book, ledger, executor, first_pause_s=0.001)
         pool = Pool(wishes.limits)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())

@@ -7,16 +7,20 @@ Outcome and event are one conditional write; the same attempt recorded again cha
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from egret.contracts.ports import Clock, MailStore
 from egret.contracts.settings import RetryPolicy
 from egret.core.delivery import Attempt, Delivery, Lease
-from egret.core.lifecycle import Record, Refusal, Release
+from egret.core.lifecycle import Record, Refusal, Release, apply
 from egret.core.outcome import Unknown
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
 from egret.usecases.change import change
+
+Ended = tuple[str, int, Attempt]
+"""(account, delivery id, what became of the attempt)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,26 @@ def record_outcome(ports: RecordPorts, account: str, delivery_id: int, attempt: 
         lambda delivery: Record(attempt, _next_at(ports.retry, delivery, attempt), now),
         now,
     )
+
+
+def record_outcomes(ports: RecordPorts, ended: Sequence[Ended]) -> None:
+    """Record many finished attempts of different deliveries, each as `record_outcome` does: one read, writes together.
+
+    Raises Unavailable; some may have been recorded then, and recording all again changes nothing.
+    """
+    now = ports.clock.now()
+    found = ports.store.get_many([(account, id_) for account, id_, _ in ended], now)
+    changed: list[tuple[Delivery, Delivery]] = []
+    for account, id_, attempt in ended:
+        old = found.get((account, id_))
+        new = apply(old, Record(attempt, _next_at(ports.retry, old, attempt), now)) if old else None
+        if old is not None and isinstance(new, Delivery):
+            changed.append((old, new))
+    won = ports.store.replace_many(changed) if changed else ()
+    lost = {(old.account, old.id) for (old, _), is_mine in zip(changed, won, strict=True) if not is_mine}
+    for account, id_, attempt in ended:
+        if (account, id_) in lost:
+            record_outcome(ports, account, id_, attempt)
 
 
 def record_unknown(ports: RecordPorts, delivery: Delivery, reason: str) -> Delivery | Refusal | None:
