@@ -333,6 +333,7 @@ class Exchange:
 
     def dot_goes(self) -> None:
         """The final dot is about to be sent: from here on only the server's answer tells what happened."""
+        self.talk.append(self.size_bytes)
         self.dot_sent = True
 
     def _final(self, reply: Reply) -> Step:

@@ -7,7 +7,7 @@ Implements: RFC 5321 sections 3.3 and 4.5.3.2. How it is opened is `opening`'s; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from egret_egress import wire
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.content import Content
 from egret_egress.exchange import Envelope, Exchange, Stage, Step
+from egret_egress.transcript import Entry, transcript
 from egret_egress.wire import Peer
 
 
@@ -89,10 +90,18 @@ def _nothing() -> Exchange | None:
 class Session:
     """An open conversation that can carry transactions one after the other.
 
-    transactions: how many it has carried. is_usable: it may carry another one.
+    transactions: how many it has carried. is_usable: it may carry another one. opening: what was said before the first.
     """
 
-    def __init__(self, connection: Connection, endpoint: Endpoint, peer: Peer, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        endpoint: Endpoint,
+        peer: Peer,
+        timeouts: Timeouts,
+        opening: Sequence[Entry] = (),
+    ) -> None:
+        self.opening = opening
         self.endpoint = endpoint
         self.peer = peer
         self.transactions = 0
@@ -117,6 +126,12 @@ class Session:
     def tls_version(self) -> str:
         """TLS version in use, "" in plain text."""
         return self._connection.tls_version()
+
+    def transcript(self, exchange: Exchange) -> tuple[str, ...]:
+        """Return what was said to open the session and in one transaction, not what others said in theirs."""
+        before = self.transactions - 1
+        earlier = (f"{before} earlier messages went over this connection",) if before > 0 else ()
+        return transcript((*self.opening, *earlier, *exchange.talk))
 
     def when_lost(self, callback: Callable[[], None] | None) -> None:
         """Call back once the connection ends (for idle connections in a pool)."""

@@ -298,8 +298,8 @@ def with_crlf(content: bytes) -> bytes:
 
     A line end that servers read differently would let a message smuggle in another one: none ever leaves us.
     """
-    pairs = content.count(b"\r\n")
-    if content.count(b"\n") != pairs or content.count(b"\r") != pairs:
+    # Counting is many times faster than a search for what is not part of a pair.
+    if len(content) - len(content.translate(None, b"\r\n")) != 2 * content.count(b"\r\n"):
         content = _LINE_END.sub(b"\r\n", content)
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 
