@@ -164,8 +164,12 @@ class Connection(asyncio.Protocol):
 
     def tls_version(self) -> str:
         """Return "TLSv1.3" and the like, "" without TLS."""
-        encryption = self._transport.get_extra_info("ssl_object") if self._transport else None
+        encryption = self.ssl_object()
         return str(encryption.version()) if encryption else ""
+
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """Return what knows the peer's certificates, None without TLS."""
+        return self._transport.get_extra_info("ssl_object") if self._transport else None
 
     def close(self) -> None:
         """End it at once."""

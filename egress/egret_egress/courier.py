@@ -167,7 +167,7 @@ class _Visit:
             else:
                 self._failures.append(Deferred(opened.reason, opened.reply, opened.remote))
             return None
-        return opened
+        return opened.session
 
     async def _talk(self, session: Session) -> None:
         """Run transactions on the session until everybody is decided or the server fails."""

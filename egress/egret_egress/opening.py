@@ -1,18 +1,23 @@
 """Opens a conversation with one SMTP server: connection, greeting, EHLO, STARTTLS, AUTH.
 
-Implements: RFC 5321 sections 3.1, 3.2 and 4.5.3.2, RFC 3207, RFC 4954 (PLAIN).
+Implements: RFC 5321 sections 3.1, 3.2 and 4.5.3.2, RFC 3207, RFC 4954 (PLAIN). TLS is done as the endpoint's policy
+says, which `security` decided: only an opportunistic policy ever falls back to plain text (RFC 7435), for one that
+authenticates the server nothing is sent before its certificate has passed (RFC 7672 section 2.2, RFC 8461 section 4.2).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from egret.core.outcome import Remote
 from egret.core.reply import Reply
-from egret.core.tls_policy import PLAIN, TlsKind
+from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress import wire
+from egret_egress.certificates import DANE_MISMATCH, NO_STARTTLS, TlsFailure, failure_of, is_vouched_for
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.session import Credentials, Endpoint, Session, Timeouts
 from egret_egress.wire import Peer
@@ -26,56 +31,75 @@ def _unverified_context() -> ssl.SSLContext:
     return context
 
 
+def _verified_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 @dataclass(frozen=True, slots=True)
 class Dialing:
     """How every connection of this unit is made. ehlo_name: the name whose PTR record leads to our address.
 
-    source_address: to connect from, "" = the system's choice. opportunistic, verified: TLS settings of the two kinds.
+    source_address: to connect from, "" = the system's choice. opportunistic, verified: TLS settings of two kinds, the
+    first of which leaves it to us to look at the certificate (DANE) or not. now: for certificates' validity.
     """
 
     ehlo_name: str
     timeouts: Timeouts = field(default_factory=Timeouts)
     source_address: str = ""
     opportunistic: ssl.SSLContext = field(default_factory=_unverified_context)
-    verified: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    verified: ssl.SSLContext = field(default_factory=_verified_context)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class NoSession:
     """The server did not get as far as to be asked about mail. reason: one sentence; reply: when it said why.
 
-    tls_failed: the trouble was with opportunistic TLS, so that a plain connection may do better. is_final: the host
-    will not take mail from us however often it is asked; a refused login is our own fault, and not final.
+    tls_failure: TLS could not be had, or not as it was asked for. is_final: the host will not take mail from us however
+    often it is asked; a refused login is our own fault, and not final.
     """
 
     reason: str
     remote: Remote
     reply: Reply | None = None
-    tls_failed: bool = False
+    tls_failure: TlsFailure | None = None
     is_final: bool = False
 
 
-async def open_session(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Session | NoSession:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session. tls_failure: why it is in plain text although TLS was tried."""
+
+    session: Session
+    tls_failure: TlsFailure | None = None
+
+
+async def open_session(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Opened | NoSession:
     """Connect, read the greeting, say EHLO, start TLS and log in as the endpoint asks.
 
     deadline: loop time at which it must be done. Opportunistic TLS that fails leads to a second, plain connection.
     """
     first = await _open_once(endpoint, dialing, deadline)
-    if isinstance(first, NoSession) and first.tls_failed:
-        return await _open_once(replace(endpoint, policy=PLAIN), dialing, deadline)
+    is_optional = endpoint.policy.kind is TlsKind.OPPORTUNISTIC
+    if isinstance(first, NoSession) and first.tls_failure is not None and is_optional:
+        second = await _open_once(replace(endpoint, policy=PLAIN), dialing, deadline)
+        return replace(second, tls_failure=first.tls_failure)
     return first
 
 
-async def _open_once(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Session | NoSession:
+async def _open_once(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Opened | NoSession:
     try:
         connection = await _connect(endpoint, dialing, deadline)
     except ConnectionFailed as failure:
-        return NoSession(failure.reason, endpoint.remote)
+        is_tls = isinstance(failure.__cause__, ssl.SSLError)
+        return NoSession(failure.reason, endpoint.remote, tls_failure=failure_of(failure.__cause__) if is_tls else None)
     greeter = _Greeter(connection, endpoint, dialing, deadline)
     try:
         result = await greeter.greet()
     except ConnectionFailed as failure:
-        result = NoSession(failure.reason, endpoint.remote, tls_failed=greeter.is_in_handshake)
+        result = greeter.lost(failure)
     except BaseException:
         connection.close()
         raise
@@ -97,7 +121,7 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
                 endpoint.port,
                 local_addr=(dialing.source_address, 0) if dialing.source_address else None,
                 ssl=dialing.verified if is_implicit else None,
-                server_hostname=endpoint.mx_host if is_implicit else None,
+                server_hostname=_reference(endpoint) if is_implicit else None,
             )
     except TimeoutError as error:
         raise ConnectionFailed(f"no connection within {time_s:.0f} s") from error
@@ -105,6 +129,21 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
         words = (error.strerror or str(error)).lower()
         raise ConnectionFailed(f"no connection ({words})") from error
     return connection
+
+
+def _reference(endpoint: Endpoint) -> str:
+    """Return the name that the server is asked for (SNI), and that its certificate must have."""
+    return endpoint.policy.names[0] if endpoint.policy.names else endpoint.mx_host or endpoint.address
+
+
+_DEMANDS = {
+    "mta-sts": "the recipient domain's MTA-STS policy demands",
+    "dane": "the recipient domain's DANE records (TLSA) demand",
+}
+
+
+def _demand(policy: TlsPolicy) -> str:
+    return _DEMANDS.get(policy.name, "is demanded of this server")
 
 
 class _Greeter:
@@ -117,25 +156,36 @@ class _Greeter:
         self._dialing = dialing
         self._deadline = deadline
 
-    async def greet(self) -> Session | NoSession:
+    def lost(self, failure: ConnectionFailed) -> NoSession:
+        """Return what a lost connection means: within the TLS handshake it is a failure of TLS."""
+        remote, policy = self._endpoint.remote, self._endpoint.policy
+        if not self.is_in_handshake:
+            return NoSession(failure.reason, remote)
+        reason = failure.reason
+        if policy.is_required:
+            reason = f"the mail server could not be reached with the protection that {_demand(policy)}: {reason}"
+        return NoSession(reason, remote, tls_failure=failure_of(failure.__cause__))
+
+    async def greet(self) -> Opened | NoSession:
         greeting = await self._reply(self._dialing.timeouts.greeting)
         if greeting.code // 100 != 2:
             return self._unwelcome("the server does not want to talk", greeting)
         peer = await self._hello()
         if isinstance(peer, Reply):
             return self._unwelcome("the server does not accept our name", peer)
+        tls_failure = None
         if self._endpoint.policy.kind not in (TlsKind.PLAIN, TlsKind.IMPLICIT):
             encrypted = await self._start_tls(peer)
             if isinstance(encrypted, NoSession):
                 return encrypted
-            peer = encrypted
+            peer, tls_failure = encrypted, None if encrypted.is_encrypted else NO_STARTTLS
         elif self._endpoint.policy.kind is TlsKind.IMPLICIT:
             peer = replace(peer, is_encrypted=True, is_verified=True)
         if self._endpoint.credentials is not None:
             refusal = await self._log_in(peer, self._endpoint.credentials)
             if refusal is not None:
                 return refusal
-        return Session(self._connection, self._endpoint, peer, self._dialing.timeouts)
+        return Opened(Session(self._connection, self._endpoint, peer, self._dialing.timeouts), tls_failure)
 
     async def _reply(self, timeout_s: float) -> Reply:
         left = self._deadline - asyncio.get_running_loop().time()
@@ -166,24 +216,47 @@ class _Greeter:
         return reply
 
     async def _start_tls(self, peer: Peer) -> Peer | NoSession:
-        is_required = self._endpoint.policy.is_required
+        policy = self._endpoint.policy
         if not peer.offers("STARTTLS"):
-            return self._no("the server does not offer the TLS that is required of it") if is_required else peer
+            return self._no_starttls(None) if policy.is_required else peer
         reply = await self._ask(b"STARTTLS\r\n", self._dialing.timeouts.hello)
         if reply.code != 220:
-            return self._no("the server refused STARTTLS", reply) if is_required or reply.code == 421 else peer
-        context = self._dialing.verified if is_required else self._dialing.opportunistic
-        self.is_in_handshake = not is_required
-        left = max(0.001, self._deadline - asyncio.get_running_loop().time())
-        await self._connection.start_tls(
-            context, self._endpoint.mx_host or self._endpoint.address, min(self._dialing.timeouts.tls, left)
-        )
+            return self._no_starttls(reply) if policy.is_required or reply.code == 421 else peer
+        refusal = await self._shake_hands(policy)
+        if refusal is not None:
+            return refusal
         # What was announced in plain text counts for nothing now.
         encrypted = await self._hello()
         self.is_in_handshake = False
         if isinstance(encrypted, Reply):
             return self._no("the server does not accept our name after STARTTLS", encrypted)
-        return replace(encrypted, is_encrypted=True, is_verified=is_required)
+        return replace(encrypted, is_encrypted=True, is_verified=policy.is_authenticated)
+
+    def _no_starttls(self, reply: Reply | None) -> NoSession:
+        """Without STARTTLS a required policy cannot be met; 421 says that the server goes away."""
+        if not self._endpoint.policy.is_required:
+            return self._no("the server refused STARTTLS and ended the connection", reply)
+        what = "does not offer" if reply is None else "refused"
+        reason = f"the mail server {what} encryption (STARTTLS), which {_demand(self._endpoint.policy)}"
+        return replace(self._no(reason, reply), tls_failure=NO_STARTTLS)
+
+    async def _shake_hands(self, policy: TlsPolicy) -> NoSession | None:
+        """Start TLS as the policy says; return why the server is not to be trusted, if so."""
+        context = self._dialing.verified if policy.kind is TlsKind.PKIX else self._dialing.opportunistic
+        # An opportunistic connection that is lost before the second EHLO is answered was lost to TLS, too.
+        self.is_in_handshake = True
+        left = max(0.001, self._deadline - asyncio.get_running_loop().time())
+        await self._connection.start_tls(context, _reference(self._endpoint), min(self._dialing.timeouts.tls, left))
+        self.is_in_handshake = not policy.is_required
+        if policy.kind is TlsKind.DANE and not is_vouched_for(
+            self._connection.ssl_object(), policy, self._endpoint.mx_host, self._dialing.now()
+        ):
+            reason = (
+                "the mail server's certificate is not one that the recipient domain vouches for in the DNS (DANE); "
+                "either its records are out of date, or somebody else has answered in its place"
+            )
+            return replace(self._no(reason), tls_failure=DANE_MISMATCH)
+        return None
 
     async def _log_in(self, peer: Peer, credentials: Credentials) -> NoSession | None:
         if not peer.is_verified:
