@@ -16,6 +16,7 @@ from egret.contracts.settings import ApiKey, Scope
 from egret.core.apikey import key_hash
 from egret.memory.counters import MemoryAuthFailures
 from egret.usecases.attachments import UploadPorts
+from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
 from functions.send.handler import answer
 from tests.unit.builders import ACCOUNT, NOW
@@ -35,6 +36,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             send=service.sending,
             uploads=UploadPorts(service.blobs, service.clock, service.dice, service.installation.max_message_bytes),
             deliveries=service.delivering,
+            domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
             mailbox=MailboxPorts(service.mailboxes, service.blobs, SECRETS.cursor),
         )

@@ -17,13 +17,15 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.webapi import webapi
+from egret.contracts.encoding import go_time
 from egret.contracts.settings import ApiKey, Scope
+from egret.contracts.tls import TlsSupport
 from egret.core.apikey import key_hash
 from functions.send.handler import answer
 from tests.api_client import field, file, form_data
 from tests.api_service import KEY, Client, api_of_service, content, event
 from tests.aws_resources import create_resources
-from tests.unit.builders import ACCOUNT
+from tests.unit.builders import ACCOUNT, NOW
 from tests.unit.sending import LOGIN, Service, a_domain, an_account
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
@@ -240,6 +242,16 @@ def test_deliveries_are_shown_listed_and_canceled(client: Client) -> None:
     assert [(found["QueueMsgID"], found["Events"][0]["Event"]) for found in listed] == [(number, "canceled")]
     assert client.good("DeliveryCancel", {"QueueMsgID": number}) == {}
     assert client.refused("DeliveryGet", {"QueueMsgID": number + 1}) == "deliveryNotFound"
+
+
+def test_tls_of_a_domain(client: Client, service: Service) -> None:
+    """What the egress noted for the account, by either form of the domain's name."""
+    service.domain_tls.put([TlsSupport(ACCOUNT, "xn--bcher-kva.example", True, False, NOW)])
+    expected = {"Domain": "bücher.example", "Updated": go_time(NOW), "STARTTLS": True, "RequireTLS": False}
+    for name in ("bücher.example", "xn--bcher-kva.example"):
+        assert client.good("DomainTLSGet", {"Domain": name}) == {"DomainTLS": expected}
+    assert client.refused("DomainTLSGet", {"Domain": "example.net"}) == "domainNotFound"
+    assert client.refused("DomainTLSGet", {}) == "user"
 
 
 def test_idempotency_keys(client: Client, service: Service) -> None:

@@ -25,6 +25,7 @@ from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
+from egret.memory.tls import MemoryDomainTls
 from egret.memory.units import MemoryUnits
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domains import PrivateKey
@@ -96,6 +97,7 @@ class Service:
     settings: MemorySettings = field(default_factory=MemorySettings)
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
+    domain_tls: MemoryDomainTls = field(default_factory=MemoryDomainTls)
     hints: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
     units: MemoryUnits = field(default_factory=MemoryUnits)
     installation: Installation = field(default_factory=lambda: Installation("mail.egret.example"))

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from egret.api.decode import decode
 from egret.api.methods import METHODS
-from egret.contracts.webapi import (
-    DeliveryListRequest,
-    Empty,
-    File,
-    MessageGetRequest,
-    NameAddress,
-    SendRequest,
-    Wire,
-    encode,
-)
+from egret.contracts.encoding import encode
+from egret.contracts.webapi import DeliveryListRequest, Empty, File, MessageGetRequest, NameAddress, SendRequest, Wire
 from egret.core.errors import InvalidRequest
 
 ANN = (NameAddress(address="ann@example.net"),)

@@ -16,7 +16,8 @@ from egret.api import openapi, pages
 from egret.api.decode import decode
 from egret.api.examples import EXAMPLES
 from egret.api.methods import METHODS, Method
-from egret.contracts.webapi import Wire, encode
+from egret.contracts.encoding import encode
+from egret.contracts.webapi import Wire
 
 EACH_METHOD = pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
 

@@ -15,16 +15,7 @@ from egret.api.http import SECURITY_HEADERS, Headers, Request, Response
 from egret.api.methods import METHODS
 from egret.api.router import Api, Call, Operation
 from egret.contracts.settings import Scope
-from egret.contracts.webapi import (
-    MAX_ANSWER_BYTES,
-    Empty,
-    File,
-    RawContent,
-    SendRequest,
-    SendResult,
-    Submission,
-    Wire,
-)
+from egret.contracts.webapi import MAX_ANSWER_BYTES, Empty, File, RawContent, SendRequest, SendResult, Submission, Wire
 from egret.core.errors import Conflict, ContractError, InvalidRequest, Unavailable
 from tests.api_client import KEY, LOGIN, URLENCODED, auth_ports, basic, field, file, form_data, multipart, post
 
@@ -258,10 +249,11 @@ def test_files_of_the_form_come_behind_those_of_the_json() -> None:
 
 ALLOWED = {
     Scope.FULL: set(METHODS),
-    Scope.SEND: {"Send", "UploadCreate", "DeliveryGet", "DeliveryList", "DeliveryCancel"},
+    Scope.SEND: {"Send", "UploadCreate", "DeliveryGet", "DeliveryList", "DeliveryCancel", "DomainTLSGet"},
     Scope.READ: {
         "DeliveryGet",
         "DeliveryList",
+        "DomainTLSGet",
         "SuppressionList",
         "SuppressionPresent",
         "MessageList",

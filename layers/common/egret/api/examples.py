@@ -114,6 +114,10 @@ EXAMPLES: Final = MappingProxyType(
             w.DeliveryListResult(deliveries=(_DELIVERY,), cursor="c3RhcnQ"),
         ),
         "DeliveryCancel": Example({"QueueMsgID": _ID}, w.Empty()),
+        "DomainTLSGet": Example(
+            {"Domain": "example.net"},
+            w.DomainTLSGetResult(domain_tls=w.DomainTLSInfo(domain="example.net", updated=_ATTEMPTED, starttls=True)),
+        ),
         "SuppressionList": Example({}, w.SuppressionListResult(suppressions=(_SUPPRESSION,))),
         "SuppressionAdd": Example(
             {"EmailAddress": "gone@example.net", "Manual": True, "Reason": "Asked by letter."}, w.Empty()

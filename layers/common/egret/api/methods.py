@@ -106,6 +106,15 @@ _TABLE: Final = (
         errors=(_C.DELIVERY_NOT_FOUND, _C.ERROR),
     ),
     Method(
+        name="DomainTLSGet",
+        group=Group.DELIVERIES,
+        summary="Show how well a recipient's domain protects mail on its way, as the account's mail last found it.",
+        request=w.DomainTLSGetRequest,
+        answer=w.DomainTLSGetResult,
+        scopes=_ANY,
+        errors=(_C.DOMAIN_NOT_FOUND,),
+    ),
+    Method(
         name="SuppressionList",
         group=Group.SUPPRESSION,
         summary="List the addresses that the account's mail no longer goes to.",

@@ -10,7 +10,8 @@ import msgspec
 
 from egret.api.examples import EXAMPLES
 from egret.api.methods import METHODS, Method
-from egret.contracts.webapi import Error, ErrorCode, OutgoingEvent, Wire, encode, go_name
+from egret.contracts.encoding import encode
+from egret.contracts.webapi import Error, ErrorCode, OutgoingEvent, Wire, go_name
 
 Schema = dict[str, Any]
 

@@ -17,7 +17,8 @@ import msgspec
 from egret.api.examples import EXAMPLES
 from egret.api.methods import METHODS, Group, Method
 from egret.api.openapi import Schema, describe
-from egret.contracts.webapi import Wire, encode
+from egret.contracts.encoding import encode
+from egret.contracts.webapi import Wire
 
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}

@@ -21,6 +21,7 @@ from egret.api.forms import Upload, read_form
 from egret.api.http import HTML, JSON, RAW, SECURITY_HEADERS, Request, Response, redirect, text_response
 from egret.api.methods import METHODS, Method
 from egret.contracts.caller import Caller
+from egret.contracts.encoding import encode
 from egret.contracts.webapi import (
     MAX_ANSWER_BYTES,
     Empty,
@@ -31,7 +32,6 @@ from egret.contracts.webapi import (
     SendRequest,
     SendResult,
     Wire,
-    encode,
 )
 from egret.core.errors import Conflict, InvalidRequest, Unavailable
 

@@ -10,7 +10,7 @@ from egret.api.auth import AuthPorts
 from egret.api.router import Api, Call, Operation
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
-from egret.usecases import attachments, deliveries, mailbox, suppressions
+from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
 from egret.usecases.prepare import SendPorts
 from egret.usecases.send import send
 
@@ -23,6 +23,7 @@ class ApiPorts:
     send: SendPorts
     uploads: attachments.UploadPorts
     deliveries: deliveries.DeliveryPorts
+    domain_tls: domain_tls.DomainTlsPorts
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
 
@@ -32,6 +33,7 @@ def api_of(ports: ApiPorts) -> Api:
     operations = {
         **_sending(ports.send, ports.uploads),
         **_deliveries(ports.deliveries),
+        **_domains(ports.domain_tls),
         **_suppression(ports.suppression),
         **_mailbox(ports.mailbox),
     }
@@ -57,6 +59,13 @@ def _deliveries(ports: deliveries.DeliveryPorts) -> Mapping[str, Operation]:
         "DeliveryList": lambda call: deliveries.delivery_list(ports, _account(call), call.request),
         "DeliveryCancel": cancel,
     }
+
+
+def _domains(ports: domain_tls.DomainTlsPorts) -> Mapping[str, Operation]:
+    def get(call: Call) -> w.DomainTLSGetResult:
+        return w.DomainTLSGetResult(domain_tls=domain_tls.domain_tls_get(ports, _account(call), call.request.domain))
+
+    return {"DomainTLSGet": get}
 
 
 def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation]:

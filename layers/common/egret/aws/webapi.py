@@ -10,6 +10,7 @@ from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
+from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.prepare import SendPorts
 from egret.usecases.signing import SigningKeys
@@ -27,6 +28,7 @@ def webapi(app: App) -> Api:
             send=_send(app),
             uploads=UploadPorts(app.blobs, app.clock, app.dice, app.installation.max_message_bytes),
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
+            domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.secrets.cursor),
         )

@@ -2,7 +2,7 @@
 
 Keys are Go-like names (`QueueMsgID`), made from the Python names by `go_name`. Every field has its zero value as
 default, so that a missing key, and `null`, mean zero. Answers always carry every key; empty lists are `[]`, never null.
-Keys that the reference does not know stand behind those it knows.
+Keys that the reference does not know stand behind those it knows. `contracts.encoding` writes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES: Final = 4_400_000
 MAX_LIST: Final = 1000
 """The most items that a listing returns at once."""
 
-_ACRONYMS: Final = frozenset({"id", "cc", "bcc", "html", "dsn", "url", "tls", "smtp", "ip", "dkim", "mx"})
+_ACRONYMS: Final = frozenset({"id", "cc", "bcc", "html", "dsn", "url", "tls", "smtp", "ip", "dkim", "mx", "starttls"})
 
 
 def go_name(name: str) -> str:
@@ -61,6 +61,8 @@ class ErrorCode(enum.StrEnum):
     MALFORMED_MESSAGE_ID = "malformedMessageID"
     MESSAGE_NOT_FOUND = "messageNotFound"
     DELIVERY_NOT_FOUND = "deliveryNotFound"
+    DOMAIN_NOT_FOUND = "domainNotFound"
+    """None of the account's mail has met a mail server of that domain within a year."""
     UPLOAD_NOT_FOUND = "uploadNotFound"
     FORBIDDEN = "forbidden"
     """HTTP 403: the key's scope does not allow the method, or a page of another site called."""
@@ -422,6 +424,32 @@ class DeliveryCancelRequest(Wire, frozen=True, kw_only=True):
     queue_msg_id: Int64 = 0
 
 
+class DomainTLSGetRequest(Wire, frozen=True, kw_only=True):
+    """Names a recipient domain, international ones in either form (`bücher.example`, `xn--bcher-kva.example`)."""
+
+    domain: str = ""
+
+
+class DomainTLSInfo(Wire, frozen=True, kw_only=True):
+    """What a mail server of a recipient domain offered when mail of the account last connected to one.
+
+    domain: international ones in Unicode. starttls: it encrypts connections (STARTTLS). require_tls: it passes mail on
+    only over verified encryption when asked to (REQUIRETLS). Not updated by mail that goes through a smarthost.
+    updated: when it was seen; exact to a day while nothing changes.
+    """
+
+    domain: str = ""
+    updated: Instant | None = None
+    starttls: bool = False
+    require_tls: bool = False
+
+
+class DomainTLSGetResult(Wire, frozen=True, kw_only=True):
+    """What was seen last."""
+
+    domain_tls: DomainTLSInfo = DomainTLSInfo()
+
+
 # --- webhooks --------------------------------------------------------------------------------------------------------
 
 
@@ -451,46 +479,3 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
     remote_mx: str = ""
     reply: tuple[str, ...] = ()
     event_id: str = ""
-
-
-# --- encoding --------------------------------------------------------------------------------------------------------
-
-
-def go_time(instant: datetime) -> str:
-    """Return an aware instant as Go's JSON does: RFC 3339, trailing zeros of the fraction dropped, `Z` for UTC."""
-    text = instant.isoformat()
-    head, dot, rest = text.partition(".")
-    if dot:
-        digits, zone = rest[:6].rstrip("0"), rest[6:]
-        text = f"{head}.{digits}{zone}" if digits else head + zone
-    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-def encode(answer: Wire) -> bytes:
-    """Return an answer as compact JSON and a newline, without HTML escapes."""
-    return _encode(answer) + b"\n"
-
-
-def encode_webhook(payload: Wire) -> bytes:
-    """Return the body of a webhook call: compact JSON in which `<`, `>` and `&` are escaped, as Go's encoder does.
-
-    These bytes stand only inside strings of JSON, so replacing them is safe.
-    """
-    escaped = _encode(payload).replace(b"<", rb"\u003c").replace(b">", rb"\u003e").replace(b"&", rb"\u0026")
-    return escaped.replace(b"\xe2\x80\xa8", rb"\u2028").replace(b"\xe2\x80\xa9", rb"\u2029")
-
-
-def _encode(value: Wire) -> bytes:
-    return msgspec.json.encode(_with_go_times(msgspec.to_builtins(value, builtin_types=(datetime,))))
-
-
-def _with_go_times(value: object) -> object:
-    match value:
-        case dict():
-            return {key: _with_go_times(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_with_go_times(item) for item in value]
-        case datetime():
-            return go_time(value)
-        case _:
-            return value

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+from egret.contracts.encoding import encode_webhook
 from egret.contracts.queues import Call
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import WebhookSettings
-from egret.contracts.webapi import OutgoingEvent, encode_webhook
+from egret.contracts.webapi import OutgoingEvent
 from egret.core.delivery import Message
 from egret.core.events import EventKind, webhook_number
 from egret.core.signature import sign, timestamp_header

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from egret.contracts.encoding import encode_webhook
 from egret.contracts.ports import WebhookPoster
 from egret.contracts.queues import Call
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import Account, WebhookSettings
-from egret.contracts.webapi import OutgoingEvent, encode_webhook
+from egret.contracts.webapi import OutgoingEvent
 from egret.core.errors import InvalidRequest
 from egret.core.events import EventKind
 from egret.core.netguard import Refusal, UrlPolicy, check_url
