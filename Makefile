@@ -9,6 +9,7 @@
 #   make build       sam build and sam validate, without Docker
 #   make deploy      build, then sam deploy --guided               ARGS='--config-env prod'
 #   make bench       cost, growth, speed, memory
+#   make bench-egress  the engine beside others (Debian, as root)  ARGS='--count 100000'
 #   make simulate    crash the path of a message at every step     SEEDS=20000
 #   make kill        kill each process while mail is sent          SENDS=2000
 #   make fuzz        random input for every parser                 N=20000
@@ -42,7 +43,7 @@ SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve egret test peers lint fmt build deploy bench simulate kill fuzz moto lock clean
+.PHONY: help serve egret test peers lint fmt build deploy bench bench-egress simulate kill fuzz moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -84,6 +85,10 @@ deploy: build
 
 bench: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m bench $(ARGS)
+
+bench-egress: .venv/.ready
+	@sh tests/peers/install.sh
+	@$(RUN) -m bench.egress $(ARGS)
 
 simulate: .venv/.ready
 	@$(RUN) tests/fault/simulate.py --seeds $(SEEDS) $(ARGS)

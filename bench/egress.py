@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, TypeVar
 
 from bench import egress_peers as peers
 from bench.cpu import free_ports
@@ -32,6 +32,7 @@ LARGE_BYTES: Final = 100 * 1024
 DOMAINS: Final = 10_000
 HOSTS: Final = 20
 FEEDERS: Final = 2
+IN_HAND: Final = 900
 MADE: Final = 20_000
 PATIENCE_S: Final = 300.0
 TIMES_POSTFIX: Final = 10.0
@@ -55,6 +56,25 @@ class Speed:
         return self.count / self.elapsed_s
 
 
+T = TypeVar("T")
+
+
+class Pace:
+    """Keeps so many messages in the unit's hand as one domain may have there: deliver, too, looks at the room."""
+
+    def __init__(self, tally: Tally, given: int) -> None:
+        self._tally = tally
+        self._given = given
+        self._lock = threading.Lock()
+
+    def wait(self, size: int) -> None:
+        """Return when so many more may be handed over."""
+        with self._lock:
+            self._given += size
+            while self._given - self._tally.read()[0] > IN_HAND:
+                time.sleep(0.002)
+
+
 class Unit:
     """A running unit, seen from deliver's side."""
 
@@ -68,6 +88,7 @@ class Unit:
     def send(self, mail: Sequence[Letter], count: int) -> Speed:
         """Hand over so many messages and wait until every outcome is written."""
         bodies = list(handoffs(UNIT, mail, self._given, count))
+        self._pace = Pace(self._tally, self._given)
         self._given += count
         before, started = cpu_s(self.pid), time.monotonic()
         source = iter(bodies)
@@ -79,10 +100,11 @@ class Unit:
         elapsed_s = time.monotonic() - started
         return Speed(count, elapsed_s, (cpu_s(self.pid) - before) / count * 1e6)
 
-    def _feed(self, bodies: Iterable[bytes]) -> None:
+    def _feed(self, bodies: Iterable[tuple[int, bytes]]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         headers = {"Authorization": f"Bearer {SECRET}", "Content-Type": CONTENT_TYPE}
-        for body in bodies:
+        for size, body in bodies:
+            self._pace.wait(size)
             left: bytes | None = body
             while left is not None:
                 connection.request("POST", PATH, left, headers)
@@ -106,7 +128,7 @@ class Unit:
             raise RuntimeError(f"{told[0] - told[1]} of {told[0]} messages were not delivered; the log ends: {last}")
 
 
-def _shared(source: Iterator[bytes], lock: threading.Lock) -> Iterator[bytes]:
+def _shared(source: Iterator[T], lock: threading.Lock) -> Iterator[T]:
     while True:
         with lock:
             body = next(source, None)

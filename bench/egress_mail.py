@@ -76,9 +76,10 @@ def transactions(mail: Sequence[Letter], first: int, count: int) -> Iterator[Tra
         yield Transaction(account, id_, letter.domain, letter.reverse_path, [leg], content, until)
 
 
-def handoffs(unit: str, mail: Sequence[Letter], first: int, count: int) -> Iterator[bytes]:
-    """Yield encoded handoffs of as many transactions as deliver would put into one."""
+def handoffs(unit: str, mail: Sequence[Letter], first: int, count: int) -> Iterator[tuple[int, bytes]]:
+    """Yield encoded handoffs of as many transactions as deliver would put into one, each with their number."""
     waiting = list(transactions(mail, first, count))
     size = max(1, min(PER_HANDOFF, 2_000_000 // len(mail[0].content)))
     for start in range(0, count, size):
-        yield encode(Handoff(unit, waiting[start : start + size]))
+        part = waiting[start : start + size]
+        yield len(part), encode(Handoff(unit, part))

@@ -30,7 +30,7 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.units import MemoryUnits
 from egret.usecases.record_outcome import RecordPorts
 from egret_egress import logs
-from egret_egress.__main__ import SWITCH_S, UseCaseBook, loop_factory, serve
+from egret_egress.__main__ import UseCaseBook, loop_factory, serve, tune
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, MxRecord
 from egret_egress.engine import Capacity
@@ -187,7 +187,7 @@ def run(wish: Wish) -> None:
     """Serve until SIGTERM, as the container's main does."""
     sys.stderr = (wish.folder / "log").open("w")
     logs.set_up()
-    sys.setswitchinterval(SWITCH_S)
+    tune()
     journal = wish.folder / "journal"
     journal.mkdir(exist_ok=True)
     (journal / "unit.id").write_text(UNIT)

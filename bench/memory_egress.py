@@ -79,7 +79,7 @@ def parcel(number: int, witness: Witness) -> Parcel:
 def main() -> None:
     """Run under the loop that the container uses."""
     port, count = map(int, sys.argv[1:])
-    with asyncio.Runner(loop_factory=container.loop_factory()) as runner:  # noqa: SLF001 (the same loop as there)
+    with asyncio.Runner(loop_factory=container.loop_factory()) as runner:
         print(json.dumps(runner.run(deliver(port, count))))
 
 

@@ -13,6 +13,7 @@ from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, nam
 from egret_egress.commit import GroupCommit
 from egret_egress.courier import TooLate
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
+from egret_egress.logs import tell
 from egret_egress.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -75,13 +76,19 @@ class Attempting:
         attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at))
         self._recorder.record(key, attempt)
         if log.isEnabledFor(logging.INFO):
-            log.info(
-                "attempt",
-                extra={**self._ids_of(key), **_facts(outcome), "duration_s": attempt.duration.total_seconds()},
-            )
+            fields = self._ids_of(key)
+            fields.update(_facts(outcome), duration_s=attempt.duration.total_seconds())
+            tell(log, "attempt", fields)
 
     def _ids_of(self, key: AttemptKey) -> dict[str, object]:
-        return {**self.ids, "delivery": key.delivery_id, "attempt": key.attempt, "domain": self._transaction.domain}
+        transaction = self._transaction
+        return {
+            "account": transaction.account,
+            "message_id": transaction.message_id,
+            "delivery": key.delivery_id,
+            "attempt": key.attempt,
+            "domain": transaction.domain,
+        }
 
     def fail(self, outcome: Deferred) -> None:
         """Decide everybody who is left: with the outcome, or as unknown when the dot may have gone."""

@@ -94,7 +94,12 @@ class Remembered:
         return len(self._now) + sum(len(known) for _, known in self._older)
 
     def __contains__(self, one: bytes) -> bool:
-        return one in self._now or any(one in known for _, known in self._older)
+        if one in self._now:
+            return True
+        for _, known in self._older:  # noqa: SIM110 (a generator for each question costs more than the answer)
+            if one in known:
+                return True
+        return False
 
     def add(self, one: bytes) -> None:
         """Remember it."""

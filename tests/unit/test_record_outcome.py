@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -16,7 +17,14 @@ from egret.core.lifecycle import Refusal
 from egret.core.outcome import Outcome, Unknown
 from egret.memory.clock import FakeClock
 from egret.memory.store import MemoryMailStore
-from egret.usecases.record_outcome import RecordPorts, record_outcome, record_unknown, release, shared_dice
+from egret.usecases.record_outcome import (
+    RecordPorts,
+    record_outcome,
+    record_outcomes,
+    record_unknown,
+    release,
+    shared_dice,
+)
 from tests.unit.builders import (
     ACCOUNT,
     HOUR,
@@ -186,3 +194,45 @@ def test_a_race_that_is_always_lost_is_unavailable(world: World) -> None:
     with pytest.raises(Unavailable):
         world.record(1, OK)
     assert world.get().attempts == ()
+
+
+def second(world: World) -> int:
+    """Accept another delivery of the account, under way too; return its id."""
+    message = replace(a_message(), id=MESSAGE_ID + 1024)
+    world.store.put_message(message, b"content")
+    delivery = a_delivery(id=message.id, state=State.ATTEMPTING, lease=LEASE)
+    world.store.accept(Acceptance(message, (delivery,)))
+    return message.id
+
+
+def test_many_outcomes_are_recorded_as_each_by_itself(world: World) -> None:
+    """What is absent or was recorded before is left alone."""
+    other = second(world)
+    world.record(1, LATER)
+
+    ended = [(ACCOUNT, id_, an_attempt(1, OK)) for id_ in (MESSAGE_ID, other, other + 1024)]
+    record_outcomes(world.ports, ended)
+
+    states = world.store.get_many([(ACCOUNT, MESSAGE_ID), (ACCOUNT, other)], NOW)
+    assert [one.state for one in states.values()] == [State.QUEUED, State.DELIVERED]
+
+
+def test_a_race_lost_among_many_is_run_again(world: World) -> None:
+    """The loser is recorded on what the winner wrote; the others are not touched a second time."""
+    other = second(world)
+
+    class Faster(MemoryMailStore):
+        raced = False
+
+        def replace_many(self, pairs: Sequence[tuple[Delivery, Delivery]]) -> Sequence[bool]:
+            old = pairs[0][0]
+            if not self.raced:
+                self.raced = True
+                assert super().replace(old, replace(old, rev=old.rev + 1))
+            return super().replace_many(pairs)
+
+    world.store = Faster(world.store.table)
+    record_outcomes(world.ports, [(ACCOUNT, id_, an_attempt(1, OK)) for id_ in (MESSAGE_ID, other)])
+
+    found = world.store.get_many([(ACCOUNT, MESSAGE_ID), (ACCOUNT, other)], NOW).values()
+    assert [(one.state, len(one.attempts)) for one in found] == [(State.DELIVERED, 1)] * 2

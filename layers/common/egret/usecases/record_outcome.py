@@ -15,7 +15,7 @@ from egret.contracts.ports import Clock, MailStore
 from egret.contracts.settings import RetryPolicy
 from egret.core.delivery import Attempt, Delivery, Lease
 from egret.core.lifecycle import Record, Refusal, Release, apply
-from egret.core.outcome import Unknown
+from egret.core.outcome import Bounced, Delivered, Unknown
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
 from egret.usecases.change import change
 
@@ -97,6 +97,8 @@ def release(ports: RecordPorts, account: str, delivery_id: int, lease: Lease) ->
 
 
 def _next_at(retry: RetryPolicy, delivery: Delivery, attempt: Attempt) -> datetime | None:
+    if isinstance(attempt.outcome, Delivered | Bounced):
+        return None  # the last one, whatever the schedule says
     policy = DeliveryRetry(retry.base, delivery.max_attempts)
     ended_at = attempt.started_at + attempt.duration
     return next_delivery_attempt(attempt.number, ended_at, shared_dice(delivery, attempt.number), policy)
