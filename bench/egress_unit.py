@@ -25,7 +25,7 @@ from egret.core.delivery import Delivery, Lease, State
 from egret.core.fromid import FromIdKeys
 from egret.core.tls_policy import Tlsa
 from egret.memory.blobs import MemoryBlobs
-from egret.memory.settings import MemorySettings
+from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.units import MemoryUnits
 from egret.usecases.record_outcome import RecordPorts
@@ -161,6 +161,7 @@ def ports_of(wish: Wish, unit: str) -> UnitPorts:
         clock=clock,
         dice=SystemDice(),
         resolver=Zone(wish),
+        wrapper=MemoryKeyWrapper(bytes(16)),
     )
 
 

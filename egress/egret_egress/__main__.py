@@ -62,6 +62,7 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         fromid_keys=app.secrets.fromid,
         clock=app.clock,
         dice=app.dice,
+        wrapper=app.key_wrapper,
         resolver=DnsResolver([config.resolver[0]], config.resolver[1]) if config.resolver else DnsResolver(),
     )
 

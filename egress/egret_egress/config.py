@@ -30,7 +30,8 @@ class Config:
     """One unit's settings.
 
     bind: of the private HTTP side. url: what is announced. smtp_listen: of inbound SMTP, None = no inbound.
-    next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. probe: (host, port) tried to see
+    next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. is_sink: it is the sink of local
+    mode, and routes lead nowhere else. probe: (host, port) tried to see
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
     allow_loopback: MX hosts may be on this machine, for local mode only.
     """
@@ -48,6 +49,7 @@ class Config:
     resolver: tuple[str, int] | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     allow_loopback: bool = False
+    is_sink: bool = False
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -70,6 +72,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         resolver=_resolver(environ.get("EGRET_RESOLVER", "")),
         timeouts=_timeouts(environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
         allow_loopback=is_local,
+        is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
     )
 
 

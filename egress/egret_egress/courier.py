@@ -63,11 +63,24 @@ class Parcel:
         )
 
 
-class Courier:
-    """Delivers parcels. router: where to; pool: over which connections; dialing: how new ones are made."""
+class Chooser(Protocol):
+    """Knows the router of each transport."""
 
-    def __init__(self, router: Router, pool: Pool, dialing: Dialing) -> None:
+    async def router(self, transaction: Transaction) -> Router:
+        """Return where the transaction goes. Raises Unavailable."""
+        ...
+
+
+class Courier:
+    """Delivers parcels.
+
+    router: where to, without a route; transports: where to with one. pool: over which connections; dialing: how new
+    ones are made.
+    """
+
+    def __init__(self, router: Router, pool: Pool, dialing: Dialing, transports: Chooser | None = None) -> None:
         self._router = router
+        self._transports = transports
         self._pool = pool
         self._dialing = dialing
 
@@ -78,10 +91,12 @@ class Courier:
     async def deliver(self, parcel: Parcel) -> None:
         """Try until every recipient has an outcome.
 
-        Raises TooLate and NoTurn: nothing was sent for those without an outcome. OSError: the journal failed.
+        Raises TooLate, NoTurn and Unavailable: nothing was sent for those without an outcome. OSError: the journal
+        failed.
         """
-        hops = await self._router.next_hops(parcel.transaction.domain)
-        visit = _Visit(self._router, self._pool, self._dialing, parcel)
+        router = await self._router_of(parcel.transaction)
+        hops = await router.next_hops(parcel.transaction.domain)
+        visit = _Visit(router, self._pool, self._dialing, parcel)
         if isinstance(hops, (Bounced, Deferred)):
             parcel.progress.begin()
             visit.end(hops)
@@ -91,6 +106,13 @@ class Courier:
             if not visit.pending:
                 return
         visit.end(visit.failure())
+
+    async def _router_of(self, transaction: Transaction) -> Router:
+        if not transaction.transport:
+            return self._router
+        if self._transports is None:
+            raise LookupError("a courier without transports was given a transaction that names one")
+        return await self._transports.router(transaction)
 
 
 class _Visit:
@@ -120,7 +142,8 @@ class _Visit:
 
     async def host(self, host: Host) -> None:
         """Ask one host: over an idle connection if there is one, else at each of its addresses."""
-        key = (host.name, host.port)
+        # A connection over one transport has its login and its protection: it carries nothing of another one.
+        key = (self._parcel.transaction.transport, host.name, host.port, host.policy)
         session = await self._pool.checkout(key)
         try:
             self._begin()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader, Units
+from egret.contracts.ports import Blobs, Clock, Dice, KeyWrapper, SettingsReader, Units
 from egret.core.fromid import FromIdKeys
 from egret.posix import FileLock
 from egret_egress.attempt import Keeping
@@ -30,6 +30,7 @@ from egret_egress.opening import Dialing
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, unit_id_in
+from egret_egress.transports import Routers, Transports
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class UnitPorts:
     clock: Clock
     dice: Dice
     resolver: Resolver
+    wrapper: KeyWrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
-        courier = Courier(_router(config, ports), pool, dialing)
+        routers = _routers(config, ports)
+        transports = Transports(ports.settings, ports.wrapper, routers, helping)
+        courier = Courier(routers.own, pool, dialing, transports)
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
         engine.recover()
         status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731
@@ -128,11 +132,15 @@ def _source_address(config: Config) -> str:
     return config.source_addresses[0] if config.source_addresses and config.next_hop is None else ""
 
 
-def _router(config: Config, ports: UnitPorts) -> Router:
-    if config.next_hop is not None:
-        return Fixed(config.next_hop, ports.resolver)
-    resolver = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
-    return Direct(resolver, _Dice(ports.dice.bits(64)))
+def _routers(config: Config, ports: UnitPorts) -> Routers:
+    public = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
+    dice = _Dice(ports.dice.bits(64))
+
+    def direct(resolver: Resolver) -> Router:
+        return Direct(resolver, dice)
+
+    own = Fixed(config.next_hop, ports.resolver) if config.next_hop is not None else direct(public)
+    return Routers(own, direct, public, ports.resolver, sink=own if config.is_sink else None)
 
 
 async def _serve_http(

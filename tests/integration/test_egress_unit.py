@@ -16,12 +16,13 @@ from typing import TypeVar
 import aiohttp
 import pytest
 import uvloop
+from msgspec import structs
 
 from egret.contracts import handoff as contract
 from egret.contracts.ports import Blobs
 from egret.contracts.queues import InboundRecipient, unpack_inbound
 from egret.contracts.records import UNIT_VALIDITY, Suspension
-from egret.contracts.settings import Account, SendingDomain
+from egret.contracts.settings import Account, SendingDomain, Smarthost, SmarthostTls, Transport
 from egret.core import fromid
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
@@ -29,7 +30,7 @@ from egret.core.outcome import Delivered, error_of
 from egret.core.tls_policy import PLAIN
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
-from egret.memory.settings import MemorySettings
+from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, Host, MxRecord
@@ -88,10 +89,14 @@ class World:
     blobs: Blobs = field(default_factory=MemoryBlobs)
     units: MemoryUnits = field(default_factory=MemoryUnits)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    settings: MemorySettings = field(default_factory=settings)
+    wrapper: MemoryKeyWrapper = field(default_factory=lambda: MemoryKeyWrapper(bytes(16)))
 
     def ports(self) -> UnitPorts:
         """Return them."""
-        return UnitPorts(self.book, self.blobs, self.units, settings(), KEYS, self.clock, SeededDice(), NoDns())
+        return UnitPorts(
+            self.book, self.blobs, self.units, self.settings, KEYS, self.clock, SeededDice(), NoDns(), self.wrapper
+        )
 
 
 def config_in(directory: Path, port: int = 1) -> Config:
@@ -197,6 +202,52 @@ def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
     assert asyncio.run(run()) == ["the address of mx.example.org could not be looked up: it has no public address"]
+
+
+async def outcomes_of(world: World, count: int) -> None:
+    """Wait until so many outcomes are recorded."""
+    async with asyncio.timeout(5):
+        while len(world.book.outcomes) < count:  # noqa: ASYNC110 (the book has no event)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("is_sink", [False, True])
+def test_a_transaction_with_a_transport_goes_over_its_smarthost(tmp_path: Path, is_sink: bool) -> None:
+    """The other one goes the unit's own way; in local mode both do."""
+
+    async def run() -> tuple[World, list[int]]:
+        world = World()
+        async with sinking(Sink()) as own, sinking(Sink()) as relay:
+            way = Smarthost("127.0.0.1", relay.port, SmarthostTls.NONE)
+            world.settings.put_transport(Transport("relay", way))
+            config = replace(config_in(tmp_path, own.port), is_sink=is_sink)
+            routed = structs.replace(transaction(2048), transport="relay")
+            async with serving(config, world.ports()) as running:
+                handed = replace_unit(handoff(transaction(1024), routed), running.unit_id)
+                await post(running, contract.encode(handed))
+                await outcomes_of(world, 2)
+            return world, [len(own.bodies), len(relay.bodies)]
+
+    world, taken = asyncio.run(run())
+
+    assert all(isinstance(attempt.outcome, Delivered) for attempt in world.book.outcomes.values())
+    assert taken == ([2, 0] if is_sink else [1, 1])
+
+
+def test_a_transport_that_does_not_exist_is_an_attempt_that_says_so(tmp_path: Path) -> None:
+    """The delivery is tried again later, by when the operator may have mended it."""
+
+    async def run() -> list[str]:
+        world = World()
+        async with serving(config_in(tmp_path), world.ports()) as running:
+            routed = structs.replace(transaction(1024), transport="gone")
+            await post(running, contract.encode(replace_unit(handoff(routed), running.unit_id)))
+            await outcomes_of(world, 1)
+        return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
+
+    assert asyncio.run(run()) == [
+        "the route names the transport gone, which does not exist: add it or remove the route"
+    ]
 
 
 def test_the_id_stays_with_the_journal_directory(tmp_path: Path) -> None:

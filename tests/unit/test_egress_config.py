@@ -68,6 +68,7 @@ def test_the_sink_of_local_mode_wins() -> None:
     assert config.next_hop == Host("127.0.0.1", 2525, PLAIN)
     assert (config.probe, config.drain_s) == ((), LOCAL_DRAIN_S)
     assert (config.allow_loopback, from_environment(LEAST).allow_loopback) == (True, False)
+    assert (config.is_sink, from_environment(LEAST).is_sink) == (True, False)
     assert config.smtp_listen == ("127.0.0.1", 1025)
 
 
