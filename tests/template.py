@@ -72,7 +72,8 @@ class Permissions:
     allowed: tuple[tuple[str, str], ...]
     """(action, resource): resources as `Name`, `Name.Attribute`, `Name/prefix/*`, "*" or an ARN.
 
-    Where only some partitions of a table may be touched: `Name#PARTITION`.
+    Where only some partitions of a table may be touched: `Name#PARTITION`. A key that is only for some things:
+    `Name#context`, with a wildcard.
     """
 
     def allow(self, action: str, place: str) -> bool:
@@ -101,12 +102,14 @@ def permissions(role: str) -> Permissions:
 
 
 def _limits(statement: dict[str, Any]) -> list[str]:
-    """Return what is added to the resources of a statement: `#` and a partition, for each that it is limited to."""
+    """Return what is added to a statement's resources: `#` and a partition or context, for each it is limited to."""
     match statement.get("Condition"):
         case None:
             return [""]
         case {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": partitions}, **rest} if not rest:
             return [f"#{partition}" for partition in _listed(partitions)]
+        case {"StringLike": {"kms:EncryptionContext:egret": contexts}, **rest} if not rest:
+            return [f"#{context}" for context in _listed(contexts)]
         case other:
             raise AssertionError(f"a condition that nobody has thought of: {other}")
 

@@ -123,7 +123,7 @@ class Stack:
             case "sqs", _:
                 return [(f"sqs:{operation.replace('MessageBatch', 'Message')}", names[params["QueueUrl"]])]
             case "kms", _:
-                return [(f"kms:{operation}", names[params["KeyId"]])]
+                return [(f"kms:{operation}", f"{names[params['KeyId']]}#{params['EncryptionContext']['egret']}")]
         return [(f"{service}:{operation}", "?")]
 
 

@@ -60,8 +60,8 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
     left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_RESOLVER", "EGRET_ANSWER_TIMEOUT_S"}
-    app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")} | {"EGRET_SECRET"}
-    read = names_in_code("egress/egret_egress") | app
+    app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
+    read = names_in_code("egress/egret_egress") | app | {"EGRET_SECRET", "EGRET_KMS_KEY_ID"}
     given = {name for name in container_variables() if name.startswith("EGRET_")}
 
     assert given == read - found_out - local - left_alone
@@ -229,6 +229,16 @@ def test_no_role_names_a_whole_service(role: str) -> None:
     assert {action.partition(":")[0] for action, place in allowed if place == "*"} <= {"ec2", "ecr", "ecs"}
 
 
+def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
+    """It faces the internet: whoever breaks into it must not be able to sign in the name of a domain."""
+    role = permissions("EgressTaskRole")
+
+    assert role.allow("kms:Decrypt", "DkimKey#transport:relay")
+    assert not role.allow("kms:Decrypt", "DkimKey#example.com")
+    assert role.actions("kms") == {"kms:Decrypt"}
+    assert permissions("SendRole").allow("kms:Decrypt", "DkimKey#example.com")
+
+
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
     """The master secret goes to send, the handoff secret to deliver, and both to the egress by ECS."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
@@ -280,15 +290,27 @@ def test_makefiles_have_a_target_for_each_resource_that_sam_builds() -> None:
         assert re.search(rf"^[^#\n]*\bbuild-{name}\b.*:", makefile, re.MULTILINE), name
 
 
-def test_the_heartbeat_alarms_look_at_what_the_sweep_counts() -> None:
-    """Same namespace, names and dimension; no data is an alarm, too."""
+def test_the_alarms_on_our_own_metrics_look_at_what_the_sweep_counts() -> None:
+    """Same namespace, names and dimension; no heartbeat is an alarm, too."""
     watched = [each for each in of_type("AWS::CloudWatch::Alarm").values() if "Egret" in str(each.get("Namespace"))]
 
-    assert {each["MetricName"] for each in watched} == {UNITS_ALIVE, UNITS_USABLE}
+    missing = {each["MetricName"]: each["TreatMissingData"] for each in watched}
+    assert missing == {UNITS_ALIVE: "breaching", UNITS_USABLE: "breaching", QUEUE_OLDEST: "notBreaching"}
     for each in watched:
         assert each["Namespace"] == variables("SweepFunction")["POWERTOOLS_METRICS_NAMESPACE"]
         assert each["Dimensions"] == [{"Name": "service", "Value": "sweep"}]
-        assert each["TreatMissingData"] == "breaching"
+
+
+def test_the_queue_is_old_only_when_no_attempt_can_take_so_long() -> None:
+    """What is under way stays due until it is recorded."""
+    assert Timeouts().attempt + HINT_GRACE_S < resource("QueueAgeAlarm")["Threshold"]
+
+
+def test_every_function_that_counts_has_the_namespace() -> None:
+    """The one of the image builds only while a stack is made."""
+    named = {name for name in of_type("AWS::Serverless::Function") if "POWERTOOLS_METRICS_NAMESPACE" in variables(name)}
+
+    assert named == {*of_type("AWS::Serverless::Function")} - {"BuildImageFunction"}
 
 
 def test_the_page_on_deploying_counts_what_costs() -> None:
