@@ -1,6 +1,6 @@
 """Opens a conversation with one SMTP server: connection, greeting, EHLO, STARTTLS, AUTH.
 
-Implements: RFC 5321 sections 3.1, 3.2 and 4.5.3.2, RFC 3207, RFC 4954 (PLAIN). TLS is done as the endpoint's policy
+Implements: RFC 5321 sections 3.1, 3.2 and 4.5.3.2, RFC 3207. TLS is done as the endpoint's policy
 says, which `security` decided: only an opportunistic policy ever falls back to plain text (RFC 7435), for one that
 authenticates the server nothing is sent before its certificate has passed (RFC 7672 section 2.2, RFC 8461 section 4.2).
 """
@@ -8,6 +8,7 @@ authenticates the server nothing is sent before its certificate has passed (RFC 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,11 @@ from egret.core.outcome import Remote
 from egret.core.reply import Reply
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress import wire
+from egret_egress.auth import LoggedIn, Login, Refused
 from egret_egress.certificates import DANE_MISMATCH, NO_STARTTLS, TlsFailure, failure_of, is_vouched_for
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.session import Credentials, Endpoint, Session, Timeouts
+from egret_egress.transcript import Entry, transcript
 from egret_egress.wire import Peer
 
 
@@ -43,6 +46,7 @@ class Dialing:
 
     source_address: to connect from, "" = the system's choice. opportunistic, verified: TLS settings of two kinds, the
     first of which leaves it to us to look at the certificate (DANE) or not. now: for certificates' validity.
+    nonce: random bytes, new for each login.
     """
 
     ehlo_name: str
@@ -51,6 +55,7 @@ class Dialing:
     opportunistic: ssl.SSLContext = field(default_factory=_unverified_context)
     verified: ssl.SSLContext = field(default_factory=_verified_context)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    nonce: Callable[[], bytes] = lambda: secrets.token_bytes(18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class NoSession:
     """The server did not get as far as to be asked about mail. reason: one sentence; reply: when it said why.
 
     tls_failure: TLS could not be had, or not as it was asked for. is_final: the host will not take mail from us however
-    often it is asked; a refused login is our own fault, and not final.
+    often it is asked; a refused login is our own fault, and not final. transcript: what was said.
     """
 
     reason: str
@@ -66,6 +71,7 @@ class NoSession:
     reply: Reply | None = None
     tls_failure: TlsFailure | None = None
     is_final: bool = False
+    transcript: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ async def _open_once(endpoint: Endpoint, dialing: Dialing, deadline: float) -> O
     if isinstance(result, NoSession):
         connection.close()
         await connection.closed()
+        return replace(result, transcript=transcript(greeter.talk))
     return result
 
 
@@ -147,10 +154,14 @@ def _demand(policy: TlsPolicy) -> str:
 
 
 class _Greeter:
-    """The beginning of one conversation. is_in_handshake: an opportunistic TLS handshake is what failed."""
+    """The beginning of one conversation. is_in_handshake: an opportunistic TLS handshake is what failed.
+
+    talk: what was said, without the login.
+    """
 
     def __init__(self, connection: Connection, endpoint: Endpoint, dialing: Dialing, deadline: float) -> None:
         self.is_in_handshake = False
+        self.talk: list[Entry] = []
         self._connection = connection
         self._endpoint = endpoint
         self._dialing = dialing
@@ -185,17 +196,27 @@ class _Greeter:
             refusal = await self._log_in(peer, self._endpoint.credentials)
             if refusal is not None:
                 return refusal
-        return Opened(Session(self._connection, self._endpoint, peer, self._dialing.timeouts), tls_failure)
+        session = Session(self._connection, self._endpoint, peer, self._dialing.timeouts, self.talk)
+        return Opened(session, tls_failure)
 
     async def _reply(self, timeout_s: float) -> Reply:
+        reply = await self._secret_reply(timeout_s)
+        self.talk.append(reply)
+        return reply
+
+    async def _secret_reply(self, timeout_s: float) -> Reply:
         left = self._deadline - asyncio.get_running_loop().time()
         return await self._connection.reply(max(0.001, min(timeout_s, left)))
 
     async def _ask(self, command: bytes, timeout_s: float) -> Reply:
+        self.talk.append(command)
+        self._write(command)
+        return await self._reply(timeout_s)
+
+    def _write(self, line: bytes) -> None:
         if self._connection.has_unread and self._connection.is_open:
             raise ConnectionFailed("the server spoke without being asked")
-        self._connection.write(command)
-        return await self._reply(timeout_s)
+        self._connection.write(line)
 
     def _no(self, reason: str, reply: Reply | None = None) -> NoSession:
         return NoSession(reason, self._endpoint.remote, reply)
@@ -261,7 +282,20 @@ class _Greeter:
     async def _log_in(self, peer: Peer, credentials: Credentials) -> NoSession | None:
         if not peer.is_verified:
             return self._no("the smarthost is not protected by verified TLS, so no password is sent")
-        if "PLAIN" not in peer.extensions.get("AUTH", "").upper().split():
-            return self._no("the smarthost does not offer AUTH PLAIN")
-        reply = await self._ask(wire.auth_plain(credentials.user, credentials.password), self._dialing.timeouts.hello)
-        return None if reply.code == 235 else self._no("the smarthost refused the login", reply)
+        encryption = self._connection.ssl_object()
+        certificate = (encryption.getpeercert(binary_form=True) if encryption else None) or b""
+        offered = peer.extensions.get("AUTH", "")
+        login = Login(credentials.user, credentials.password, offered, self._dialing.nonce(), certificate)
+        step: bytes | LoggedIn | Refused = login.start()
+        mechanism = ""
+        while isinstance(step, bytes):
+            if login.mechanism != mechanism:
+                mechanism = login.mechanism
+                self.talk.append(f"AUTH {mechanism} [hidden]".encode())
+            self._write(step)
+            reply = await self._secret_reply(self._dialing.timeouts.hello)
+            if reply.code != 334:
+                self.talk.append(reply)
+            # Hashing a password takes as long as the server wants: not on the loop.
+            step = await asyncio.to_thread(login.take, reply)
+        return self._no(step.reason, step.reply) if isinstance(step, Refused) else None

@@ -7,7 +7,6 @@ Does not decide anything: `exchange` knows what an answer means, `session` moves
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -245,13 +244,6 @@ def rcpt_to(forward_path: str, parameters: Sequence[str] = ()) -> bytes:
         raise WireError("The recipient's address is empty.")
     words = b"".join(b" " + _word(parameter) for parameter in parameters)
     return b"RCPT TO:<" + _path(forward_path) + b">" + words + b"\r\n"
-
-
-def auth_plain(user: str, password: str) -> bytes:
-    """Return the AUTH command with its initial response (RFC 4616, RFC 4954 section 4)."""
-    if "\0" in user or "\0" in password:
-        raise WireError("A user name or password may not contain NUL.")
-    return b"AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()) + b"\r\n"
 
 
 def xtext(text: str) -> str:

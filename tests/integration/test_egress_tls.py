@@ -129,7 +129,7 @@ def test_a_refused_login_is_said_so(tmp_path: Path) -> None:
 
     assert left == []
     assert isinstance(outcome, Deferred)
-    assert outcome.reason == "the smarthost refused the login"
+    assert outcome.reason == "the smarthost refused the login (PLAIN); check the transport's user name and password"
 
 
 def test_requiretls_goes_over_verified_tls(tmp_path: Path) -> None:
