@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 
 KEPT: timedelta = timedelta(days=3)
 """How long after its end a day's results are kept: long enough to send a report late."""
-MAX_DETAILS = 20
-"""Kinds of failure that are told apart in one result; more are counted by their result type alone."""
-MAX_TEXT = 255
+MAX_DETAILS = 32
+"""Kinds of failure of one result, those included that stand for a result type alone."""
+MAX_TEXT = 128
 """Characters kept of what a remote server, or DNS, says of itself."""
 MAX_POLICY_TEXT = 4096
 """Characters kept of a policy, and of its patterns."""

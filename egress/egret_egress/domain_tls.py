@@ -1,0 +1,85 @@
+"""What the servers of recipient domains offer, by account, noted after sessions and written when it is news.
+
+A session with a domain that is known costs a look into a dictionary. Written is what was never seen, what changed, and
+once a day that it is still so.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from egret.contracts.ports import Clock
+from egret.contracts.tls import DomainTls, TlsSupport
+from egret_egress.later import Later
+
+KNOWN = 50_000
+"""Pairs of account and domain that are remembered: some 15 MB. Beyond, those that were not met for longest go."""
+WAITING = 20_000
+"""What waits to be written at most; what is beyond is noted again by the next session."""
+STILL_SO = timedelta(days=1)
+BATCH = 25
+"""As many as one request to the table takes."""
+
+
+class _Known(NamedTuple):
+    starttls: bool
+    require_tls: bool
+    noted_at: datetime
+
+
+class DomainTlsNotes:
+    """Notes of sessions, bounded; for the event loop's thread."""
+
+    def __init__(self, known: int = KNOWN, waiting: int = WAITING) -> None:
+        self._most_known = known
+        self._most_waiting = waiting
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._waiting: dict[tuple[str, str], TlsSupport] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def saw(self, support: TlsSupport) -> None:
+        """Note what a server of a recipient domain offered, in a session that was opened or used again at updated_at.
+
+        Address literals are not noted.
+        """
+        key = (support.account, support.domain)
+        known = self._known.get(key)
+        if known is not None and _says(known, support):
+            self._known.move_to_end(key)
+            return
+        if support.domain.startswith("[") or (key not in self._waiting and len(self._waiting) >= self._most_waiting):
+            return
+        self._waiting[key] = support
+        self._known[key] = _Known(support.starttls, support.require_tls, support.updated_at)
+        self._known.move_to_end(key)
+        if len(self._known) > self._most_known:
+            self._known.popitem(last=False)
+
+    def take(self, now: datetime, *, everything: bool = False) -> list[TlsSupport]:
+        """Return what is to be written, and wait for it no longer."""
+        taken, self._waiting = list(self._waiting.values()), {}
+        return taken
+
+    def put_back(self, items: Sequence[TlsSupport], now: datetime) -> None:
+        """Wait again for what could not be written, unless something newer does."""
+        for item in items:
+            if len(self._waiting) < self._most_waiting:
+                self._waiting.setdefault((item.account, item.domain), item)
+            else:
+                self._known.pop((item.account, item.domain), None)
+
+
+def _says(known: _Known, support: TlsSupport) -> bool:
+    """Tell whether what is known says the same, and was noted less than a day ago."""
+    is_same = known.starttls == support.starttls and known.require_tls == support.require_tls
+    return is_same and support.updated_at < known.noted_at + STILL_SO
+
+
+def writing(notes: DomainTlsNotes, port: DomainTls, clock: Clock) -> Later[TlsSupport]:
+    """Return what writes the notes."""
+    return Later("the TLS of recipient domains", notes, port.put, clock, BATCH)

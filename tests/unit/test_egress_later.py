@@ -1,0 +1,146 @@
+"""What is written later: in batches, in threads, again when the table did not answer, and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from egret.core.errors import ContractError, Unavailable
+from egret.memory.clock import FakeClock
+from egret_egress.later import Later
+from tests.unit.builders import NOW
+
+
+class Slips:
+    """Notes that are numbers: even ones may go at any time, odd ones only at the end."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.waiting = list(numbers)
+        self.put_back_at: list[datetime] = []
+
+    def take(self, now: datetime, *, everything: bool = False) -> list[int]:
+        taken = [number for number in self.waiting if everything or number % 2 == 0]
+        self.waiting = [number for number in self.waiting if number not in taken]
+        return taken
+
+    def put_back(self, items: Sequence[int], now: datetime) -> None:
+        self.waiting += items
+        self.put_back_at.append(now)
+
+
+class Table:
+    """Keeps what it is given, batch by batch; refuses batches that hold one of `bad`."""
+
+    def __init__(self, error: Exception | None = None, *bad: int) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.error = error
+        self.bad = set(bad)
+        self._lock = threading.Lock()
+
+    def write(self, batch: Sequence[int]) -> None:
+        with self._lock:
+            self.threads.add(threading.get_ident())
+            if self.error is not None and self.bad & set(batch):
+                raise self.error
+            self.batches.append(list(batch))
+
+    @property
+    def written(self) -> list[int]:
+        return sorted(number for batch in self.batches for number in batch)
+
+
+def _flush(later: Later[int], limit_s: float = 10) -> None:
+    with ThreadPoolExecutor(4) as executor:
+        asyncio.run(later.flush(executor, limit_s))
+
+
+def _later(slips: Slips, write: Callable[[Sequence[int]], None], batch: int = 1) -> Later[int]:
+    return Later("slips", slips, write, FakeClock(NOW), batch)
+
+
+def test_everything_is_written_at_the_end() -> None:
+    """Once each, and not in the event loop's thread."""
+    slips, table = Slips(*range(100)), Table()
+    _flush(_later(slips, table.write))
+
+    assert table.written == list(range(100))
+    assert slips.waiting == []
+    assert threading.get_ident() not in table.threads
+
+
+def test_batches_have_their_size() -> None:
+    """As many as one request takes, the rest in the last."""
+    table = Table()
+    _flush(_later(Slips(*range(60)), table.write, 25))
+
+    assert sorted(len(batch) for batch in table.batches) == [10, 25, 25]
+
+
+def test_nothing_to_write_asks_nobody() -> None:
+    """An idle unit costs nothing."""
+    table = Table()
+    _flush(_later(Slips(), table.write))
+
+    assert table.batches == []
+
+
+def test_what_the_table_does_not_take_waits_again() -> None:
+    """It and what would have come after it in the same lane, each either written or waiting, never both."""
+    slips, table = Slips(*range(40)), Table(Unavailable(detail="throttled"), 8)
+    _flush(_later(slips, table.write))
+
+    assert sorted(slips.waiting + table.written) == list(range(40))
+    assert slips.waiting == list(range(8, 40, 4))
+    assert slips.put_back_at == [NOW]
+    table.error = None
+    _flush(_later(slips, table.write))
+    assert table.written == list(range(40))
+
+
+def test_what_cannot_be_stored_holds_up_nobody() -> None:
+    """It is dropped, and the rest is written."""
+    for error in (ContractError(detail="too large"), ValueError("a bug")):
+        slips, table = Slips(*range(40)), Table(error, 8)
+        _flush(_later(slips, table.write))
+
+        assert table.written == [number for number in range(40) if number != 8]
+        assert slips.waiting == []
+
+
+def test_a_flush_ends_in_time() -> None:
+    """What is left waits: a table that hangs does not keep a unit from stopping."""
+    slips, table = Slips(*range(40)), Table()
+    _flush(_later(slips, table.write), limit_s=0)
+
+    assert sorted(slips.waiting) == list(range(40))
+    assert table.batches == []
+
+
+def test_flushing_for_ever_takes_what_is_due_and_survives_failures() -> None:
+    """Odd ones are not due; a first refusal is made good by the next round."""
+    slips, table = Slips(*range(6)), Table(Unavailable(), 2)
+
+    async def run() -> None:
+        loop, is_done = asyncio.get_running_loop(), asyncio.Event()
+
+        def write(batch: Sequence[int]) -> None:
+            if slips.put_back_at:
+                table.error = None
+            table.write(batch)
+            if table.written == [0, 2, 4]:
+                loop.call_soon_threadsafe(is_done.set)
+
+        with ThreadPoolExecutor(4) as executor:
+            duty = asyncio.create_task(_later(slips, write).keep_flushing(executor, 0.001))
+            async with asyncio.timeout(10):
+                await is_done.wait()
+            duty.cancel()
+            await asyncio.wait([duty])
+
+    asyncio.run(run())
+    assert slips.waiting == [1, 3, 5]
+    assert slips.put_back_at == [NOW]
