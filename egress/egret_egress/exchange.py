@@ -22,6 +22,9 @@ WINDOW = 100
 WINDOW_BYTES = 16 * 1024
 """Bytes of commands that may wait for their answers (RFC 2920 section 3.1 asks for less than TCP's own window)."""
 
+ENOUGH = 3
+"""Recipients in a row that were too many: then the others of the message are too many as well."""
+
 
 class Envelope(msgspec.Struct, frozen=True):
     """What the server is asked to take. Paths without <>; reverse_path "" is null. size_bytes: before dot-stuffing.
@@ -105,8 +108,8 @@ class Exchange:
 
     __slots__ = (
         "_accepted", "_answered", "_asked", "_commands", "_content_sent", "_is_judged", "_is_refused", "_mail_at",
-        "_peer", "_remote", "_written", "dot_sent", "is_ahead", "learned", "must_close", "needs_reset", "outcomes",
-        "put_back", "size_bytes", "talk",
+        "_peer", "_remote", "_too_many", "_written", "dot_sent", "is_ahead", "learned", "must_close", "needs_reset",
+        "outcomes", "put_back", "size_bytes", "talk",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +133,7 @@ class Exchange:
         self._is_refused = False
         self._answered = 0
         self._written = 0
+        self._too_many = 0
         self._mail_at = 1 if reset else 0
         self._asked: list[int] | range = range(count)
         if most or peer.limits is not wire.UNLIMITED:
@@ -260,7 +264,16 @@ class Exchange:
         if self._is_refused or (left == 1 and not waiting and not self._accepted):
             # Without pipelining that is at once; else the answers under way are waited for.
             return Step.WAIT if waiting else self._done()
+        if self._too_many >= ENOUGH and left > 1:
+            self._spare()
         return (waiting <= WINDOW // 2 and self._next_bytes()) or Step.WAIT
+
+    def _spare(self) -> None:
+        """Put back unasked those who would only hear that they are too many."""
+        first = self._written - self._mail_at - 1
+        self.put_back += self._asked[first:]
+        self._asked = self._asked[:first]
+        del self._commands[self._written : -1]
 
     def _done(self) -> Step:
         if self.must_close and self.put_back:
@@ -301,11 +314,13 @@ class Exchange:
         self._is_judged = True
         if reply.code // 100 == 2:
             self._accepted.append(index)
+            self.learned = self._too_many = 0
         elif reply.code in (452, 552) and self._accepted:
             # "Too many recipients", also in its old form 552 (RFC 5321 section 4.5.3.1.10).
             self.put_back.append(index)
-            if not self.learned and reply.enhanced_code in ("", "4.5.3", "5.5.3"):
+            if reply.enhanced_code in ("", "4.5.3", "5.5.3"):
                 self.learned = len(self._accepted)
+                self._too_many += 1
         elif reply.code == 552 and reply.enhanced_code in ("", "5.5.3"):
             self.outcomes[index] = Deferred("the server refused the recipient", reply, self._remote)
         else:

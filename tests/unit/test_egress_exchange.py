@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
 from egret.core.reply import Reply
-from egret_egress.exchange import Envelope, Exchange, Stage, Step
-from egret_egress.wire import DOT, Peer
+from egret_egress.exchange import WINDOW, WINDOW_BYTES, Envelope, Exchange, Stage, Step, refusal_before
+from egret_egress.wire import DOT, Limits, Peer
 
 PIPELINING = Peer("mx", {"PIPELINING": ""})
 ONE_BY_ONE = Peer("mx")
+LIMITED = Peer("mx", {"PIPELINING": ""}, limits=Limits(recipients=2))
+DSN = Peer("mx", {"PIPELINING": "", "DSN": "", "SMTPUTF8": "", "8BITMIME": ""})
 
 codes = st.sampled_from([200, 220, 250, 250, 250, 251, 354, 354, 421, 450, 451, 452, 500, 550, 552, 554])
 
@@ -32,7 +35,9 @@ def drive(exchange: Exchange, answers: list[int]) -> tuple[list[bytes], bool]:
     return sent, content
 
 
-@given(st.sampled_from([PIPELINING, ONE_BY_ONE]), st.integers(1, 4), st.booleans(), st.lists(codes, max_size=14))
+@given(
+    st.sampled_from([PIPELINING, ONE_BY_ONE, LIMITED]), st.integers(1, 4), st.booleans(), st.lists(codes, max_size=14)
+)
 def test_everybody_ends_with_an_outcome_or_is_put_back(peer: Peer, count: int, reset: bool, answers: list[int]) -> None:
     """No sequence of replies raises, leaves a recipient undecided, or delivers to one who was refused."""
     exchange = Exchange(Envelope("s@x", tuple(f"r{n}@x" for n in range(count)), 10), peer, reset=reset)
@@ -101,3 +106,154 @@ def test_the_next_transaction_resets_only_when_it_must() -> None:
     drive(broken, [250, 550, 554])
 
     assert (clean.needs_reset, broken.needs_reset) == (False, True)
+
+
+def envelope(count: int, domain: str = "x") -> Envelope:
+    """Return an envelope with so many recipients."""
+    return Envelope("s@x", tuple(f"r{n}@{domain}" for n in range(count)), 10)
+
+
+def deliver_all(count: int, peer: Peer, most: int = 0) -> tuple[list[int], int]:
+    """Run transactions against a server that takes `most` recipients of each (0 = all) until nobody is left.
+
+    Returns how many recipients each transaction named, and how many deliveries there were.
+    """
+    pending, named, learned, delivered = list(range(count)), [], 0, 0
+    while pending:
+        exchange = Exchange(envelope(len(pending)), peer, most=learned)
+        sent, taken, waiting = exchange.start(), 0, 0
+        step: bytes | Step = sent
+        while step is not Step.DONE:
+            if isinstance(step, bytes):
+                waiting += step.count(b"\r\n")
+                assert waiting <= WINDOW
+                assert len(step) <= WINDOW_BYTES
+            stage = exchange.stage
+            if step is Step.CONTENT:
+                exchange.dot_goes()
+            is_full = stage is Stage.RCPT and most and taken >= most
+            taken += stage is Stage.RCPT and not is_full
+            waiting -= stage is not Stage.FINAL
+            step = exchange.take(Reply(452 if is_full else 354 if stage is Stage.DATA else 250, ("x",)))
+        named.append(exchange.asked)
+        learned = exchange.learned or learned
+        delivered += sum(isinstance(outcome, Delivered) for outcome in exchange.outcomes)
+        assert len(exchange.put_back) < len(pending)
+        pending = [pending[index] for index in exchange.put_back]
+    return named, delivered
+
+
+@pytest.mark.rfc("9422", "4")
+@pytest.mark.parametrize(("limit", "named"), [(0, [5]), (2, [2, 2, 1]), (1, [1] * 5), (5, [5]), (100, [5])])
+def test_rcptmax_splits_a_message_over_transactions(limit: int, named: list[int]) -> None:
+    """No transaction names more recipients than the server takes, and everybody gets the message once."""
+    peer = Peer("mx", {"PIPELINING": ""}, limits=Limits(recipients=limit))
+
+    assert deliver_all(5, peer) == (named, 5)
+
+
+@pytest.mark.rfc("9422", "4")
+def test_rcptdomainmax_keeps_domains_apart() -> None:
+    """Recipients of a second domain wait for the next transaction; case makes no other domain."""
+    peer = Peer("mx", {"PIPELINING": ""}, limits=Limits(recipient_domains=1))
+    exchange = Exchange(Envelope("s@x", ("a@b.example", "c@d.example", "e@B.example"), 10), peer)
+
+    assert exchange.start() == b"MAIL FROM:<s@x>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<e@B.example>\r\nDATA\r\n"
+    assert exchange.put_back == [1]
+
+
+@pytest.mark.rfc("5321", "4.5.3.1.10")
+@pytest.mark.parametrize("peer", [PIPELINING, ONE_BY_ONE])
+def test_a_limit_that_was_run_into_is_kept_to(peer: Peer) -> None:
+    """452 after 100 recipients teaches the session: the others are not all named again and again."""
+    named, delivered = deliver_all(1000, peer, most=100)
+
+    assert (named[1:], delivered) == ([100] * 9, 1000)
+    assert named[0] <= 100 + WINDOW
+
+
+@pytest.mark.rfc("2920", "3.1")
+def test_thousands_of_recipients_go_out_by_windows() -> None:
+    """Commands that wait for answers are bounded in number and bytes, so that neither side can block the other."""
+    assert deliver_all(3000, PIPELINING) == ([3000], 3000)
+
+
+@pytest.mark.rfc("2920", "3.1")
+def test_a_refused_sender_ends_the_windows() -> None:
+    """Once MAIL is refused nobody else is named, and the answers under way are read."""
+    exchange = Exchange(envelope(1000), PIPELINING)
+
+    sent, _ = drive(exchange, [550] * WINDOW)
+
+    assert (len(sent), exchange.must_close) == (1, False)
+    assert all(isinstance(outcome, Bounced) for outcome in exchange.outcomes)
+
+
+def test_a_refused_sender_is_refused_for_those_who_come_later_too() -> None:
+    """Recipients beyond RCPTMAX are not tried one transaction after the other with the same sender."""
+    exchange = Exchange(envelope(5), LIMITED)
+    drive(exchange, [550, 503, 503, 503])
+
+    assert exchange.put_back == []
+    assert all(isinstance(outcome, Bounced) for outcome in exchange.outcomes)
+
+
+def test_who_was_put_back_is_never_unknown() -> None:
+    """Their message certainly did not go out, whatever became of the others'."""
+    exchange = Exchange(envelope(3), LIMITED)
+    drive(exchange, [250, 250, 250, 354, 299 + 1])
+
+    assert [type(outcome) for outcome in exchange.outcomes] == [Unknown, Unknown, Deferred]
+
+
+@pytest.mark.rfc("3461", "4")
+def test_dsn_parameters_are_sent_where_they_are_offered() -> None:
+    """ENVID and ORCPT are our own; RET and NOTIFY and another ORCPT come from the submission."""
+    asked = Envelope(
+        "s@x",
+        ("a+b@x", "j\u00fc@x", "c@x"),
+        10,
+        envid="a b=1",
+        ret="HDRS",
+        notify=("", "NEVER", "SUCCESS,DELAY"),
+        orcpts=("", "", "rfc822;list@x"),
+    )
+
+    assert Exchange(asked, DSN).start().decode().split("\r\n")[:4] == [
+        "MAIL FROM:<s@x> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b+3D1",
+        "RCPT TO:<a+b@x> ORCPT=rfc822;a+2Bb@x",
+        r"RCPT TO:<jü@x> NOTIFY=NEVER ORCPT=utf-8;j\x{FC}@x".replace(r"ü", "\u00fc"),
+        "RCPT TO:<c@x> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;list@x",
+    ]
+    plain = Exchange(Envelope("s@x", ("a@x",), 10, envid="1", ret="FULL", notify=("NEVER",)), PIPELINING)
+    assert plain.start() == b"MAIL FROM:<s@x>\r\nRCPT TO:<a@x>\r\nDATA\r\n"
+
+
+@pytest.mark.rfc("6531", "3.5")
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        (Envelope("s@x", ("j\u00fc@x",), 10, smtputf8=True), "5.6.7"),
+        (Envelope("\u00fc@x", ("a@x",), 10), "5.6.7"),
+        (Envelope("s@x", ("a@x",), 10, smtputf8=True), "5.6.9"),
+        (Envelope("s@x", ("a@x",), 10), ""),
+    ],
+)
+def test_internationalized_mail_is_refused_at_once_where_it_cannot_go(asked: Envelope, code: str) -> None:
+    """Addresses give 5.6.7, headers 5.6.9; what needs nothing may go, and anything where SMTPUTF8 is offered."""
+    refusal = refusal_before(asked, PIPELINING)
+
+    assert (refusal.reply.enhanced_code if refusal and refusal.reply else "") == code
+    assert refusal_before(asked, DSN) is None
+
+
+def test_a_refusal_of_commands_that_came_early_is_asked_again() -> None:
+    """What began behind the last dot and was refused at MAIL is the connection's failure, not the sender's."""
+    exchange = Exchange(envelope(1), PIPELINING)
+    exchange.is_ahead = True
+    exchange.start()
+    steps = [exchange.take(Reply(503, ("5.5.1 out of order",))) for _ in range(3)]
+
+    assert steps[-1] is Step.DONE
+    assert isinstance(exchange.host_failure, Deferred)
+    assert exchange.must_close
