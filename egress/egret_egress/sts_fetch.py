@@ -1,0 +1,119 @@
+"""Fetches MTA-STS policies over HTTPS, from public addresses only.
+
+Implements: RFC 8461 section 3.3: the certificate is the policy host's, no redirect is followed, and nothing counts but
+200 with text/plain. The host is chosen by whoever owns the recipient domain, so it is believed nothing: its addresses
+go through the same guard as those of MX hosts, and what it answers is bounded in size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from egret.core.mtasts import MAX_BYTES
+from egret.core.tlsrpt import ResultType
+from egret_egress.certificates import TlsFailure
+from egret_egress.destinations import DnsTrouble, Resolver
+from egret_egress.mta_sts import NotFetched
+
+PATH = "/.well-known/mta-sts.txt"
+TIME_S = 60.0
+"""For all of it, however slowly the bytes come."""
+FETCHES = 20
+"""At a time; the others wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """How policy hosts are reached. trust: certificates to believe, None = the system's. port: 443 but in tests."""
+
+    resolver: Resolver
+    trust: ssl.SSLContext | None = None
+    port: int = 443
+    time_s: float = TIME_S
+    source_address: str = ""
+
+
+class HttpsFetch:
+    """The `mta_sts.Fetch` of production. Connections are not kept: a policy is asked for once a day."""
+
+    def __init__(self, fetching: Fetching) -> None:
+        self._fetching = fetching
+        self._slots = asyncio.Semaphore(FETCHES)
+        self._trust = fetching.trust or ssl.create_default_context()
+
+    async def __call__(self, domain: str) -> bytes | NotFetched:
+        """Return the body, or why there is none."""
+        try:
+            async with self._slots, asyncio.timeout(self._fetching.time_s), self._client() as client:
+                return await self._get(client, domain)
+        except aiohttp.ClientConnectorCertificateError as error:
+            cause = error.certificate_error
+            code = f"x509-{cause.verify_code}" if isinstance(cause, ssl.SSLCertVerificationError) else ""
+            return NotFetched(TlsFailure(ResultType.STS_WEBPKI_INVALID, code), "its certificate is not valid")
+        except TimeoutError:
+            return _not_fetched("timeout", "the policy host does not answer")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _not_fetched("connection", f"the policy host cannot be asked ({type(error).__name__})")
+
+    def _client(self) -> aiohttp.ClientSession:
+        fetching = self._fetching
+        connector = aiohttp.TCPConnector(
+            resolver=_Addresses(fetching.resolver),
+            ssl=self._trust,
+            use_dns_cache=False,
+            force_close=True,
+            local_addr=(fetching.source_address, 0) if fetching.source_address else None,
+        )
+        jar = aiohttp.DummyCookieJar()
+        return aiohttp.ClientSession(connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False)
+
+    async def _get(self, client: aiohttp.ClientSession, domain: str) -> bytes | NotFetched:
+        url = f"https://mta-sts.{domain}:{self._fetching.port}{PATH}"
+        headers = {"User-Agent": "egret", "Accept": "text/plain", "Accept-Encoding": "identity"}
+        async with client.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status != 200:
+                return _not_fetched(f"http-{response.status}", f"the policy host answered {response.status}")
+            if response.content_type != "text/plain":
+                return _not_fetched("media-type", "the policy host answered with something else than text/plain")
+            try:
+                await response.content.readexactly(MAX_BYTES + 1)
+            except asyncio.IncompleteReadError as read:
+                return read.partial
+            return _not_fetched("too-long", f"the policy is longer than {MAX_BYTES} bytes")
+
+
+def _not_fetched(code: str, reason: str) -> NotFetched:
+    return NotFetched(TlsFailure(ResultType.STS_POLICY_FETCH_ERROR, code), reason)
+
+
+class _Addresses(AbstractResolver):
+    """aiohttp's view of a `Resolver`."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses, IPv4 first: a host may have no route for IPv6."""
+        try:
+            addresses = (await self._resolver.addresses(host)).records
+        except DnsTrouble as trouble:
+            raise OSError(str(trouble)) from trouble
+        if not addresses:
+            raise OSError("the policy host has no address")
+        return [_result(host, address, port) for address in sorted(addresses, key=lambda address: ":" in address)]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _result(host: str, address: str, port: int) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
