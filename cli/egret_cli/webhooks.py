@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 from egret.contracts.settings import WebhookSettings
 from egret.core.errors import InvalidRequest
@@ -20,6 +18,7 @@ from egret.usecases.webhooks import (
     webhook_test,
 )
 from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, operator
+from egret_cli.secret import secret_in
 from egret_cli.text import facts
 
 _ONCE = "This is the only time that the signing secret is shown."
@@ -42,7 +41,7 @@ def set_webhook(ports: Ports, arguments: Namespace) -> Answer:
     before = account_named(ports.settings_writer, arguments.account).webhook
     wish = WebhookWish(
         arguments.url,
-        authorization=_authorization(arguments.authorization_file),
+        authorization=secret_in(arguments.authorization_file),
         events=frozenset(arguments.events or ()),
         in_order=arguments.in_order,
     )
@@ -79,17 +78,6 @@ def test(ports: Ports, arguments: Namespace) -> Answer:
     body = answer.body.decode("utf-8", "replace")
     data = {"status": answer.status, "error": answer.error, "duration": duration, "body": body}
     return Answer(data, facts(data))
-
-
-def _authorization(path: str) -> str:
-    """Return the first line of a file ("-": of standard input): an argument could be seen in the list of processes."""
-    if not path:
-        return ""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text()
-    except OSError as error:
-        raise InvalidRequest("user", f"{path} cannot be read: {error.strerror}.") from error
-    return text.strip()
 
 
 def _webhook(ports: Ports, account_name: str) -> WebhookSettings:

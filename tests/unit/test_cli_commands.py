@@ -13,11 +13,22 @@ import pytest
 
 from egret.contracts.queues import Call, Hint
 from egret.contracts.records import Acceptance, PostAnswer, Suspension
-from egret.contracts.settings import Account, Installation, WebhookSettings
+from egret.contracts.settings import (
+    Account,
+    Direct,
+    Fail,
+    Installation,
+    SendingDomain,
+    Smarthost,
+    SmarthostTls,
+    Transport,
+    WebhookSettings,
+)
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Claim
+from egret.core.routing import Route
 from egret.memory.calls import MemoryPoster
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
@@ -340,6 +351,156 @@ def test_what_is_too_much_or_too_little_is_refused(machine: Machine, words: list
     machine.bad(*words)
 
     assert (machine.delivery().state, machine.data("hold", "list")) == (State.QUEUED, [])
+
+
+# --- transports and routes
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    """A file with a password."""
+    path = tmp_path / "password"
+    path.write_text("s3cret\n")
+    return str(path)
+
+
+def test_a_smarthost_is_added_and_its_password_never_shown(machine: Machine, password_file: str) -> None:
+    """It is wrapped for this transport, and neither an answer nor a listing tells it."""
+    login = ["--user", "egret", "--password-file", password_file]
+    made = machine.good("transport", "add", "relay", "smarthost", "--host", "Relay.Example.COM", *login)
+    (stored,) = machine.settings.transports()
+    listed = machine.data("transport", "list")
+
+    assert isinstance(stored.way, Smarthost)
+    assert stored.way == Smarthost("relay.example.com", 587, SmarthostTls.STARTTLS, "egret", stored.way.password)
+    assert WRAPPER.unwrap(stored.way.password, "transport:relay") == b"s3cret"
+    assert listed == [
+        {"name": "relay", "way": "smarthost", "host": "relay.example.com", "port": 587, "tls": "starttls"}
+        | {"user": "egret"}
+    ]
+    assert "relay.example.com:587 (STARTTLS, verified) as egret" in made
+    assert "s3cret" not in made + machine.good("transport", "list") + repr(stored)
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        (["direct"], Direct()),
+        (["direct", "--disable-ipv6"], Direct(disable_ipv6=True)),
+        (["smarthost", "--host", "r.example", "--tls", "implicit"], Smarthost("r.example", 465, SmarthostTls.IMPLICIT)),
+        (["smarthost", "--host", "[::1]", "--tls", "none"], Smarthost("::1", 25, SmarthostTls.NONE)),
+        (
+            ["smarthost", "--host", "r.example", "--tls", "unverified", "--port", "26"],
+            Smarthost("r.example", 26, SmarthostTls.UNVERIFIED),
+        ),
+        (["fail"], Fail()),
+        (["fail", "--code", "450", "--message", "Later."], Fail(450, "Later.")),
+    ],
+)
+def test_every_kind_of_transport_can_be_added(
+    machine: Machine, words: list[str], way: Direct | Smarthost | Fail
+) -> None:
+    """The port follows the protection unless it is given; adding again replaces."""
+    machine.good("transport", "add", "t", "fail")
+    machine.good("transport", "add", "t", *words)
+
+    assert [Transport("t", way)] == list(machine.settings.transports())
+    assert machine.good("transport", "list").startswith("name  way\nt     ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["Relay", "direct"], "lower-case letters"),
+        (["t", "direct", "--host", "x.example"], "--host is not for a transport that is direct"),
+        (["t", "fail", "--disable-ipv4"], "--disable-ipv4 is not for a transport that is fail"),
+        (["t", "direct", "--disable-ipv4", "--disable-ipv6"], "no server can be reached"),
+        (["t", "smarthost"], "neither the name of a host nor an IP address"),
+        (["t", "smarthost", "--host", "x.example", "--port", "70000"], "1 to 65535"),
+        (["t", "smarthost", "--host", "x.example", "--user", "u"], "Give the password with --password-file"),
+        (["t", "smarthost", "--host", "x.example", "--user", "u", "--password-file", "/nowhere"], "cannot be read"),
+        (["t", "fail", "--code", "250"], "400 to 499"),
+        (["t", "fail", "--message", "a\nb"], "on one line"),
+    ],
+)
+def test_a_transport_that_cannot_be_is_refused_in_a_sentence(machine: Machine, words: list[str], sentence: str) -> None:
+    """And nothing is stored."""
+    assert sentence in machine.bad("transport", "add", *words)
+    assert list(machine.settings.transports()) == []
+
+
+@pytest.mark.parametrize("tls", ["none", "unverified"])
+def test_a_password_is_only_for_a_smarthost_that_proves_who_it_is(
+    machine: Machine, password_file: str, tls: str
+) -> None:
+    """Whoever answers would have it."""
+    words = ["smarthost", "--host", "x.example", "--user", "u", "--password-file", password_file, "--tls", tls]
+
+    assert "only sent over verified TLS" in machine.bad("transport", "add", "t", *words)
+
+
+def test_routes_are_added_listed_in_their_order_and_removed(machine: Machine) -> None:
+    """The account's first, then the sending domain's, then the installation's; domains as they are compared."""
+    machine.settings.put_domain(SendingDomain("example.com", ACCOUNT, "bounces.example.com"))
+    machine.good("transport", "add", "relay", "fail")
+    common = machine.data("route", "add", "relay", "--to-domain", ".Bücher.example", "--order", "-1")
+    last = machine.data("route", "add", "relay", "--minimum-attempts", "3", "--from-domain", "example.org")
+    of_domain = machine.data("route", "add", "relay", "--domain", "Example.com")
+    own = machine.data("route", "add", "relay", "--account", "acme")
+
+    assert machine.data("route", "list") == [own, of_domain, common, last]
+    assert (own["account"], of_domain["domain"], common["to"]) == ("acme", "example.com", [".xn--bcher-kva.example"])
+    assert (last["minimum_attempts"], last["from"]) == (3, ["example.org"])
+    machine.good("route", "remove", own["id"])
+    assert machine.data("route", "list") == [of_domain, common, last]
+    assert "There is no route" in machine.bad("route", "remove", own["id"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nothing"], "There is no transport 'nothing'; add it first."),
+        (["relay", "--account", "nobody"], "no account named"),
+        (["relay", "--account", "acme", "--domain", "example.com"], "not both"),
+        (["relay", "--domain", "example.com"], "No account sends from"),
+        (["relay", "--to-domain", "a@example.com"], "'a@example.com' is no domain"),
+        (["relay", "--minimum-attempts", "-1"], "must not be negative"),
+    ],
+)
+def test_a_route_that_cannot_be_is_refused_in_a_sentence(machine: Machine, words: list[str], sentence: str) -> None:
+    """And nothing is stored."""
+    machine.good("transport", "add", "relay", "fail")
+
+    assert sentence in machine.bad("route", "add", *words)
+    assert machine.data("route", "list") == []
+
+
+def test_a_transport_in_use_is_not_removed(machine: Machine) -> None:
+    """Mail on its routes would wait for it."""
+    machine.good("transport", "add", "relay", "fail")
+    route = machine.data("route", "add", "relay")["id"]
+
+    assert f"remove them first: {route}." in machine.bad("transport", "remove", "relay")
+    machine.good("route", "remove", route)
+    machine.good("transport", "remove", "relay")
+    assert "There is no transport 'relay'" in machine.bad("transport", "remove", "relay")
+
+
+def test_where_mail_would_go_is_told(machine: Machine) -> None:
+    """Of addresses or domains; the account is the one that has the sender."""
+    machine.settings.put_domain(SendingDomain("example.com", ACCOUNT, "bounces.example.com"))
+    machine.good("transport", "add", "relay", "smarthost", "--host", "relay.example.com")
+    own = machine.data("route", "add", "relay", "--account", "acme", "--to-domain", ".example.net")["id"]
+    machine.settings.put_route(Route("zz", "gone", minimum_attempts=2))
+
+    found = machine.data("route", "test", "app@example.com", "ann@mail.example.net")
+    assert (found["account"], found["route"], found["transport"]) == ("acme", own, "relay")
+    assert found["way"]["host"] == "relay.example.com"
+    assert "smarthost relay.example.com:587" in machine.good("route", "test", "example.com", "example.net")
+    assert "own way" in machine.good("route", "test", "example.com", "example.org")
+    assert "own way" in machine.good("route", "test", "other.example", "example.net")
+    assert "smarthost" in machine.good("route", "test", "other.example", "example.net", "--account", "acme")
+    assert "does not exist" in machine.good("route", "test", "other.example", "example.net", "--attempts", "2")
 
 
 # --- suppressions, replay, units
