@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
@@ -15,6 +16,8 @@ DRAIN_S = 90.0
 """Of the 110 s in which a unit must be gone; the rest is for closing."""
 LOCAL_DRAIN_S = 2.0
 """Ctrl-C in local mode ends everything within 5 s."""
+MOST_ATTEMPT_S = 28 * 60
+"""Of the half hour after which a lease may be given away."""
 
 
 _STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
@@ -70,7 +73,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         probe=_probe(environ, is_direct=next_hop is None),
         drain_s=LOCAL_DRAIN_S if is_local else DRAIN_S,
         resolver=_resolver(environ.get("EGRET_RESOLVER", "")),
-        timeouts=_timeouts(environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
+        timeouts=_bounded(_timeouts(environ.get("EGRET_SMTP_TIMEOUTS", "")), environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
         allow_loopback=is_local,
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
     )
@@ -139,15 +142,38 @@ def _resolver(text: str) -> tuple[str, int] | None:
 
 
 def _timeouts(text: str) -> Timeouts:
-    """Bound the time for each answer, where nobody wants to wait as long as RFC 5321 says: local mode."""
+    """Read "name=seconds,name=seconds": the names are those of `Timeouts`, what is not named stays as it is."""
     own = Timeouts()
+    names = {one.name for one in fields(Timeouts)}
+    found: dict[str, float] = {}
+    for part in text.replace(",", " ").split():
+        name, _, value = part.partition("=")
+        if name not in names:
+            raise ConfigError(f"EGRET_SMTP_TIMEOUTS knows {', '.join(sorted(names))}, not {name!r}")
+        found[name] = _seconds("EGRET_SMTP_TIMEOUTS", value)
+    timeouts = replace(own, **found)
+    if timeouts.attempt + timeouts.final > MOST_ATTEMPT_S:
+        raise ConfigError(
+            f"EGRET_SMTP_TIMEOUTS: attempt and final together must be at most {MOST_ATTEMPT_S} seconds, since after "
+            "half an hour another unit may be asked to send the same message"
+        )
+    return timeouts
+
+
+def _bounded(timeouts: Timeouts, text: str) -> Timeouts:
+    """Bound the time for each answer, where nobody wants to wait as long as RFC 5321 says: local mode."""
     if not text:
-        return own
-    try:
-        most = float(text)
-    except ValueError:
-        most = 0.0
-    if not most > 0:
-        raise ConfigError(f"EGRET_ANSWER_TIMEOUT_S must be a number of seconds, not {text!r}")
+        return timeouts
+    most = _seconds("EGRET_ANSWER_TIMEOUT_S", text)
     names = ("greeting", "hello", "mail", "rcpt", "data", "final")
-    return replace(own, **{name: min(most, getattr(own, name)) for name in names})
+    return replace(timeouts, **{name: min(most, getattr(timeouts, name)) for name in names})
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{variable} must be a number of seconds, not {text!r}")
+    return value

@@ -88,6 +88,16 @@ def test_a_dns_server_and_shorter_waits_can_be_set() -> None:
     assert (from_environment(LEAST).resolver, from_environment(LEAST).timeouts) == (None, Timeouts())
 
 
+@pytest.mark.rfc("5321", "4.5.3.2")
+def test_the_times_of_rfc_5321_are_the_defaults_and_each_can_be_set() -> None:
+    """In minutes: greeting 5, MAIL 5, RCPT 5, DATA 2, a block of the message 3, the final answer 10."""
+    own = Timeouts()
+    config = from_environment({**LEAST, "EGRET_SMTP_TIMEOUTS": "mail=30, block=7.5,final=60 connect=3"})
+
+    assert (own.greeting, own.mail, own.rcpt, own.data, own.block, own.final) == (300, 300, 300, 120, 180, 600)
+    assert config.timeouts == Timeouts(mail=30, block=7.5, final=60, connect=3)
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -102,6 +112,10 @@ def test_a_dns_server_and_shorter_waits_can_be_set() -> None:
         {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "soon"},
         {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "nan"},
         {**LEAST, "EGRET_ANSWER_TIMEOUT_S": "0"},
+        {**LEAST, "EGRET_SMTP_TIMEOUTS": "300"},
+        {**LEAST, "EGRET_SMTP_TIMEOUTS": "lunch=60"},
+        {**LEAST, "EGRET_SMTP_TIMEOUTS": "final=inf"},
+        {**LEAST, "EGRET_SMTP_TIMEOUTS": "attempt=1200"},
     ],
 )
 def test_what_cannot_be_understood_names_its_variable(environ: dict[str, str]) -> None:
