@@ -17,9 +17,14 @@ from egret_egress.content import Content
 from egret_egress.destinations import DnsTrouble, Host, Router
 from egret_egress.exchange import Envelope, Exchange, refusal_before
 from egret_egress.opening import Dialing, NoSession, open_session
-from egret_egress.pool import Pool
+from egret_egress.pacing import Advice
+from egret_egress.pool import NotNow, Pool
 from egret_egress.session import Session
+from egret_egress.turns import Turn, Wish
 from egret_egress.wire import WireError
+
+MAX_TURNS = 3
+"""Times that one message asks for another connection to a host, after the one it opened was one too many."""
 
 
 class TooLate(Exception):
@@ -91,8 +96,8 @@ class Courier:
     async def deliver(self, parcel: Parcel) -> None:
         """Try until every recipient has an outcome.
 
-        Raises TooLate, NoTurn and Unavailable: nothing was sent for those without an outcome. OSError: the journal
-        failed.
+        Raises TooLate, NoTurn, NotNow and Unavailable: nothing was sent for those without an outcome. OSError: the
+        journal failed.
         """
         router = await self._router_of(parcel.transaction)
         hops = await router.next_hops(parcel.transaction.domain)
@@ -105,6 +110,8 @@ class Courier:
             await visit.host(host)
             if not visit.pending:
                 return
+            if visit.is_stopped:
+                break
         visit.end(visit.failure())
 
     async def _router_of(self, transaction: Transaction) -> Router:
@@ -116,10 +123,15 @@ class Courier:
 
 
 class _Visit:
-    """One parcel on its way through the hosts. pending: recipients without an outcome, by position."""
+    """One parcel on its way through the hosts.
+
+    pending: recipients without an outcome, by position. is_stopped: the provider asked us to slow down, so that no
+    other host of the domain is asked either.
+    """
 
     def __init__(self, router: Router, pool: Pool, dialing: Dialing, parcel: Parcel) -> None:
         self.pending = list(range(len(parcel.transaction.legs)))
+        self.is_stopped = False
         self._router = router
         self._pool = pool
         self._dialing = dialing
@@ -142,29 +154,62 @@ class _Visit:
 
     async def host(self, host: Host) -> None:
         """Ask one host: over an idle connection if there is one, else at each of its addresses."""
+        for left in reversed(range(MAX_TURNS)):
+            turn = await self._turn(host)
+            if turn is None:
+                return
+            try:
+                advice = await self._use(turn, host)
+            finally:
+                self._pool.give(turn)
+            if advice is not Advice.AGAIN or not left:
+                return
+            # Others are open: over one of them the message goes as if nothing had happened.
+            self._failures.pop()
+
+    async def _turn(self, host: Host) -> Turn | None:
+        """Wait for leave to send; None, with a failure, when that takes too long and the attempt has begun."""
+        transaction = self._parcel.transaction
         # A connection over one transport has its login and its protection: it carries nothing of another one.
-        key = (self._parcel.transaction.transport, host.name, host.port, host.policy)
-        session = await self._pool.checkout(key)
+        key = (transaction.transport, host.name, host.port, host.policy)
+        source = self._dialing.source_address
+        wish = Wish(key, host.name, transaction.domain, transaction.account, source, len(self.pending))
         try:
-            self._begin()
-            if session is not None:
-                await self._talk(session)
-                # A connection that was idle may have died of it; that says nothing of the host.
-                if not self.pending or session.is_usable:
-                    return
-                self._failures.pop()
-                await session.quit()
-                session = None
-            for address in await self._addresses(host):
-                session = await self._open(host, address)
-                if session is not None:
-                    await self._talk(session)
-                    if not self.pending:
-                        return
-                    await session.quit()
-                    session = None
-        finally:
-            self._pool.checkin(key, session)
+            return await self._pool.take(wish)
+        except NotNow as wait:
+            if not self._failures:
+                raise
+            self._failures.append(Deferred(wait.reason))
+            self.is_stopped = True
+            return None
+
+    async def _use(self, turn: Turn, host: Host) -> Advice:
+        self._begin()
+        if turn.session is not None:
+            session = turn.session
+            await self._talk(turn, session)
+            # A connection that was idle may have died of it; that says nothing of the host.
+            if not self.pending or self.is_stopped or session.is_usable:
+                return Advice.STOP
+            self._failures.pop()
+            await self._close(turn, session)
+        is_reached = False
+        for address in await self._addresses(host):
+            advice = await self._open(host, address, turn)
+            if (opened := turn.session) is not None:
+                is_reached = True
+                await self._talk(turn, opened)
+                if not self.pending or self.is_stopped:
+                    return Advice.STOP
+                await self._close(turn, opened)
+            elif advice is not Advice.ELSEWHERE:
+                self.is_stopped = advice is Advice.STOP
+                return advice
+        return Advice.STOP if is_reached or not self._failures else self._pool.unreachable(turn)
+
+    async def _close(self, turn: Turn, session: Session) -> None:
+        await session.quit()
+        self._pool.lost(turn)
 
     def _begin(self) -> None:
         self._parcel.progress.begin()
@@ -178,29 +223,31 @@ class _Visit:
             self._failures.append(Deferred(f"the address of {host.name} could not be looked up: {trouble}"))
             return ()
 
-    async def _open(self, host: Host, address: str) -> Session | None:
+    async def _open(self, host: Host, address: str, turn: Turn) -> Advice:
+        """Open a connection for the turn; without one, say what is to be done now."""
         if self._deadline <= asyncio.get_running_loop().time():
             self._failures.append(Deferred("the time for one attempt was over before an address answered"))
-            return None
+            return Advice.ELSEWHERE
         opened = await open_session(host.endpoint(address), self._dialing, self._deadline)
-        if isinstance(opened, NoSession):
-            if opened.is_final:
-                refusal = Bounced(opened.reason, opened.reply, opened.remote, names_recipient=False)
-                self._failures.append(refusal)
-            else:
-                self._failures.append(Deferred(opened.reason, opened.reply, opened.remote))
-            return None
-        return opened.session
+        if not isinstance(opened, NoSession):
+            self._pool.opened(turn, opened.session)
+            return Advice.ELSEWHERE
+        if opened.is_final:
+            refusal = Bounced(opened.reason, opened.reply, opened.remote, names_recipient=False)
+            self._failures.append(refusal)
+        else:
+            self._failures.append(Deferred(opened.reason, opened.reply, opened.remote))
+        return self._pool.turned_down(turn, opened.reply) if opened.reply is not None else Advice.ELSEWHERE
 
-    async def _talk(self, session: Session) -> None:
+    async def _talk(self, turn: Turn, session: Session) -> None:
         """Run transactions on the session until everybody is decided or the server fails."""
         while self.pending:
-            put_back = await self._transact(session, self.pending)
+            put_back = await self._transact(turn, session, self.pending)
             if put_back is None:
                 return
             self.pending = put_back
 
-    async def _transact(self, session: Session, recipients: list[int]) -> list[int] | None:
+    async def _transact(self, turn: Turn, session: Session, recipients: list[int]) -> list[int] | None:
         """Run one transaction; return who is to be in the next one, None when the server judged nobody."""
         exchange = _prepare(session, self._parcel.envelope(recipients))
         if isinstance(exchange, Bounced):
@@ -212,6 +259,8 @@ class _Visit:
             await self._parcel.progress.before_dot(accepted, session.endpoint.remote)
 
         await session.transact(exchange, self._parcel.content, before_dot, self._deadline)
+        paths = (self._parcel.transaction.legs[index].forward_path for index in recipients)
+        self.is_stopped = self._pool.heard(turn, zip(paths, exchange.outcomes, strict=True)) is Advice.STOP
         if (failure := exchange.host_failure) is not None:
             self._failures.append(failure)
             return None
