@@ -47,7 +47,7 @@ def wait_for_port(address: tuple[str, int]) -> None:
 @contextmanager
 def sink() -> Iterator[int]:
     """Run smtp-sink, which takes everything and keeps nothing; yields its pid."""
-    process = subprocess.Popen([program("smtp-sink"), "-u", "nobody", f"{SINK}:{SINK_PORT}", "1000"])
+    process = subprocess.Popen([program("smtp-sink"), "-u", "nobody", "-m", "2000", f"{SINK}:{SINK_PORT}", "1000"])
     try:
         wait_for_port((SINK, SINK_PORT))
         yield process.pid

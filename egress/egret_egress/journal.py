@@ -11,7 +11,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from egret import posix
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MAGIC = b"egretj\x00\x01"
 MAX_RECORD_BYTES = 1 << 20
 """No record comes near it: a longer length is damage."""
+PIECE_BYTES = 64 * 1024
 _HEAD = struct.Struct(">II")
 
 
@@ -87,13 +88,14 @@ class FileJournal:
         """Return every whole record."""
         return list(_frames(self._path.read_bytes()))
 
-    def rotate(self, records: Sequence[bytes]) -> None:
+    def rotate(self, records: Iterable[bytes]) -> None:
         """Write a new file beside the old one and put it in its place."""
-        content = MAGIC + b"".join(map(frame_of, records))
         beside = self._path.with_suffix(".new")
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
-            self._reset(descriptor, content)
+            self._reset(descriptor, MAGIC)
+            end = len(MAGIC) + _write_frames(descriptor, records)
+            os.fsync(descriptor)
             beside.replace(self._path)
         except OSError:
             os.close(descriptor)
@@ -101,7 +103,7 @@ class FileJournal:
         # From here on the old file has no name: whatever else fails, nothing may be written there any more.
         with self._swap:
             old, self._descriptor = self._descriptor, descriptor
-            self._end = len(content)
+            self._end = end
             self._rotations += 1
         os.close(old)
         self._keep_name()
@@ -126,10 +128,23 @@ def frame_of(record: bytes) -> bytes:
     return _HEAD.pack(len(record), zlib.crc32(record)) + record
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: bytes | bytearray) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _write_frames(descriptor: int, records: Iterable[bytes]) -> int:
+    """Write records piece by piece, however much they are together; return how many bytes."""
+    size, part = 0, bytearray()
+    for record in records:
+        part += frame_of(record)
+        if len(part) >= PIECE_BYTES:
+            _write_all(descriptor, part)
+            size += len(part)
+            part = bytearray()
+    _write_all(descriptor, part)
+    return size + len(part)
 
 
 def _frames(content: bytes) -> Iterator[bytes]:
@@ -163,7 +178,7 @@ class MemoryJournal:
         """Return the records."""
         return list(self._records)
 
-    def rotate(self, records: Sequence[bytes]) -> None:
+    def rotate(self, records: Iterable[bytes]) -> None:
         """Replace them."""
         self._records = list(records)
         self._durable = len(self._records)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -55,7 +56,7 @@ class JournalFile(Protocol):
         """Return the records in order, without one that was cut off at the end."""
         ...
 
-    def rotate(self, records: Sequence[bytes]) -> None:
+    def rotate(self, records: Iterable[bytes]) -> None:
         """Replace the content by these records, durably and atomically."""
         ...
 
@@ -320,10 +321,17 @@ class Ledger:
 
     def compact(self) -> None:
         """Rewrite the journal with what is still remembered."""
-        lines = [records.encode(record) for key, entry in self._entries.items() for record in _records_of(key, entry)]
-        lines += map(records.encode, _records_over(self._over.packed()))
-        self._journal.rotate(lines)
-        self._written = len(lines)
+        count = 0
+
+        def lines() -> Iterator[bytes]:
+            nonlocal count
+            known = (record for key, entry in self._entries.items() for record in _records_of(key, entry))
+            for record in itertools.chain(known, _records_over(self._over.packed())):
+                count += 1
+                yield records.encode(record)
+
+        self._journal.rotate(lines())
+        self._written = count
         self._unwritten.clear()
         self._has_dots = False
 

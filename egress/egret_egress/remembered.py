@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 FINGERPRINT_BYTES = 8
 SLICES = 3
 """Parts of the time that are forgotten as a whole: each more makes a lookup slower, each less the memory longer."""
-MAX_BUCKET_BYTES = 64 * FINGERPRINT_BYTES
+MAX_BUCKET_BYTES = 128 * FINGERPRINT_BYTES
 FIRST_BITS = 6
 
 
-@functools.lru_cache(8192)  # asked for a few times while an attempt is in hand
+@functools.lru_cache(4096)  # asked for a few times while an attempt is in hand
 def fingerprint(account: str, delivery_id: int, attempt: int) -> bytes:
     """Return what stands for an attempt; the same in every process, since it is kept in the journal."""
     return hashlib.blake2b(b"%s/%d/%d" % (account.encode(), delivery_id, attempt), digest_size=8).digest()
