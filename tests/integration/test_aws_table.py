@@ -12,7 +12,7 @@ import pytest
 
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.s3 import S3Blobs
-from egret.aws.table import ABSENT, Condition, Range, Table, n, s
+from egret.aws.table import ABSENT, BATCH_ROUNDS, Condition, Range, Table, b, n, s
 from egret.contracts.records import Acceptance
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import ContractError, Unavailable
@@ -98,6 +98,40 @@ def test_keys_left_over_by_a_throttled_table_are_asked_for_again(table: Table, p
     proxy.spoil = leave_two_over
 
     assert sorted(table.get_many([("p", str(number)) for number in range(3)])) == [("p", "0"), ("p", "1"), ("p", "2")]
+
+
+def test_items_left_over_by_a_throttled_table_are_written_again(table: Table, proxy: Proxy) -> None:
+    """Exactly those, their bytes as they were; a batch has 25."""
+
+    def leave_two_over(operation: str, body: bytes) -> bytes:
+        if operation != "BatchWriteItem" or len(proxy.seen) > 1:
+            return body
+        puts = proxy.seen[0][1]["RequestItems"][table.name]
+        return json.dumps({"UnprocessedItems": {table.name: puts[:2]}}).encode()
+
+    proxy.spoil = leave_two_over
+
+    table.put_many(_item(f"{number:02d}") | {"d": b(bytes([number]))} for number in range(30))
+
+    counts = [len(request["RequestItems"][table.name]) for _, request in proxy.seen]
+    found = table.get_many([("p", f"{number:02d}") for number in range(40)])
+    assert counts == [25, 2, 5]
+    assert [item["d"]["B"] for _, item in sorted(found.items())] == [bytes([number]) for number in range(30)]
+
+
+def test_a_table_that_takes_nothing_is_unavailable(table: Table, proxy: Proxy) -> None:
+    """After some rounds, whose pauses grow."""
+
+    def leave_all_over(operation: str, body: bytes) -> bytes:
+        puts = proxy.seen[0][1]["RequestItems"][table.name]
+        return json.dumps({"UnprocessedItems": {table.name: puts}}).encode()
+
+    proxy.spoil = leave_all_over
+
+    with pytest.raises(Unavailable) as caught:
+        table.put_many([_item("a")])
+    assert "1 items left over" in caught.value.detail
+    assert len(proxy.seen) == BATCH_ROUNDS
 
 
 def test_query_goes_on_to_the_last_page(table: Table, proxy: Proxy) -> None:

@@ -22,12 +22,15 @@ from egret.aws.jsonapi import DYNAMODB
 from egret.aws.webapi import webapi
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
-from egret.contracts.records import PostAnswer, Unit
+from egret.contracts.records import PostAnswer, StsPolicy, Unit
 from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
+from egret.contracts.tls import TlsSupport
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
+from egret.core.mtasts import StsMode
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
+from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.record_outcome import RecordPorts, record_outcome
@@ -348,6 +351,26 @@ def test_the_last_removal_takes_the_content_with_it(stack: Stack) -> None:
     publish(stack)
 
     assert sender.store.message(ACCOUNT, delivery_id) is None
+    assert stack.refused == []
+
+
+def test_what_the_egress_learns_of_tls_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """It keeps policies, notes and results, none of which is news; the account that met a domain reads about it."""
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    now = sender.clock.now()
+    day = timedelta(days=1)
+    policy = StsPolicy("example.net", "1", StsMode.ENFORCE, ("mx.example.net",), day, now, now + day, now)
+    egress.sts_policies.put(policy)
+    egress.domain_tls.put([TlsSupport(ACCOUNT, "example.net", True, False, now)])
+    session = TlsSession("example.net", "example.net", AppliedPolicy(PolicyType.STS))
+    egress.tls_results.add(TlsResult(session.key(now), session.tally))
+
+    shown = call(sender, "DomainTLSGet", {"Domain": "example.net"})["DomainTLS"]
+    assert (shown["STARTTLS"], shown["RequireTLS"]) == (True, False)
+    assert egress.sts_policies.get("example.net", now) == policy
+    assert egress.sts_policies.stale(now + timedelta(hours=13)) == [policy]
+    assert [result.tally.successes for result in egress.tls_results.list(now.date(), "", 10, now).items] == [1]
+    assert [record for record in stream_records(stack) if passes_filter(record)] == []
     assert stack.refused == []
 
 
