@@ -34,4 +34,6 @@ IP headers. Measured on one connection each (TLS 1.3): 1,780 and 1,261 bytes; no
 QUEUES: Final = 3
 POLLERS: Final = 5
 """Long polls of 20 s that Lambda keeps open on an idle queue."""
+LEVELS: Final = 4
+"""Metrics of our own that are written even when nothing happens: what the sweep says of the units and the queue."""
 MONTH_S: Final = 30 * 86400

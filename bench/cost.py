@@ -149,6 +149,7 @@ def month(alarm_metrics: int, secrets: int) -> dict[str, float]:
         "KMS key": prices.KMS_KEY_MONTH,
         f"secrets ({secrets})": secrets * prices.SECRET_MONTH,
         f"alarms ({alarm_metrics} metrics)": alarm_metrics * prices.ALARM_MONTH,
+        f"metrics of our own ({given.LEVELS})": given.LEVELS * prices.METRIC_MONTH,
         "idle polls of queues": polls * prices.SQS_REQUEST,
         "sweep": sweeps * (prices.LAMBDA_REQUEST + 0.2 * given.MEMORY_GB * prices.LAMBDA_GB_S + 14 * prices.READ_UNIT),
         "announcements of the unit": announcements * prices.WRITE_UNIT,

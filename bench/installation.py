@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Installation:
 @contextmanager
 def installed(environ: Mapping[str, str] | None = None) -> Iterator[Installation]:
     """Start ministack, make everything in it, and yield the installation; raises RuntimeError when it is missing."""
+    os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Egret/egret")  # lines of log are as long as on AWS
     with TemporaryDirectory(prefix="egret-bench-") as folder, ministack_server(Path(folder)) as url:
         resources = create_resources(url)
         app = App.from_environment({**resources.environment(url), "EGRET_LOCAL": "1", **(environ or {})})

@@ -49,6 +49,8 @@ KMS_KEY_MONTH: Final = 1.00
 SECRET_MONTH: Final = 0.40
 ALARM_MONTH: Final = 0.10
 """For each metric that an alarm watches."""
+METRIC_MONTH: Final = 0.30
+"""For each metric of our own, by the hours in which it is written."""
 
 # --- SES, for comparison: dollars for a thousand recipients
 

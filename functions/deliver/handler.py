@@ -6,15 +6,27 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 
 from egret.aws.app import App
 from egret.aws.batch import read_messages, work_through
+from egret.aws.emf import metric_fields
 from egret.contracts.queues import decode_hint
 from egret.usecases.deliver import DeliverPorts, deliver
+
+METRICS: Final = {
+    "Leased": "leased",
+    "Released": "released",
+    "Postponed": "postpone",
+    "NoRoom": "no room",
+    "Suppressed": "suppress",
+    "Expired": "expire",
+    "Unknown": "unknown",
+}
+"""Metrics, and what the tally calls them."""
 
 _logger = Logger(service="deliver")
 
@@ -50,6 +62,8 @@ def run(ports: DeliverPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     batch = read_messages(event, decode_hint)
     tallies = work_through(batch, lambda hints: deliver(ports, hints))
     counts = sum((tally.counts for tally in tallies), Counter[str]())
-    facts = {"hints": len(event["Records"]), "failed": len(batch.failed), "deliveries": dict(counts)}
-    _logger.info("deliver", extra=facts)
+    hints = len(event["Records"])
+    facts = {"hints": hints, "failed": len(batch.failed), "deliveries": dict(counts)}
+    metrics = {"Hints": hints} | {name: counts[what] for name, what in METRICS.items()}
+    _logger.info("deliver", extra=facts | metric_fields("deliver", metrics))
     return batch.answer()

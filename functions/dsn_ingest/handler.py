@@ -14,6 +14,7 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 
 from egret.aws.app import App
 from egret.aws.batch import read_messages, work_through
+from egret.aws.emf import metric_fields
 from egret.core.errors import ContractError
 from egret.usecases.ingest import IngestPorts, ingest
 
@@ -41,8 +42,10 @@ def ports_of(app: App) -> IngestPorts:
 def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     """Find the objects, take them in, and tell which messages are to come again."""
     batch = read_messages(event, keys_of)
-    told = work_through(batch, lambda messages: sum(ingest(ports, key) for keys in messages for key in keys))
-    _logger.info("ingest", extra={"mails": len(event["Records"]), "told": sum(told), "failed": len(batch.failed)})
+    told = sum(work_through(batch, lambda messages: sum(ingest(ports, key) for keys in messages for key in keys)))
+    facts = {"mails": len(event["Records"]), "told": told, "failed": len(batch.failed)}
+    metrics = {"Mails": facts["mails"], "Events": told}
+    _logger.info("ingest", extra=facts | metric_fields("dsn-ingest", metrics))
     return batch.answer()
 
 

@@ -15,6 +15,7 @@ from egret.api.gateway import answer_of, request_of
 from egret.api.http import Request, Response
 from egret.api.router import Api
 from egret.aws.app import App
+from egret.aws.emf import metric_fields
 from egret.aws.webapi import webapi
 
 MAX_LOGGED_PATH: Final = 200
@@ -45,6 +46,8 @@ def answer(api: Api, event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _log(request: Request, response: Response, duration_s: float) -> None:
     """Never a body, a key or an Authorization value."""
+    recipients = response.facts.get("recipients")
+    metrics = {"Accepted": recipients} if isinstance(recipients, int) else {}
     _logger.info(
         "request",
         extra={
@@ -56,5 +59,6 @@ def _log(request: Request, response: Response, duration_s: float) -> None:
             "request_bytes": len(request.body),
             "response_bytes": len(response.body),
             **response.facts,
+            **metric_fields("send", metrics),
         },
     )

@@ -9,15 +9,19 @@ from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from egret.aws.app import App
+from egret.aws.emf import metric_fields
 from egret.usecases.sweep import SweepPorts, Swept, sweep
 
 UNITS_ALIVE: Final = "UnitsAlive"
 """Metric: units whose announcement holds."""
 UNITS_USABLE: Final = "UnitsUsable"
 """Metric: units that take mail now."""
+QUEUE_DUE: Final = "QueueDue"
+"""Metric: deliveries whose time has come, those under way included; no more are counted than the sweep looks at."""
+QUEUE_OLDEST: Final = "QueueOldestSeconds"
+"""Metric: how long the time of the oldest of them has come."""
 
 _logger = Logger(service="sweep")
 
@@ -49,19 +53,31 @@ def ports_of(app: App) -> SweepPorts:
 
 
 def run(ports: SweepPorts) -> Swept:
-    """Count the units, then sweep: a sweep that fails does not make the egress look dead."""
-    _watch(ports)
-    swept = sweep(ports)
-    facts = {"hinted": swept.hinted, "repaired": swept.repaired, "called": swept.called}
-    _logger.info("sweep", extra=facts)
+    """Count the units, then sweep, and tell both in one line: a failure does not make the egress look dead."""
+    levels = _units(ports)
+    swept = None
+    try:
+        swept = sweep(ports)
+    finally:
+        _tell(levels, swept)
     return swept
 
 
-def _watch(ports: SweepPorts) -> None:
-    """Write the metrics of the units as one line of log; the namespace is POWERTOOLS_METRICS_NAMESPACE."""
+def _units(ports: SweepPorts) -> dict[str, float]:
     now = ports.clock.now()
     units = ports.units.list()
-    metrics = EphemeralMetrics(service="sweep")
-    metrics.add_metric(UNITS_ALIVE, MetricUnit.Count, sum(now < unit.valid_until for unit in units))
-    metrics.add_metric(UNITS_USABLE, MetricUnit.Count, sum(unit.is_usable(now) for unit in units))
-    metrics.flush_metrics()
+    return {
+        UNITS_ALIVE: sum(now < unit.valid_until for unit in units),
+        UNITS_USABLE: sum(unit.is_usable(now) for unit in units),
+    }
+
+
+def _tell(levels: dict[str, float], swept: Swept | None) -> None:
+    """Write the line of log; swept: None when it failed."""
+    if swept is None:
+        _logger.error("sweep", extra={"failed": True, **metric_fields("sweep", {}, levels)})
+        return
+    facts = {"hinted": swept.hinted, "repaired": swept.repaired, "called": swept.called}
+    counts = {"Hinted": swept.hinted, "Called": swept.called}
+    levels = levels | {QUEUE_DUE: swept.due, QUEUE_OLDEST: swept.late_by.total_seconds()}
+    _logger.info("sweep", extra=facts | metric_fields("sweep", counts, levels))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -13,12 +15,16 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 
 from egret.aws.app import App
 from egret.aws.batch import batch_failures, read_messages, work_in_order, work_through
+from egret.aws.emf import metric_fields
 from egret.aws.stream import decode_record
+from egret.contracts.ports import WebhookPoster
 from egret.contracts.queues import decode_call
+from egret.contracts.records import PostAnswer
 from egret.contracts.stream import StreamRecord
 from egret.core.errors import ContractError
 from egret.usecases.post_webhook import PostPorts, post_webhooks
 from egret.usecases.publish import PublishPorts, publish
+from egret.usecases.webhook_call import is_success
 
 SIDE_BY_SIDE: Final = 10
 """Accounts called at once: as many as a batch can hold."""
@@ -90,8 +96,10 @@ def run_stream(ports: PublishPorts, event: Mapping[str, Any]) -> dict[str, Any]:
         called += publish(ports, changes)
 
     failed = work_in_order(records, work) or unread
-    facts = {"records": len(event["Records"]), "changes": len(records), "calls": called, "failed_at": failed}
-    _logger.info("publish", extra=facts)
+    count = len(event["Records"])
+    facts = {"records": count, "changes": len(records), "calls": called, "failed_at": failed}
+    metrics = {"Records": count, "Calls": called}
+    _logger.info("publish", extra=facts | metric_fields("webhook", metrics))
     return batch_failures([failed] if failed else [])
 
 
@@ -113,7 +121,26 @@ def _read(event: Mapping[str, Any]) -> tuple[list[tuple[str, StreamRecord]], str
 def run_calls(ports: PostPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     """Decode the calls, make them, and tell which are to come again."""
     batch = read_messages(event, decode_call)
-    left = [call for again in work_through(batch, lambda calls: post_webhooks(ports, calls)) for call in again]
+    poster = _Counting(ports.poster)
+    counted = replace(ports, poster=poster)
+    left = [call for again in work_through(batch, lambda calls: post_webhooks(counted, calls)) for call in again]
     batch.failed += [message for message, call in batch.items if call in left and message not in batch.failed]
-    _logger.info("calls", extra={"calls": len(event["Records"]), "failed": len(batch.failed)})
+    facts = {"calls": len(event["Records"]), "failed": len(batch.failed)}
+    metrics = {"WebhookCalls": len(poster.is_success), "WebhookFailures": poster.is_success.count(False)}
+    _logger.info("calls", extra=facts | metric_fields("webhook", metrics))
     return batch.answer()
+
+
+class _Counting:
+    """A poster that notes how its calls went; several threads may post."""
+
+    def __init__(self, poster: WebhookPoster) -> None:
+        self._poster = poster
+        self.is_success: list[bool] = []
+        """Of each call that was made."""
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout: timedelta) -> PostAnswer:
+        """Make the call."""
+        answer = self._poster.post(url, headers, body, timeout)
+        self.is_success.append(is_success(answer))
+        return answer

@@ -374,8 +374,11 @@ def test_what_the_egress_learns_of_tls_with_the_permissions_of_the_template(stac
     assert stack.refused == []
 
 
-def test_the_stream_goes_on_from_the_first_record_that_cannot_be_read(stack: Stack) -> None:
-    """What lies before it is published; of records that are no deliveries it takes no notice."""
+def test_the_stream_goes_on_from_the_first_record_that_cannot_be_read(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What lies before it is published; of records that are no deliveries it takes no notice. All are counted."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
     sender, egress = stack.function("SendFunction"), stack.egress()
     announce(egress)
     ids = send(sender, "ann@example.net")
@@ -388,3 +391,5 @@ def test_the_stream_goes_on_from_the_first_record_that_cannot_be_read(stack: Sta
 
     assert failed(answer) == ["222"]
     assert [decode_call(body).delivery_id for body in queued_calls(stack)] == ids
+    (line,) = [vars(each) for each in caplog.records if each.getMessage() == "publish"]
+    assert (line["Records"], line["Calls"]) == ([2.0 + 2 * len(news)], [1.0])

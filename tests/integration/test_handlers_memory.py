@@ -6,47 +6,28 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from egret.aws.app import App
-from egret.contracts.handoff import Handoff, HandoffAnswer
-from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, encode_queue_body, pack_inbound
-from egret.contracts.records import Acceptance, PostAnswer, Unit
-from egret.contracts.settings import RetryPolicy, WebhookSettings
-from egret.core.delivery import Delivery, State
+from egret.contracts.queues import Hint, encode_queue_body
+from egret.contracts.records import PostAnswer
+from egret.core.delivery import State
 from egret.core.errors import ContractError, Unavailable
-from egret.core.ids import delivery_id
-from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls, MemoryPoster, Posted
-from egret.memory.clock import FakeClock
-from egret.memory.dice import SeededDice
-from egret.memory.due import MemoryDueIndex
-from egret.memory.mailboxes import MemoryMailboxes
-from egret.memory.queue import MemoryQueue
-from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
-from egret.memory.suppressions import MemorySuppressions
-from egret.memory.units import MemoryEgress, MemoryUnits
-from egret.usecases.deliver import DeliverPorts
-from egret.usecases.ingest import IngestPorts
-from egret.usecases.post_webhook import PostPorts
-from egret.usecases.record_outcome import RecordPorts, record_outcome
-from egret.usecases.sweep import SweepPorts
 from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
 from functions.sweep import handler as sweep_function
 from functions.webhook import handler as webhook_function
 from tests.aws_events import event_file, failed, s3_notification, sqs_event
+from tests.functions_world import HOOK, SECRET, World, delivered, mail_of
 from tests.template import variables
-from tests.unit.builders import ACCOUNT, MESSAGE_ID, NOW, OK, OTHER_ACCOUNT, a_delivery, a_message, a_unit, an_attempt
+from tests.unit.builders import ACCOUNT, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_unit
 from tests.unit.sending import an_account
-
-SECRET = "hunter2-hunter2"
-HOOK = WebhookSettings("https://hooks.example.com/egret", authorization=f"Bearer {SECRET}")
 
 
 class Lines(logging.Handler):
@@ -70,84 +51,6 @@ def lines() -> Iterator[list[logging.LogRecord]]:
     yield kept.kept
     for name in names:
         logging.getLogger(name).removeHandler(kept)
-
-
-@dataclass
-class World:
-    """An installation in memory with one account, one unit and one delivery."""
-
-    clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
-    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
-    suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
-    settings: MemorySettings = field(default_factory=MemorySettings)
-    units: MemoryUnits = field(default_factory=MemoryUnits)
-    hints: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
-    calls: MemoryQueue[Call] = field(default_factory=MemoryQueue)
-    poster: MemoryPoster = field(default_factory=MemoryPoster)
-    handed: list[Handoff] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.store = MemoryMailStore(blobs=self.blobs)
-        self.units.put(a_unit())
-        self.settings.put_account(an_account(webhook=HOOK))
-        self.accept(0)
-
-    def accept(self, index: int, account: str = ACCOUNT) -> Hint:
-        """Accept a message of its own, and return the hint."""
-        id_ = delivery_id(MESSAGE_ID + (index << 10), 0)
-        message = a_message(id=id_, account=account)
-        self.store.put_message(message, b"content")
-        self.store.accept(Acceptance(message, (a_delivery(id=id_, account=account),)))
-        return Hint(account, [id_])
-
-    def get(self, id_: int = MESSAGE_ID) -> Delivery:
-        """Return a delivery as stored."""
-        found = self.store.get(ACCOUNT, id_, self.clock.now())
-        assert found is not None
-        return found
-
-    def hand(self, _: Unit, handoff: Handoff) -> HandoffAnswer:
-        """Take everything."""
-        self.handed.append(handoff)
-        return HandoffAnswer([True] * len(handoff.transactions), 100)
-
-    @property
-    def delivering(self) -> DeliverPorts:
-        """The ports of deliver."""
-        egress = MemoryEgress(self.hand)
-        return DeliverPorts(self.store, self.suppressions, self.settings, self.units, egress, self.clock, RetryPolicy())
-
-    @property
-    def posting(self) -> PostPorts:
-        """The ports of the webhook poster."""
-        return PostPorts(
-            self.store,
-            MemoryCalls(self.store.table),
-            self.settings,
-            self.settings,
-            self.poster,
-            self.clock,
-            SeededDice(),
-            map,
-        )
-
-    @property
-    def ingesting(self) -> IngestPorts:
-        """The ports of ingest."""
-        return IngestPorts(self.store, self.blobs, MemoryMailboxes(self.store.table), self.clock)
-
-    @property
-    def sweeping(self) -> SweepPorts:
-        """The ports of the sweep."""
-        return SweepPorts(
-            self.store,
-            MemoryDueIndex(self.store.table),
-            MemoryCalls(self.store.table),
-            self.calls,
-            self.hints,
-            self.units,
-            self.clock,
-        )
 
 
 def told(lines: list[logging.LogRecord], message: str) -> list[dict[str, Any]]:
@@ -208,13 +111,6 @@ def test_a_hint_at_a_corrupt_delivery_fails_alone() -> None:
     assert failed(deliver_function.run(ports, event)) == ["m0"]
 
 
-def delivered(world: World, account: str = ACCOUNT) -> Call:
-    """Bring the account's delivery to its end and return the call that tells of it."""
-    deliver_function.run(world.delivering, sqs_event(encode_queue_body(world.accept(0, account))))
-    record_outcome(RecordPorts(world.store, world.clock, RetryPolicy()), account, MESSAGE_ID, an_attempt(1, OK))
-    return Call(account, MESSAGE_ID, 1, NOW.isoformat())
-
-
 def test_calls_are_posted(lines: list[logging.LogRecord]) -> None:
     """To the account's URL; neither its Authorization nor a body is logged."""
     world = World()
@@ -266,12 +162,6 @@ def test_accounts_are_posted_to_side_by_side() -> None:
     assert len(world.poster.posted) == 2
 
 
-def mail_of(world: World, key: str) -> None:
-    """Store an incoming mail."""
-    envelope = Inbound("in-1", NOW.isoformat(), "", [InboundRecipient("app@example.com", ACCOUNT)])
-    world.blobs.put(key, pack_inbound(envelope, b"From: a@example.net\r\nSubject: hello\r\n\r\nhello\r\n"))
-
-
 def test_mail_is_taken_in_under_its_unquoted_key(lines: list[logging.LogRecord]) -> None:
     """S3 encodes keys in its notifications, a space as a plus."""
     world = World()
@@ -312,26 +202,12 @@ def test_an_object_that_is_no_mail_fails_alone() -> None:
     assert len(world.ingesting.mailboxes.list(ACCOUNT, "Inbox", "", 10).items) == 1
 
 
-def metrics(output: str) -> dict[str, Any]:
-    """Return the one line of metrics (EMF) that was printed."""
-    (line,) = [json.loads(line) for line in output.splitlines() if '"_aws"' in line]
-    assert isinstance(line, dict)
-    return line
-
-
-def test_the_sweep_hints_at_what_is_due_and_counts_the_units(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lines: list[logging.LogRecord]
-) -> None:
-    """The numbers are those that the alarms of the template look at."""
-    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+def test_the_sweep_hints_at_what_is_due(lines: list[logging.LogRecord]) -> None:
+    """One line tells how it went."""
     world = World()
-    world.units.put(a_unit(id="unit-2", port25=False, valid_until=NOW + timedelta(hours=1)))
-    world.units.put(a_unit(id="unit-3", valid_until=NOW + timedelta(hours=1)))
+    world.units.put(a_unit(valid_until=NOW + timedelta(hours=1)))
     world.clock.advance(timedelta(seconds=91))
     swept = sweep_function.run(world.sweeping)
-    line = metrics(capsys.readouterr().out)
 
     assert (swept.hinted, world.hints.waiting) == (1, [Hint(ACCOUNT, [MESSAGE_ID])])
-    assert (line["UnitsAlive"], line["UnitsUsable"], line["service"]) == ([2.0], [1.0], "sweep")
-    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
     assert told(lines, "sweep")[0]["hinted"] == 1

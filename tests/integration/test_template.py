@@ -16,7 +16,8 @@ from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from egret.aws.keys import DUE_INDEX
 from egret.aws.settings_items import AccountItem
 from egret.contracts.settings import RetryPolicy
-from functions.sweep.handler import UNITS_ALIVE, UNITS_USABLE
+from egret_egress.session import Timeouts
+from functions.sweep.handler import QUEUE_OLDEST, UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
 
 FUNCTIONS = {
@@ -59,7 +60,7 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer."""
     found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
-    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_RESOLVER", "EGRET_ANSWER_TIMEOUT_S"}
+    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_RESOLVER", "EGRET_ANSWER_TIMEOUT_S", "EGRET_SMTP_TIMEOUTS"}
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     read = names_in_code("egress/egret_egress") | app | {"EGRET_SECRET", "EGRET_KMS_KEY_ID"}
     given = {name for name in container_variables() if name.startswith("EGRET_")}
@@ -303,7 +304,9 @@ def test_the_alarms_on_our_own_metrics_look_at_what_the_sweep_counts() -> None:
 
 def test_the_queue_is_old_only_when_no_attempt_can_take_so_long() -> None:
     """What is under way stays due until it is recorded."""
-    assert Timeouts().attempt + HINT_GRACE_S < resource("QueueAgeAlarm")["Threshold"]
+    grace_s = template()["Parameters"]["HintGraceSeconds"]["Default"]
+
+    assert Timeouts().attempt + grace_s < resource("QueueAgeAlarm")["Threshold"]
 
 
 def test_every_function_that_counts_has_the_namespace() -> None:

@@ -99,8 +99,19 @@ def test_what_is_due_is_hinted_at(world: World) -> None:
     other = world.accept(1, due_at=NOW + HOUR)
     world.accept(2, due_at=NOW + 2 * HOUR)
 
-    assert world.sweep() == Swept(hinted=4, repaired=0, called=0)
+    assert world.sweep() == Swept(hinted=4, repaired=0, called=0, due=4)
     assert [(hint.account, hint.ids) for hint in world.hint_queue.waiting] == [(ACCOUNT, ids), (ACCOUNT, [other])]
+
+
+def test_the_queue_is_measured_by_what_is_due_and_by_the_oldest_of_it(world: World) -> None:
+    """Also of what finds no room; nothing is late when nothing is due."""
+    assert (world.sweep().due, world.sweep().late_by) == (0, timedelta(0))
+    world.room(1)
+    for number, late_by in enumerate((MINUTE, 7 * MINUTE, 2 * MINUTE, -MINUTE)):
+        world.accept(number, due_at=NOW - late_by)
+    swept = world.sweep()
+
+    assert (swept.hinted, swept.due, swept.late_by) == (1, 3, 7 * MINUTE)
 
 
 def test_a_hint_that_was_lost_comes_again_with_the_next_run(world: World) -> None:

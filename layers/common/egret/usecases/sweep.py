@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from egret.contracts.ports import CallQueue, Calls, Clock, DueIndex, HintQueue, MailStore, Units
@@ -51,11 +51,25 @@ class SweepPorts:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one run did: deliveries hinted at, submissions repaired, calls queued again."""
+    """What one run did: deliveries hinted at, submissions repaired, calls queued again; and what it found.
+
+    due: deliveries found to be due, at most MAX_WINDOWS * MAX_ENTRIES. late_by: how long the oldest of them is due.
+    """
 
     hinted: int
     repaired: int
     called: int
+    due: int = 0
+    late_by: timedelta = timedelta(0)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What the parts of one run have to say beside how much they did."""
+
+    failures: list[EgretError] = field(default_factory=list)
+    due: int = 0
+    late_by: timedelta = timedelta(0)
 
 
 def sweep(ports: SweepPorts) -> Swept:
@@ -64,11 +78,12 @@ def sweep(ports: SweepPorts) -> Swept:
     What fails keeps nothing else from being done; Unavailable is raised at the end, for the alarm, and the next run
     tries again.
     """
-    failures: list[EgretError] = []
+    run = _Run()
+    failures = run.failures
     done = []
     for part in (_hint, _repair, _recall, _forget_units):
         try:
-            done.append(part(ports, failures))
+            done.append(part(ports, run))
         except EgretError as error:
             log.exception("part of the sweep failed", extra={"part": part.__name__})
             failures.append(error)
@@ -76,10 +91,10 @@ def sweep(ports: SweepPorts) -> Swept:
     if failures:
         raise Unavailable(detail=f"{len(failures)} failures in the sweep, the first: {failures[0]}") from failures[0]
     hinted, repaired, called, _ = done
-    return Swept(hinted, repaired, called)
+    return Swept(hinted, repaired, called, run.due, run.late_by)
 
 
-def _forget_units(ports: SweepPorts, _: list[EgretError]) -> int:
+def _forget_units(ports: SweepPorts, _: _Run) -> int:
     """Remove units long gone for good: their attempts have been unknown since, and deliver reads every row."""
     silent_since = ports.clock.now() - UNIT_GONE_AFTER - UNIT_SHOWN
     forgotten = [unit.id for unit in ports.units.list() if unit.valid_until <= silent_since]
@@ -89,7 +104,7 @@ def _forget_units(ports: SweepPorts, _: list[EgretError]) -> int:
     return len(forgotten)
 
 
-def _repair(ports: SweepPorts, failures: list[EgretError]) -> int:
+def _repair(ports: SweepPorts, run: _Run) -> int:
     """Expand submissions of several recipients whose sender died between the commit and the last delivery."""
     repaired = 0
     for entry in ports.due.due(DueKind.SUBMISSION, ports.clock.now(), MAX_ENTRIES):
@@ -99,14 +114,14 @@ def _repair(ports: SweepPorts, failures: list[EgretError]) -> int:
             ports.store.close(entry.account, entry.id)
         except EgretError as error:
             log.exception("submission not repaired", extra=ids)
-            failures.append(error)
+            run.failures.append(error)
             continue
         log.info("submission repaired", extra=ids)
         repaired += 1
     return repaired
 
 
-def _recall(ports: SweepPorts, failures: list[EgretError]) -> int:
+def _recall(ports: SweepPorts, run: _Run) -> int:
     """Queue the calls that wait and whose time has come."""
     now = ports.clock.now()
     calls = []
@@ -115,7 +130,7 @@ def _recall(ports: SweepPorts, failures: list[EgretError]) -> int:
             call = _move_on(ports, entry, now)
         except EgretError as error:
             log.exception("webhook call not queued again", extra={"account": entry.account, "delivery": entry.id})
-            failures.append(error)
+            run.failures.append(error)
             continue
         if call is not None:
             calls.append(call)
@@ -134,13 +149,13 @@ def _move_on(ports: SweepPorts, entry: DueEntry, now: datetime) -> Call | None:
     return record.call
 
 
-def _hint(ports: SweepPorts, _: list[EgretError]) -> int:
+def _hint(ports: SweepPorts, run: _Run) -> int:
     """Hint at what is due, about as much as the units can take."""
     now = ports.clock.now()
     units = [unit for unit in ports.units.list() if unit.is_usable(now)]
     room = sum(unit.room for unit in units)
     limit = min(MAX_ENTRIES, room) if room else IDLE_ENTRIES
-    entries = _fair(_due(ports, units, limit, now), limit)
+    entries = _fair(_due(ports, units, limit, run), limit)
     hints: dict[tuple[str, int], list[int]] = defaultdict(list)
     for entry in entries:
         hints[entry.account, message_of(entry.id)].append(entry.id)
@@ -149,9 +164,12 @@ def _hint(ports: SweepPorts, _: list[EgretError]) -> int:
     return len(entries)
 
 
-def _due(ports: SweepPorts, units: Sequence[Unit], limit: int, now: datetime) -> list[DueEntry]:
+def _due(ports: SweepPorts, units: Sequence[Unit], limit: int, run: _Run) -> list[DueEntry]:
     """Return what is due; where that is more than `limit`, without what has to wait."""
+    now = ports.clock.now()
     entries = ports.due.due(DueKind.DELIVERY, now, MAX_ENTRIES)
+    run.due = len(entries)
+    run.late_by = max((now - entry.due_at for entry in entries), default=timedelta(0))
     if len(entries) <= limit:
         return entries
     within = _without_waiting(ports, units, entries, now)
@@ -160,6 +178,7 @@ def _due(ports: SweepPorts, units: Sequence[Unit], limit: int, now: datetime) ->
             break
         seen = set(entries)
         entries = ports.due.due(DueKind.DELIVERY, now, windows * MAX_ENTRIES)
+        run.due = len(entries)
         within += _without_waiting(ports, units, [entry for entry in entries if entry not in seen], now)
     return within
 
