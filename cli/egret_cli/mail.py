@@ -19,7 +19,7 @@ from egret.usecases.deliveries import DeliveryPorts, delivery_cancel, delivery_g
 from egret.usecases.holds import HoldPorts, hold_add, hold_list, hold_remove
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_list, suppression_remove
 from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, instant
-from egret_cli.text import facts, table
+from egret_cli.text import cell, facts, table
 
 PAGE: Final = 1000
 CURSOR_KEY: Final = os.urandom(32)
@@ -92,11 +92,15 @@ def show_delivery(ports: Ports, arguments: Namespace) -> Answer:
     }
     attempts = [
         {"attempt": number, "at": attempt.start, "outcome": attempt.outcome, "remote": attempt.remote}
+        | {"transport": attempt.transport, "policy": attempt.tls_policy, "tls": attempt.tls}
         | {"said": " / ".join(attempt.reply) or attempt.error}
         for number, attempt in enumerate(info.attempts, 1)
     ]
+    conversation = info.attempts[-1].transcript if info.attempts else ()
     events = [{"event": e.seq, "at": e.time, "what": e.event, "dsn": e.dsn, "error": e.error} for e in info.events]
     text = [facts(about), table(attempts, "No attempt has been made."), table(events, "Nothing has happened yet.")]
+    if conversation:
+        text.append("\n".join(["The last conversation:", *(f"  {cell(line)}" for line in conversation)]))
     return Answer(_plain(info), "\n\n".join(text))
 
 
@@ -249,7 +253,13 @@ COMMANDS = (
         ),
         list_deliveries,
     ),
-    Command("delivery", "show", "Show a delivery with its attempts and events.", (ACCOUNT, DELIVERY), show_delivery),
+    Command(
+        "delivery",
+        "show",
+        "Show a delivery with its attempts, its events, and what was said when it was last tried.",
+        (ACCOUNT, DELIVERY),
+        show_delivery,
+    ),
     Command(
         "delivery",
         "release",

@@ -29,6 +29,7 @@ from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Claim
 from egret.core.routing import Route
+from egret.core.trace import NO_TRACE, SessionTrace
 from egret.memory.calls import MemoryPoster
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
@@ -293,13 +294,35 @@ def test_a_delivery_is_shown_with_attempts_and_events(machine: Machine) -> None:
 
     assert "4.3.0 try later" in printed
     assert "delayed" in printed
+    assert "conversation" not in printed
 
 
-def _attempt(machine: Machine) -> None:
+def test_a_delivery_is_shown_with_the_way_of_its_attempts_and_the_last_conversation(machine: Machine) -> None:
+    """Transport, protection, and every line that was said; strangers' control characters do nothing."""
+    machine.accept()
+    lines = ("S: 220 mx.example.net \x1b[2J", "C: EHLO mail.example.com", "S: 451 4.3.0 try later")
+    _attempt(machine, SessionTrace("relay", "smarthost", "TLSv1.3", lines))
+    printed = machine.good("delivery", "show", "acme", str(MESSAGE_ID))
+    (attempt,) = machine.data("delivery", "show", "acme", str(MESSAGE_ID))["Attempts"]
+
+    assert "relay      smarthost  TLSv1.3" in printed
+    assert printed.endswith(
+        "The last conversation:\n  S: 220 mx.example.net  [2J\n  C: EHLO mail.example.com\n  S: 451 4.3.0 try later\n"
+    )
+    shown = {name: attempt[name] for name in ("Transport", "TLSPolicy", "TLS", "Transcript")}
+    assert shown == {
+        "Transport": "relay",
+        "TLSPolicy": "smarthost",
+        "TLS": "TLSv1.3",
+        "Transcript": list(lines),
+    }
+
+
+def _attempt(machine: Machine, trace: SessionTrace = NO_TRACE) -> None:
     """Claim the delivery and record a deferral."""
     change(machine.store, ACCOUNT, MESSAGE_ID, lambda _: Claim("unit-1", NOW, NOW + HOUR), NOW)
     ports = RecordPorts(machine.store, machine.clock, machine.installation.retry)
-    record_outcome(ports, ACCOUNT, MESSAGE_ID, an_attempt(1, LATER))
+    record_outcome(ports, ACCOUNT, MESSAGE_ID, replace(an_attempt(1, LATER), trace=trace))
 
 
 def test_another_accounts_delivery_is_not_there(machine: Machine) -> None:

@@ -47,6 +47,8 @@ _DELIVERY: Final = w.DeliveryInfo(
             enhanced_code="2.0.0",
             reply=("2.0.0 Ok: queued as 4fX2",),
             outcome="delivered",
+            tls_policy="mta-sts",
+            tls="TLSv1.3",
         ),
     ),
     events=(

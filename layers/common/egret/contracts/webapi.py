@@ -332,6 +332,10 @@ class AttemptInfo(Wire, frozen=True, kw_only=True):
 
     duration: seconds. remote: MX host and address, "" when no connection was made. code: SMTP code or 0.
     reply: every line of the answer. outcome: delivered, deferred, bounced or unknown.
+    transport: name of the one that a route chose, "" without a route. tls_policy: protection that was asked of the
+    connection ("opportunistic", "mta-sts", "dane", …). tls: version that was agreed on, "" in plain text.
+    transcript: the SMTP conversation ("S: " the server, "C: " we), of the newest attempt unless it delivered; without
+    the message and without credentials.
     """
 
     start: Instant | None = None
@@ -342,6 +346,10 @@ class AttemptInfo(Wire, frozen=True, kw_only=True):
     reply: tuple[str, ...] = ()
     outcome: str = ""
     error: str = ""
+    transport: str = ""
+    tls_policy: str = ""
+    tls: str = ""
+    transcript: tuple[str, ...] = ()
 
 
 class EventInfo(Wire, frozen=True, kw_only=True):

@@ -232,6 +232,10 @@ def _attempt_info(attempt: Attempt) -> AttemptInfo:
         reply=outcome.reply.lines if outcome.reply else (),
         outcome=name_of(outcome),
         error=error_of(outcome),
+        transport=attempt.trace.transport,
+        tls_policy=attempt.trace.policy,
+        tls=attempt.trace.tls,
+        transcript=attempt.trace.transcript,
     )
 
 
