@@ -76,7 +76,7 @@ class NoSession:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session. tls_failure: why it is in plain text although TLS was tried."""
+    """A session. tls_failure: what an opportunistic policy would have wanted, and the mail can go without."""
 
     session: Session
     tls_failure: TlsFailure | None = None
@@ -85,14 +85,26 @@ class Opened:
 async def open_session(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Opened | NoSession:
     """Connect, read the greeting, say EHLO, start TLS and log in as the endpoint asks.
 
-    deadline: loop time at which it must be done. Opportunistic TLS that fails leads to a second, plain connection.
+    deadline: loop time at which it must be done. Opportunistic TLS that fails leads to a second, plain connection; if
+    a good certificate was wished for, first to one that takes any.
     """
-    first = await _open_once(endpoint, dialing, deadline)
-    is_optional = endpoint.policy.kind is TlsKind.OPPORTUNISTIC
-    if isinstance(first, NoSession) and first.tls_failure is not None and is_optional:
-        second = await _open_once(replace(endpoint, policy=PLAIN), dialing, deadline)
-        return replace(second, tls_failure=first.tls_failure)
-    return first
+    opened = await _open_once(endpoint, dialing, deadline)
+    if endpoint.policy.kind is not TlsKind.OPPORTUNISTIC:
+        return opened
+    failure, weaker = opened.tls_failure, endpoint
+    while isinstance(opened, NoSession) and opened.tls_failure is not None:
+        weaker = replace(weaker, policy=_weaker(weaker.policy))
+        opened = await _open_once(weaker, dialing, deadline)
+    return replace(opened, tls_failure=failure or opened.tls_failure)
+
+
+def _weaker(policy: TlsPolicy) -> TlsPolicy:
+    return replace(policy, names=()) if _is_wish(policy) else PLAIN
+
+
+def _is_wish(policy: TlsPolicy) -> bool:
+    """Tell whether an opportunistic policy would like a certificate of a public authority, and says so in names."""
+    return policy.kind is TlsKind.OPPORTUNISTIC and bool(policy.names) and not policy.tlsa
 
 
 async def _open_once(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Opened | NoSession:
@@ -162,6 +174,7 @@ class _Greeter:
     def __init__(self, connection: Connection, endpoint: Endpoint, dialing: Dialing, deadline: float) -> None:
         self.is_in_handshake = False
         self.talk: list[Entry] = []
+        self._tls_failure: TlsFailure | None = None
         self._connection = connection
         self._endpoint = endpoint
         self._dialing = dialing
@@ -189,7 +202,7 @@ class _Greeter:
             encrypted = await self._start_tls(peer)
             if isinstance(encrypted, NoSession):
                 return encrypted
-            peer, tls_failure = encrypted, None if encrypted.is_encrypted else NO_STARTTLS
+            peer, tls_failure = encrypted, self._tls_failure if encrypted.is_encrypted else NO_STARTTLS
         elif self._endpoint.policy.kind is TlsKind.IMPLICIT:
             peer = replace(peer, is_encrypted=True, is_verified=True)
         if self._endpoint.credentials is not None:
@@ -263,15 +276,19 @@ class _Greeter:
 
     async def _shake_hands(self, policy: TlsPolicy) -> NoSession | None:
         """Start TLS as the policy says; return why the server is not to be trusted, if so."""
-        context = self._dialing.verified if policy.kind is TlsKind.PKIX else self._dialing.opportunistic
+        is_pkix = policy.kind is TlsKind.PKIX or _is_wish(policy)
+        context = self._dialing.verified if is_pkix else self._dialing.opportunistic
         # An opportunistic connection that is lost before the second EHLO is answered was lost to TLS, too.
         self.is_in_handshake = True
         left = max(0.001, self._deadline - asyncio.get_running_loop().time())
         await self._connection.start_tls(context, _reference(self._endpoint), min(self._dialing.timeouts.tls, left))
         self.is_in_handshake = not policy.is_required
-        if policy.kind is TlsKind.DANE and not is_vouched_for(
+        if policy.tlsa and not is_vouched_for(
             self._connection.ssl_object(), policy, self._endpoint.mx_host, self._dialing.now()
         ):
+            if policy.kind is not TlsKind.DANE:
+                self._tls_failure = DANE_MISMATCH
+                return None
             reason = (
                 "the mail server's certificate is not one that the recipient domain vouches for in the DNS (DANE); "
                 "either its records are out of date, or somebody else has answered in its place"
