@@ -57,14 +57,18 @@ class Parcel:
 
     def envelope(self, recipients: Sequence[int]) -> Envelope:
         """Return the envelope for some of the recipients."""
-        transaction = self.transaction
+        transaction, legs = self.transaction, [self.transaction.legs[index] for index in recipients]
         return Envelope(
             reverse_path=transaction.reverse_path,
-            forward_paths=tuple(transaction.legs[index].forward_path for index in recipients),
+            forward_paths=tuple([leg.forward_path for leg in legs]),
             size_bytes=self.content.size_bytes,
             is_8bit=self.content.is_8bit,
             smtputf8=transaction.content.smtputf8,
             require_tls=transaction.content.require_tls,
+            envid=f"{transaction.account}.{transaction.message_id}",
+            ret=transaction.ret,
+            notify=tuple([leg.notify for leg in legs]),
+            orcpts=tuple([leg.orcpt for leg in legs]),
         )
 
 
@@ -191,18 +195,22 @@ class _Visit:
             # A connection that was idle may have died of it; that says nothing of the host.
             if not self.pending or self.is_stopped or session.is_usable:
                 return Advice.STOP
-            self._failures.pop()
+            if not session.is_used_up:
+                self._failures.pop()
             await self._close(turn, session)
         is_reached = False
         for address in await self._addresses(host):
             advice = await self._open(host, address, turn)
-            if (opened := turn.session) is not None:
+            while (opened := turn.session) is not None:
                 is_reached = True
+                before = len(self.pending)
                 await self._talk(turn, opened)
                 if not self.pending or self.is_stopped:
                     return Advice.STOP
                 await self._close(turn, opened)
-            elif advice is not Advice.ELSEWHERE:
+                if opened.is_used_up and len(self.pending) < before:
+                    advice = await self._open(host, address, turn)  # for those whom MAILMAX (RFC 9422) left over
+            if advice is not Advice.ELSEWHERE:
                 self.is_stopped = advice is Advice.STOP
                 return advice
         return Advice.STOP if is_reached or not self._failures else self._pool.unreachable(turn)
@@ -241,7 +249,7 @@ class _Visit:
 
     async def _talk(self, turn: Turn, session: Session) -> None:
         """Run transactions on the session until everybody is decided or the server fails."""
-        while self.pending:
+        while self.pending and not session.is_used_up:
             put_back = await self._transact(turn, session, self.pending)
             if put_back is None:
                 return

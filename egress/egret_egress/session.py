@@ -114,9 +114,13 @@ class Session:
 
     @property
     def is_usable(self) -> bool:
-        """Open, in step, not about to be closed by the server, and below the transactions it allows (RFC 9422)."""
-        most = self.peer.limits.mail
-        return self._is_in_step and not (0 < most <= self.transactions)
+        """Open, in step, not about to be closed by the server, and not used up."""
+        return self._is_in_step and not self.is_used_up
+
+    @property
+    def is_used_up(self) -> bool:
+        """It has carried as many transactions as the server allows (MAILMAX, RFC 9422 section 4)."""
+        return 0 < self.peer.limits.mail <= self.transactions
 
     @property
     def _is_in_step(self) -> bool:
@@ -147,8 +151,7 @@ class Session:
         It resets nothing: it goes out only behind a dot, and whatever the answer, the server starts anew after it
         (RFC 5321 section 4.1.1.4).
         """
-        most = self.peer.limits.mail
-        if 0 < most <= self.transactions:
+        if self.is_used_up:
             return None
         exchange = Exchange(envelope, self.peer, self.endpoint.remote, most=self._most_recipients)
         exchange.is_ahead = True

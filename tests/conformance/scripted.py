@@ -4,6 +4,8 @@ File: lines of `#` first, the first of which cites the RFC section; among them s
   rcpt: forward-paths, separated by commas (default a@example.org)     from: reverse-path (default s@example.net)
   body: the message, with \r \n escapes (default "Subject: x\r\n\r\nhello\r\n")
   smtputf8: yes   require-tls: yes
+  ret: RET of RFC 3461     notify, orcpt: one for each recipient, separated by `;;`
+  tls: the server is a smarthost that must prove its name     login: user and password for it
   expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`,
           `deferred`, `unknown`; words after the codes must occur in its reason
   sent: no — the content must never have been handed over with a dot
@@ -197,14 +199,18 @@ class Notes:
 
 
 def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: object) -> Parcel:
-    """Return a parcel of one message. options: reverse_path, smtputf8, require_tls."""
+    """Return a parcel of one message. options: reverse_path, smtputf8, require_tls, ret, notify, orcpt."""
     content = Content(body)
     transaction = Transaction(
         account="aaaaaaaa",
         message_id=1024,
         domain="example.org",
         reverse_path=str(options.get("reverse_path", "s@example.net")),
-        legs=[Leg(1024 | index, 1, path) for index, path in enumerate(recipients)],
+        legs=[
+            Leg(1024 | index, 1, path, _item(options, "notify", index), _item(options, "orcpt", index))
+            for index, path in enumerate(recipients)
+        ],
+        ret=str(options.get("ret", "")),
         content=HandedContent(
             len(body),
             body,
@@ -214,6 +220,11 @@ def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: obje
         lease_until=datetime(2030, 1, 1, tzinfo=UTC) + timedelta(minutes=40),
     )
     return Parcel(transaction, content, notes)
+
+
+def _item(options: dict[str, object], name: str, index: int) -> str:
+    items = str(options.get(name, "")).split(";;")
+    return items[index].strip() if index < len(items) else ""
 
 
 class NoDns:

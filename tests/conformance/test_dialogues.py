@@ -8,19 +8,40 @@ from pathlib import Path
 import pytest
 
 from egret.core.outcome import Delivered, Outcome, name_of
+from egret.core.tls_policy import TlsKind, TlsPolicy
+from egret_egress.courier import Courier
+from egret_egress.destinations import Fixed, Host
+from egret_egress.opening import Dialing
 from egret_egress.pool import Pool
-from tests.conformance.scripted import Dialogue, Notes, courier_to, parcel, playing, read, unescape
+from egret_egress.session import Credentials
+from tests.certificates import Certificate
+from tests.conformance.scripted import SHORT, Dialogue, NoDns, Notes, courier_to, parcel, playing, read, unescape
 
 FILES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
 
 
-async def converse(dialogue: Dialogue) -> tuple[Notes, list[str]]:
+NONCE = b"dialogue"
+"""The random bytes of every login here."""
+
+
+def courier_for(dialogue: Dialogue, port: int, pool: Pool, certificate: Certificate) -> Courier:
+    """Return a courier to the dialogue's server: any server, or one that must prove its name and be logged in to."""
+    if "tls" not in dialogue.settings:
+        return courier_to(port, pool)
+    user, _, password = dialogue.settings.get("login", "").partition(" ")
+    credentials = Credentials(user, password) if user else None
+    host = Host("127.0.0.1", port, TlsPolicy(TlsKind.PKIX, "smarthost"), credentials)
+    dialing = Dialing("unit.example", SHORT, verified=certificate.trusting(), nonce=lambda: NONCE)
+    return Courier(Fixed(host, NoDns()), pool, dialing)
+
+
+async def converse(dialogue: Dialogue, certificate: Certificate) -> tuple[Notes, list[str]]:
     """Send the dialogue's message; return what became of it and where the client left the script."""
     settings = dialogue.settings
     notes, pool = Notes(), Pool()
     body = unescape(settings.get("body", r"Subject: x\r\n\r\nhello\r\n"))
-    async with playing(dialogue) as (server, port):
-        await courier_to(port, pool).deliver(
+    async with playing(dialogue, certificate.server()) as (server, port):
+        await courier_for(dialogue, port, pool, certificate).deliver(
             parcel(
                 notes,
                 dialogue.recipients,
@@ -28,6 +49,7 @@ async def converse(dialogue: Dialogue) -> tuple[Notes, list[str]]:
                 reverse_path=settings.get("from", "s@example.net"),
                 smtputf8=settings.get("smtputf8") == "yes",
                 require_tls=settings.get("require-tls") == "yes",
+                **{name: settings[name] for name in ("ret", "notify", "orcpt") if name in settings},
             )
         )
         await pool.close()
@@ -46,12 +68,18 @@ def describe(outcome: Outcome) -> str:
     )
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """What the servers of dialogues with TLS show."""
+    return Certificate(tmp_path_factory.mktemp("tls"))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_client_keeps_to_the_dialogue(path: Path) -> None:
+def test_the_client_keeps_to_the_dialogue(path: Path, certificate: Certificate) -> None:
     """The client sends exactly what the file says, and each recipient gets the outcome that it expects."""
     dialogue = read(path)
 
-    notes, left = asyncio.run(converse(dialogue))
+    notes, left = asyncio.run(converse(dialogue, certificate))
 
     assert left == []
     expected = [text.strip() for text in dialogue.settings["expect"].split(";")]
