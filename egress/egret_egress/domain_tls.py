@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from egret.contracts.ports import Clock
 from egret.contracts.tls import DomainTls, TlsSupport
-from egret_egress.later import Later
+from egret_egress.later import Later, Writing
 
 KNOWN = 50_000
 """Pairs of account and domain that are remembered: some 15 MB. Beyond, those that were not met for longest go."""
@@ -82,4 +82,4 @@ def _says(known: _Known, support: TlsSupport) -> bool:
 
 def writing(notes: DomainTlsNotes, port: DomainTls, clock: Clock) -> Later[TlsSupport]:
     """Return what writes the notes."""
-    return Later("the TLS of recipient domains", notes, port.put, clock, BATCH)
+    return Later(notes, Writing("the TLS of recipient domains", port.put, BATCH), clock)

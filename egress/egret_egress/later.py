@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -27,6 +28,10 @@ LONGEST_S = 60.0
 """How long one flush goes on; what is left then waits for the next."""
 
 
+Sift = Callable[[Sequence[T]], Awaitable[list[T]]]
+"""Returns those that are worth writing."""
+
+
 class Notes(Protocol[T]):
     """What waits to be written; all methods are for the event loop's thread."""
 
@@ -39,20 +44,26 @@ class Notes(Protocol[T]):
         ...
 
 
-class Later(Generic[T]):
-    """Brings notes to the table. write: takes up to `batch` of them; blocking, raises Unavailable.
+@dataclass(frozen=True, slots=True)
+class Writing(Generic[T]):
+    """How notes are written. what: they are, for the log.
 
-    what: for the log.
+    write: takes up to `batch` of them; blocking, raises Unavailable.
     """
 
-    def __init__(
-        self, what: str, notes: Notes[T], write: Callable[[Sequence[T]], None], clock: Clock, batch: int = 1
-    ) -> None:
-        self._what = what
+    what: str
+    write: Callable[[Sequence[T]], None]
+    batch: int = 1
+    sift: Sift[T] | None = None
+
+
+class Later(Generic[T]):
+    """Brings notes to the table."""
+
+    def __init__(self, notes: Notes[T], writing: Writing[T], clock: Clock) -> None:
         self._notes = notes
-        self._write = write
+        self._how = writing
         self._clock = clock
-        self._batch = batch
 
     async def keep_flushing(self, executor: Executor, every_s: float = LOOK_EVERY_S) -> None:
         """Write for ever what it is time for; cancel to stop."""
@@ -65,18 +76,33 @@ class Later(Generic[T]):
         await self._flush(executor, limit_s, everything=True)
 
     async def _flush(self, executor: Executor, limit_s: float, *, everything: bool) -> None:
-        items = self._notes.take(self._clock.now(), everything=everything)
-        if not items:
-            return
-        batches = [items[start : start + self._batch] for start in range(0, len(items), self._batch)]
         until = time.monotonic() + limit_s
+        taken = self._notes.take(self._clock.now(), everything=everything)
+        items = await self._sifted(taken, limit_s) if taken else []
+        size = self._how.batch
+        batches = [items[start : start + size] for start in range(0, len(items), size)]
         loop = asyncio.get_running_loop()
         lanes = [batches[lane::LANES] for lane in range(min(LANES, len(batches)))]
         writing = [loop.run_in_executor(executor, self._write_all, lane, until) for lane in lanes]
         left = [item for unwritten in await asyncio.gather(*writing) for item in unwritten]
         if left:
-            log.warning("not written yet: %s", self._what, extra={"left": len(left), "of": len(items)})
+            log.warning("not written yet: %s", self._how.what, extra={"left": len(left), "of": len(items)})
             self._notes.put_back(left, self._clock.now())
+
+    async def _sifted(self, items: list[T], limit_s: float) -> list[T]:
+        """Return what is worth writing; when that cannot be found out in time, everything waits again."""
+        if self._how.sift is None:
+            return items
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._how.sift(items)
+        except TimeoutError:
+            log.warning("not written yet: %s", self._how.what, extra={"left": len(items), "of": len(items)})
+            self._notes.put_back(items, self._clock.now())
+            return []
+        except asyncio.CancelledError:
+            self._notes.put_back(items, self._clock.now())
+            raise
 
     def _write_all(self, batches: list[list[T]], until: float) -> list[T]:
         """Write one after another until the table does not answer or the time is over; return what is left.
@@ -87,12 +113,12 @@ class Later(Generic[T]):
             if time.monotonic() >= until:
                 return _joined(batches[position:])
             try:
-                self._write(batch)
+                self._how.write(batch)
             except Unavailable as error:
-                log.warning("not written: %s: %s", self._what, error.detail or error)
+                log.warning("not written: %s: %s", self._how.what, error.detail or error)
                 return _joined(batches[position:])
             except Exception:
-                log.exception("never written: %s", self._what, extra={"lost": len(batch)})
+                log.exception("never written: %s", self._how.what, extra={"lost": len(batch)})
         return []
 
 

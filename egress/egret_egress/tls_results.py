@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from egret.contracts.ports import Clock
 from egret.contracts.tls import TlsResults
 from egret.core.tlsrpt import MAX_DETAILS, FailureDetail, ResultKey, ResultType, Tally, TlsResult, TlsSession
-from egret_egress.later import Later
+from egret_egress.later import Later, Sift, Writing
 
 KEYS = 30_000
 """Domains, hosts and policies that results wait for at a time: some 30 MB. Sessions with more are not counted."""
@@ -109,11 +109,14 @@ def _result(key: ResultKey, counts: _Counts) -> TlsResult:
     return TlsResult(key, Tally(counts.successes, counts.failures, counts.details))
 
 
-def writing(notes: TlsResultNotes, port: TlsResults, clock: Clock) -> Later[TlsResult]:
-    """Return what writes the notes: one at a time, so that what failed is known and nothing is added twice."""
+def writing(notes: TlsResultNotes, port: TlsResults, clock: Clock, sift: Sift[TlsResult]) -> Later[TlsResult]:
+    """Return what writes the notes: one at a time, so that what failed is known and nothing is added twice.
+
+    sift: `report_wanted.Wanted.sift`: most domains want no reports, and what nobody would be told is not written.
+    """
 
     def write(results: Sequence[TlsResult]) -> None:
         for result in results:
             port.add(result)
 
-    return Later("results of TLS sessions", notes, write, clock)
+    return Later(notes, Writing("results of TLS sessions", write, sift=sift), clock)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from egret.core.errors import ContractError, Unavailable
 from egret.memory.clock import FakeClock
-from egret_egress.later import Later
+from egret_egress.later import Later, Writing
 from tests.unit.builders import NOW
 
 
@@ -59,7 +59,7 @@ def _flush(later: Later[int], limit_s: float = 10) -> None:
 
 
 def _later(slips: Slips, write: Callable[[Sequence[int]], None], batch: int = 1) -> Later[int]:
-    return Later("slips", slips, write, FakeClock(NOW), batch)
+    return Later(slips, Writing("slips", write, batch), FakeClock(NOW))
 
 
 def test_everything_is_written_at_the_end() -> None:
@@ -109,6 +109,42 @@ def test_what_cannot_be_stored_holds_up_nobody() -> None:
 
         assert table.written == [number for number in range(40) if number != 8]
         assert slips.waiting == []
+
+
+def test_what_is_not_worth_it_is_not_written() -> None:
+    """And does not come again."""
+    slips, table = Slips(*range(10)), Table()
+
+    async def sift(items: Sequence[int]) -> list[int]:
+        return [item for item in items if item > 6]
+
+    _flush(Later(slips, Writing("slips", table.write, sift=sift), FakeClock(NOW)))
+
+    assert (table.written, slips.waiting) == ([7, 8, 9], [])
+
+
+def test_what_cannot_be_sifted_in_time_waits_again() -> None:
+    """Neither a DNS that hangs nor the end of the unit loses it silently."""
+    slips, table = Slips(*range(10)), Table()
+
+    async def sift(items: Sequence[int]) -> list[int]:
+        await asyncio.Event().wait()
+        return list(items)
+
+    later = Later(slips, Writing("slips", table.write, sift=sift), FakeClock(NOW))
+    _flush(later, limit_s=0.01)
+    assert (table.written, slips.waiting) == ([], list(range(10)))
+
+    async def cancel() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            flushing = asyncio.create_task(later.flush(executor, 10))
+            await asyncio.sleep(0)
+            assert slips.waiting == []
+            flushing.cancel()
+            await asyncio.wait([flushing])
+
+    asyncio.run(cancel())
+    assert (table.written, slips.waiting) == ([], list(range(10)))
 
 
 def test_a_flush_ends_in_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from egret.core.tlsrpt import (
     Tally,
     TlsSession,
     forget_at,
+    report_addresses,
     total,
 )
 
@@ -81,6 +83,40 @@ def test_what_the_server_says_is_kept_short_and_printable() -> None:
         assert len(text) <= MAX_TEXT
         assert text.startswith("mx[2Ja")
         assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["v=TLSRPTv1;rua=mailto:reports@example.com"], ("mailto:reports@example.com",)),
+        (["v=TLSRPTv1; rua=https://reporting.example.com/v1/tlsrpt"], ("https://reporting.example.com/v1/tlsrpt",)),
+        (
+            ["v=TLSRPTv1 ; rua=mailto:a@example.com , https://b.example/ ;"],
+            ("mailto:a@example.com", "https://b.example/"),
+        ),
+        (["v=TLSRPTv1; ext=1; rua=MAILTO:a@example.com; more=x y"], ("MAILTO:a@example.com",)),
+        (["v=spf1 -all", "v=TLSRPTv1; rua=mailto:a@example.com", ""], ("mailto:a@example.com",)),
+        (["v=TLSRPTv1; rua=ftp://example.com/,mailto:a@example.com"], ("mailto:a@example.com",)),
+        ([], ()),
+        (["v=TLSRPTv1"], ()),
+        (["v=TLSRPTv1; rua="], ()),
+        (["v=TLSRPTv1; rua=mailto:nobody"], ()),
+        (["v=TLSRPTv1; nonsense; rua=mailto:a@example.com"], ()),
+        (["rua=mailto:a@example.com; v=TLSRPTv1"], ()),
+        (["v=TLSRPTv2; rua=mailto:a@example.com"], ()),
+        (["v=TLSRPTv1; rua=mailto:a@example.com", "v=TLSRPTv1; rua=mailto:b@example.com"], ()),
+    ],
+)
+def test_who_wants_reports(texts: list[str], expected: tuple[str, ...]) -> None:
+    """Exactly one record, of the form that RFC 8460 section 3 gives it."""
+    assert report_addresses(texts) == expected
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_no_record_is_too_strange(texts: list[str]) -> None:
+    """Whatever stands in DNS, the answer is a list of URIs."""
+    for uri in report_addresses(texts):
+        assert uri.lower().startswith(("mailto:", "https:"))
 
 
 @given(st.lists(st.text(max_size=2 * MAX_POLICY_TEXT), max_size=5))

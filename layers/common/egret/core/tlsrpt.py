@@ -7,6 +7,7 @@ ten messages is one session. Sums are commutative and associative, so that whoev
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -167,6 +168,30 @@ class TlsSession:
         if not self.failures:
             return Tally(successes=1)
         return Tally(failures=1, details={detail.bounded: 1 for detail in self.failures})
+
+
+def report_addresses(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the URIs (`mailto:`, `https:`) that TXT records at `_smtp._tls.<domain>` want reports sent to.
+
+    texts: one for each record, its character-strings joined. () when no report is wanted: there is no record, more than
+    one, or one that is malformed (RFC 8460 section 3).
+    """
+    records = [fields for fields in map(_fields, texts) if fields[0] == "v=TLSRPTv1"]
+    if len(records) != 1 or not all(map(_FIELD.fullmatch, records[0])):
+        return ()
+    values = [value for name, _, value in (text.partition("=") for text in records[0]) if name == "rua"]
+    uris = [uri.strip(" \t") for value in values[:1] for uri in value.split(",")]
+    return tuple(uri for uri in uris if _REPORT_URI.fullmatch(uri))
+
+
+def _fields(text: str) -> list[str]:
+    """Return the fields of a record; a delimiter may end it."""
+    fields = [each.strip(" \t") for each in text.split(";")]
+    return fields[:-1] if len(fields) > 1 and not fields[-1] else fields
+
+
+_FIELD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}=[!-:<-~ \t]+")
+_REPORT_URI = re.compile(r"(?i:mailto:[!-~]+@[!-~]+|https://[!-~]+)")
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
