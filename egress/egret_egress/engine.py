@@ -18,7 +18,7 @@ from egret_egress.attempt import Attempting, Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier, Parcel, TooLate
-from egret_egress.holdings import Full, Holdings
+from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
 from egret_egress.pool import NoTurn
 
@@ -68,19 +68,19 @@ class Engine:
     def __init__(self, parts: Parts, capacity: Capacity | None = None) -> None:
         self._parts = parts
         self._keeping = parts.keeping
+        self._contents = parts.contents
         self._capacity = capacity or Capacity()
         self._backlog: Backlog[Transaction] = Backlog()
         self._workers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starved: deque[str] = deque()
         self._watched: set[str] = set()
-        self._bytes = Holdings()
         self._is_draining = False
 
     @property
     def room(self) -> int:
         """How many more deliveries would be taken now."""
-        if self._is_draining or self._bytes.total >= self._capacity.size_bytes:
+        if self._is_draining or self._contents.held.total >= self._capacity.size_bytes:
             return 0
         room = max(0, self._capacity.deliveries - self._keeping.ledger.in_hand)
         # One at a time shows when the journal can be written again, without claiming everything in vain meanwhile.
@@ -90,7 +90,7 @@ class Engine:
     def full(self) -> list[Full]:
         """The domains and accounts nothing new is taken of, while there is room for others."""
         by_count = self._keeping.ledger.holdings.full(self._capacity.deliveries, MAX_FULL)
-        by_bytes = self._bytes.full(self._capacity.size_bytes, MAX_FULL)
+        by_bytes = self._contents.held.full(self._capacity.size_bytes, MAX_FULL)
         return list(dict.fromkeys(by_count + by_bytes))[:MAX_FULL]
 
     @property
@@ -117,31 +117,27 @@ class Engine:
         for key, attempt in taking.rerecord:
             self._keeping.recorder.record(key, attempt)
         for transaction in taking.start:
-            self._hold(transaction, 1)
+            self._contents.hold(transaction)
             self._backlog.add(transaction.domain, transaction.account, transaction)
             self._employ(transaction.domain)
         taken = iter(taking.taken)
         return HandoffAnswer([fits and next(taken) for fits in flags], self.room)
 
-    def _hold(self, transaction: Transaction, sign: int) -> None:
-        """Count the bytes of a transaction as in hand, or not any more."""
-        self._bytes.add(transaction.account, transaction.domain, sign * transaction.content.size_bytes)
-
     def _fitting(self, handoff: Handoff) -> tuple[Handoff, list[bool]]:
         """Leave out what goes beyond the room or beyond somebody's share; what is known already needs none."""
         capacity = self._capacity
-        held, size_bytes = self._keeping.ledger.holdings.copy(), self._bytes.copy()
+        held, contents = self._keeping.ledger.holdings.copy(), self._contents.trial()
         flags: list[bool] = []
         for transaction in handoff.transactions:
             whose = transaction.account, transaction.domain
             new = sum(self._keeping.ledger.phase(key) is None for key in keys_of(transaction))
             has_room = held.total + new <= capacity.deliveries
-            in_shares = held.may_add(*whose, capacity.deliveries) and size_bytes.may_add(*whose, capacity.size_bytes)
+            in_shares = held.may_add(*whose, capacity.deliveries) and contents.fits(transaction, capacity.size_bytes)
             fits = not new or (has_room and in_shares)
             flags.append(fits)
             if fits and new:
                 held.add(*whose, new)
-                size_bytes.add(*whose, transaction.content.size_bytes)
+                contents.hold(transaction)
         fitting = [transaction for transaction, fits in zip(handoff.transactions, flags, strict=True) if fits]
         return Handoff(handoff.unit, fitting, handoff.version), flags
 
@@ -201,7 +197,7 @@ class Engine:
             try:
                 await self._attempt(transaction)
             finally:
-                self._hold(transaction, -1)
+                self._contents.let_go(transaction)
             done += 1
             if self._starved and done >= self._capacity.turn:
                 return
@@ -224,17 +220,13 @@ class Engine:
             log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
 
     async def _deliver(self, transaction: Transaction, attempting: Attempting) -> None:
-        contents = self._parts.contents
-        content = await contents.acquire(transaction.content)
-        try:
-            if content is None:
-                attempting.begin()
-                attempting.fail(Deferred("the stored message could not be found"))
-                log.error("the content is missing", extra=attempting.ids)
-                return
-            await self._parts.courier.deliver(Parcel(transaction, content, attempting))
-        finally:
-            contents.release(transaction.content)
+        content = await self._contents.get(transaction.content)
+        if content is None:
+            attempting.begin()
+            attempting.fail(Deferred("the stored message could not be found"))
+            log.error("the content is missing", extra=attempting.ids)
+            return
+        await self._parts.courier.deliver(Parcel(transaction, content, attempting))
 
     # --- the end
 
@@ -242,7 +234,7 @@ class Engine:
         """Take nothing new, give back what has not begun, let the rest finish for up to limit_s seconds."""
         self._is_draining = True
         for transaction in self._backlog.pop_all():
-            self._hold(transaction, -1)
+            self._contents.let_go(transaction)
             for key in keys_of(transaction):
                 if self._keeping.ledger.releasing(key):
                     self._keeping.recorder.release(key)

@@ -308,6 +308,36 @@ def test_large_contents_are_fetched_once() -> None:
     assert [body.replace(b"\n.", b"\n..") + b".\r\n"] * 8 == sink.bodies
 
 
+def test_a_large_message_to_many_is_fetched_once_over_all_its_handoffs() -> None:
+    """One connection, so that most of them wait; together they are larger than the budget, the message is not."""
+    body = b"Subject: big\r\n\r\n" + b"x" * 200_000 + b"\r\n"
+    fetched: list[str] = []
+
+    def fetch(key: str) -> bytes:
+        fetched.append(key)
+        return body
+
+    async def run() -> tuple[list[bool], int, int]:
+        limits = Capacity(size_bytes=3 * len(body), per_domain=1, workers=1)
+        sink = Sink(gate=asyncio.Event())
+        async with sinking(sink), rig_for(sink.port, Wishes(capacity=limits, fetch=fetch)) as rig:
+            content, taken = Content(len(body), key="content/a/1"), []
+            for first in (0, 5, 10):
+                handed = handoff(*(transaction(1024 | first + index, content=content) for index in range(5)))
+                taken += rig.engine.take(handed).taken
+                await sink.dots.wait()
+            held = rig.engine._contents.held.total
+            assert sink.gate is not None
+            sink.gate.set()
+            await rig.settle()
+            return taken, held, len(sink.bodies)
+
+    taken, held, delivered = asyncio.run(run())
+
+    assert (taken, held, delivered) == ([True] * 15, len(body), 15)
+    assert fetched == ["content/a/1"]
+
+
 def test_contents_that_cannot_be_fetched_now_give_the_attempt_back() -> None:
     """Storage trouble uses no attempt; a message that is gone is deferred with a reason."""
 
