@@ -20,11 +20,13 @@ from bench.processes import peak_bytes
 from egret.contracts.handoff import Content as ContentReference
 from egret.contracts.handoff import Leg, Transaction
 from egret.core.outcome import Delivered, Outcome, Remote
+from egret.core.trace import SessionTrace
 from egret_egress.content import Content
-from egret_egress.courier import Courier, Parcel
+from egret_egress.courier import Courier
 from egret_egress.destinations import Fixed, Host
 from egret_egress.dns import DnsResolver
 from egret_egress.opening import Dialing
+from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool, PoolLimits
 
 
@@ -40,7 +42,7 @@ class Witness:
     async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
         """The final dot is about to go out."""
 
-    def decide(self, recipient: int, outcome: Outcome) -> None:
+    def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:
         """An outcome."""
         self.outcomes.append(outcome)
 

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from egret.contracts.handoff import Transaction
 from egret.contracts.ports import Clock
 from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, name_of
+from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress.commit import GroupCommit
-from egret_egress.courier import TooLate
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.logs import tell
+from egret_egress.parcel import TooLate
 from egret_egress.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,13 @@ class Attempting:
         await self._commit.commit()
         self._may_be_sent.update(recipients)
 
-    def decide(self, recipient: int, outcome: Outcome) -> None:
+    def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace = NO_TRACE) -> None:
         """Keep an outcome and have it recorded."""
         self._undecided.discard(recipient)
         key = self._keys[recipient]
         now = self._clock.now()
         started_at = self._started_at or now
-        attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at))
+        attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at), trace)
         self._recorder.record(key, attempt)
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)

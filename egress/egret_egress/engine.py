@@ -17,9 +17,10 @@ from egret.core.outcome import Deferred
 from egret_egress.attempt import Attempting, Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
-from egret_egress.courier import Courier, Parcel, TooLate
+from egret_egress.courier import Courier
 from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
+from egret_egress.parcel import Parcel, TooLate
 from egret_egress.pool import NoTurn
 
 log = logging.getLogger(__name__)

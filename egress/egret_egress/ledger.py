@@ -27,6 +27,7 @@ from egret.contracts.handoff import VERSION, Handoff, Transaction
 from egret.contracts.settings import DEFAULT_RETRY
 from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
+from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress import records
 from egret_egress.holdings import Holdings
 from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Over, Recorded, Taken
@@ -257,7 +258,14 @@ class Ledger:
         self.write()
         self.sync()
 
-    def finish(self, key: AttemptKey, outcome: Outcome, started_at: datetime, duration: timedelta) -> Attempt:
+    def finish(
+        self,
+        key: AttemptKey,
+        outcome: Outcome,
+        started_at: datetime,
+        duration: timedelta,
+        trace: SessionTrace = NO_TRACE,
+    ) -> Attempt:
         """Keep the outcome of an attempt and return it as it is to be recorded.
 
         A journal that cannot be written does not matter here: the outcome is still recorded; only a crash before that
@@ -266,7 +274,7 @@ class Ledger:
         entry = self._entries[key]
         if entry.finished is not None:
             return entry.finished
-        attempt = Attempt(key.attempt, started_at, duration, outcome)
+        attempt = Attempt(key.attempt, started_at, duration, outcome, trace)
         entry.phase, entry.finished = Phase.FINISHED, attempt
         self._note(records.finished(key.account, key.delivery_id, attempt))
         return attempt

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from egret.core.outcome import Remote
 from egret.core.reply import Reply
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
-from egret_egress import wire
+from egret_egress import families, wire
 from egret_egress.auth import LoggedIn, Login, Refused
 from egret_egress.certificates import DANE_MISMATCH, NO_STARTTLS, TlsFailure, failure_of, is_vouched_for
 from egret_egress.connection import Connection, ConnectionFailed
@@ -46,7 +46,7 @@ class Dialing:
 
     source_address: to connect from, "" = the system's choice. opportunistic, verified: TLS settings of two kinds, the
     first of which leaves it to us to look at the certificate (DANE) or not. now: for certificates' validity.
-    nonce: random bytes, new for each login.
+    nonce: random bytes, new for each login. has_route: whether the system knows a way to an address.
     """
 
     ehlo_name: str
@@ -56,6 +56,13 @@ class Dialing:
     verified: ssl.SSLContext = field(default_factory=_verified_context)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     nonce: Callable[[], bytes] = lambda: secrets.token_bytes(18)
+    has_route: families.HasRoute = families.has_route
+
+    def reaches(self, address: str) -> bool:
+        """Tell whether connections can be made to an address of its family."""
+        if self.source_address and families.family(self.source_address) != families.family(address):
+            return False
+        return self.has_route(address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from egret.contracts.coding import decoded
 from egret.core.delivery import Attempt
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown, name_of
 from egret.core.reply import Reply
+from egret.core.trace import SessionTrace
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     mx_host: str
     address: str
     names_recipient: bool = True
+    transport: str = ""
+    policy: str = ""
+    tls: str = ""
+    transcript: list[str] = []
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
@@ -97,7 +102,7 @@ def decode(line: bytes) -> JournalRecord | None:
 
 def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
     """Return the record of an attempt that has ended."""
-    outcome = attempt.outcome
+    outcome, trace = attempt.outcome, attempt.trace
     reply, remote = outcome.reply, outcome.remote
     return Finished(
         account=account,
@@ -112,13 +117,18 @@ def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
         mx_host=remote.mx_host,
         address=remote.address,
         names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
+        transport=trace.transport,
+        policy=trace.policy,
+        tls=trace.tls,
+        transcript=list(trace.transcript),
     )
 
 
 def attempt_of(record: Finished) -> Attempt:
     """Return the attempt that a record remembers."""
     duration = timedelta(microseconds=record.duration_us)
-    return Attempt(record.attempt, record.started_at, duration, _outcome(record))
+    trace = SessionTrace(record.transport, record.policy, record.tls, tuple(record.transcript))
+    return Attempt(record.attempt, record.started_at, duration, _outcome(record), trace)
 
 
 def _outcome(record: Finished) -> Outcome:

@@ -29,10 +29,12 @@ from egret.contracts.handoff import Content as HandedContent
 from egret.contracts.handoff import Leg, Transaction
 from egret.core.outcome import Outcome, Remote
 from egret.core.tls_policy import OPPORTUNISTIC, Tlsa
+from egret.core.trace import SessionTrace
 from egret_egress.content import Content
-from egret_egress.courier import Courier, Parcel
+from egret_egress.courier import Courier
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord
 from egret_egress.opening import Dialing
+from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool
 from egret_egress.session import Timeouts
 
@@ -183,6 +185,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.outcomes: dict[int, Outcome] = {}
+        self.traces: dict[int, SessionTrace] = {}
         self.dots: list[list[int]] = []
 
     def begin(self) -> None:
@@ -192,10 +195,11 @@ class Notes:
         """Note for whom."""
         self.dots.append(list(recipients))
 
-    def decide(self, recipient: int, outcome: Outcome) -> None:
+    def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:
         """Note what came of it; twice would be a fault."""
         assert recipient not in self.outcomes
         self.outcomes[recipient] = outcome
+        self.traces[recipient] = trace
 
 
 def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: object) -> Parcel:

@@ -21,8 +21,8 @@ from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.attempt import Attempting, Keeping
 from egret_egress.commit import GroupCommit
-from egret_egress.courier import TooLate
 from egret_egress.journal import MemoryJournal
+from egret_egress.parcel import TooLate
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.recorder import Book, Recorder
 from tests.fault.faults import Build, Crash, Faults, pick

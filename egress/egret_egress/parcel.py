@@ -1,0 +1,58 @@
+"""One message on its way to one domain, and who is told how it fares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from egret.contracts.handoff import Transaction
+from egret.core.outcome import Outcome, Remote
+from egret.core.trace import SessionTrace
+from egret_egress.content import Content
+from egret_egress.exchange import Envelope
+
+
+class TooLate(Exception):
+    """The attempt may not begin any more: it is to be given back."""
+
+
+class Progress(Protocol):
+    """Who is told how a transaction goes. Recipients are named by their position in it."""
+
+    def begin(self) -> None:
+        """A connection is about to be used for it; raises TooLate when it may not begin."""
+        ...
+
+    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+        """The final dot is about to go out for these; returns once that is durable. Raises OSError."""
+        ...
+
+    def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:
+        """The outcome of one recipient, and how it came about: once for each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What is to be brought."""
+
+    transaction: Transaction
+    content: Content
+    progress: Progress
+
+    def envelope(self, recipients: Sequence[int]) -> Envelope:
+        """Return the envelope for some of the recipients."""
+        transaction, legs = self.transaction, [self.transaction.legs[index] for index in recipients]
+        return Envelope(
+            reverse_path=transaction.reverse_path,
+            forward_paths=tuple([leg.forward_path for leg in legs]),
+            size_bytes=self.content.size_bytes,
+            is_8bit=self.content.is_8bit,
+            smtputf8=transaction.content.smtputf8,
+            require_tls=transaction.content.require_tls,
+            envid=f"{transaction.account}.{transaction.message_id}",
+            ret=transaction.ret,
+            notify=tuple([leg.notify for leg in legs]),
+            orcpts=tuple([leg.orcpt for leg in legs]),
+        )

@@ -1,0 +1,307 @@
+"""One message's way through the mail servers of a domain: hosts in order, every address, until one server has judged.
+
+Implements: RFC 5321 sections 3.6.1 and 5.1, RFC 8689 section 4.2.1 (a host that does not know REQUIRETLS is passed by).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
+from egret.core.reply import Reply
+from egret.core.trace import SessionTrace
+from egret_egress import families, metrics
+from egret_egress.destinations import DnsTrouble, Hops, Host, Router
+from egret_egress.exchange import Envelope, Exchange, refusal_before
+from egret_egress.observing import Observer
+from egret_egress.opening import Dialing, NoSession, open_session
+from egret_egress.pacing import Advice
+from egret_egress.parcel import Parcel
+from egret_egress.pool import NotNow, Pool
+from egret_egress.security import Question, Security, Skip, Use
+from egret_egress.session import Session
+from egret_egress.transcript import transcript
+from egret_egress.turns import Turn, Wish
+from egret_egress.wire import WireError
+
+MAX_TURNS = 3
+"""Times that one message asks for another connection to a host, after the one it opened was one too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What visits are made with. security: how hosts are to be protected; observer: who is told of sessions."""
+
+    pool: Pool
+    dialing: Dialing
+    security: Security = field(default_factory=Security)
+    observer: Observer = field(default_factory=Observer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A host or address that did not take it."""
+
+    outcome: Deferred | Bounced
+    trace: SessionTrace
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """A host, and how it may be used."""
+
+    host: Host
+    verdict: Use
+
+
+class Visit:
+    """One parcel on its way.
+
+    pending: recipients without an outcome, by position. is_stopped: the provider asked us to slow down, so that no
+    other host of the domain is asked either.
+    """
+
+    def __init__(self, router: Router, parcel: Parcel, means: Means) -> None:
+        self.pending = list(range(len(parcel.transaction.legs)))
+        self.is_stopped = False
+        self._router = router
+        self._pool = means.pool
+        self._dialing = means.dialing
+        self._security = means.security
+        self._observer = means.observer
+        self._parcel = parcel
+        self._failures: list[_Failure] = []
+        self._deadline = 0.0
+        self._is_host_over = False
+
+    async def make(self, hops: Hops) -> None:
+        """Ask the hosts in order; afterwards everybody has an outcome."""
+        require_tls = self._parcel.transaction.content.require_tls
+        found = await self._security.of_domain(hops, require_tls=require_tls)
+        if isinstance(found, Deferred):
+            self.end(found)
+            return
+        for host in hops.hosts:
+            await self._host(Question(hops, host, found, require_tls))
+            if not self.pending:
+                return
+            if self.is_stopped:
+                break
+        last = self._last_failure()
+        self.end(last.outcome, last.trace)
+
+    def end(self, outcome: Outcome, trace: SessionTrace | None = None) -> None:
+        """Give everybody who is left the same outcome."""
+        self._begin()
+        for index in self.pending:
+            self._parcel.progress.decide(index, outcome, trace or self._trace(""))
+        self.pending = []
+
+    def _begin(self) -> None:
+        self._parcel.progress.begin()
+        if not self._deadline:
+            self._deadline = asyncio.get_running_loop().time() + self._dialing.timeouts.attempt
+
+    def _trace(self, policy: str, tls: str = "", said: tuple[str, ...] = ()) -> SessionTrace:
+        return SessionTrace(self._parcel.transaction.transport, policy, tls, said)
+
+    def _last_failure(self) -> _Failure:
+        """Return what the failures of all hosts together mean: bounced only when every one of them is final."""
+        if not self._failures:
+            return _Failure(Deferred("no mail server of the domain has an address in the DNS"), self._trace(""))
+        temporary = [failure for failure in self._failures if isinstance(failure.outcome, Deferred)]
+        return temporary[-1] if temporary else self._failures[-1]
+
+    def _fail(self, outcome: Deferred | Bounced, trace: SessionTrace) -> None:
+        self._failures.append(_Failure(outcome, trace))
+
+    # --- one host
+
+    async def _host(self, question: Question) -> None:
+        """Ask one host, if it may be used: over an idle connection if there is one, else at each of its addresses."""
+        verdict = await self._security.of_host(question, self._router)
+        if isinstance(verdict, Skip):
+            self._observer.skipped(self._parcel.transaction, verdict)
+            self._fail(verdict.outcome, self._trace(verdict.policy))
+            return
+        stop = _Stop(question.host, verdict)
+        for left in reversed(range(MAX_TURNS)):
+            turn = await self._turn(stop)
+            if turn is None:
+                return
+            try:
+                advice = await self._use(turn, stop)
+            finally:
+                self._pool.give(turn)
+            if advice is not Advice.AGAIN or not left:
+                return
+            # Others are open: over one of them the message goes as if nothing had happened.
+            self._failures.pop()
+
+    async def _turn(self, stop: _Stop) -> Turn | None:
+        """Wait for leave to send; None, with a failure, when that takes too long and the attempt has begun."""
+        transaction, host = self._parcel.transaction, stop.host
+        # A connection has its login and its protection: it carries nothing that is to be protected otherwise.
+        key = (transaction.transport, host.name, host.port, stop.verdict.policy)
+        source = self._dialing.source_address
+        wish = Wish(key, host.name, transaction.domain, transaction.account, source, len(self.pending))
+        try:
+            return await self._pool.take(wish)
+        except NotNow as wait:
+            if not self._failures:
+                raise
+            self._fail(Deferred(wait.reason), self._trace(stop.verdict.policy.name))
+            self.is_stopped = True
+            return None
+
+    async def _use(self, turn: Turn, stop: _Stop) -> Advice:
+        self._begin()
+        self._is_host_over = False
+        if turn.session is not None:
+            session = turn.session
+            await self._talk(turn, session, stop)
+            # A connection that was idle may have died of it; that says nothing of the host.
+            if not self.pending or self.is_stopped or self._is_host_over or session.is_usable:
+                return Advice.STOP
+            if not session.is_used_up:
+                self._failures.pop()
+            await self._close(turn, session)
+        is_reached = False
+        for address in await self._addresses(stop):
+            advice = await self._open(stop, address, turn)
+            while (opened := turn.session) is not None:
+                is_reached = True
+                before = len(self.pending)
+                await self._talk(turn, opened, stop)
+                if not self.pending or self.is_stopped or self._is_host_over:
+                    return Advice.STOP
+                await self._close(turn, opened)
+                if opened.is_used_up and len(self.pending) < before:
+                    advice = await self._open(stop, address, turn)  # for those whom MAILMAX (RFC 9422) left over
+            if advice is not Advice.ELSEWHERE:
+                self.is_stopped = advice is Advice.STOP
+                return advice
+        return Advice.STOP if is_reached or not self._failures else self._pool.unreachable(turn)
+
+    async def _close(self, turn: Turn, session: Session) -> None:
+        await session.quit()
+        self._pool.lost(turn)
+
+    async def _addresses(self, stop: _Stop) -> Sequence[str]:
+        """Return the addresses in the order in which they are to be asked now."""
+        host = stop.host
+        try:
+            found = await self._reachable(host)
+        except DnsTrouble as trouble:
+            reason = f"the address of {host.name} could not be looked up in the DNS: {trouble}"
+            self._fail(Deferred(reason), self._trace(stop.verdict.policy.name))
+            return ()
+        earlier = self._parcel.transaction.earlier
+        return families.in_order(found, [attempt for attempt in earlier if attempt.mx_host == host.name])
+
+    async def _reachable(self, host: Host) -> tuple[str, ...]:
+        return families.reachable((await self._router.addresses(host)).records, self._dialing.reaches)
+
+    async def _open(self, stop: _Stop, address: str, turn: Turn) -> Advice:
+        """Open a connection for the turn; without one, say what is to be done now."""
+        verdict, transaction = stop.verdict, self._parcel.transaction
+        if self._deadline <= asyncio.get_running_loop().time():
+            reason = "the time for one attempt was over before an address answered"
+            self._fail(Deferred(reason), self._trace(verdict.policy.name))
+            return Advice.ELSEWHERE
+        opened = await open_session(stop.host.endpoint(address, verdict.policy), self._dialing, self._deadline)
+        if not isinstance(opened, NoSession):
+            self._observer.opened(transaction, verdict, opened)
+            self._pool.opened(turn, opened.session)
+            return Advice.ELSEWHERE
+        self._observer.not_opened(transaction, verdict, opened)
+        self._fail(await self._turned_away(opened, stop.host), self._trace(verdict.policy.name, "", opened.transcript))
+        return self._pool.turned_down(turn, opened.reply) if opened.reply is not None else Advice.ELSEWHERE
+
+    async def _turned_away(self, failed: NoSession, host: Host) -> Deferred | Bounced:
+        if not failed.is_final:
+            return Deferred(failed.reason, failed.reply, failed.remote)
+        refusal = Bounced(failed.reason, failed.reply, failed.remote, names_recipient=False)
+        return await self._second_chance(refusal, host, self._parcel.transaction.legs[0].attempt)
+
+    # --- one session
+
+    async def _talk(self, turn: Turn, session: Session, stop: _Stop) -> None:
+        """Run transactions on the session until everybody is decided or the server fails."""
+        self._observer.met(self._parcel.transaction, stop.verdict, session.peer)
+        while self.pending and not session.is_used_up:
+            put_back = await self._transact(turn, session, stop)
+            if put_back is None:
+                return
+            self.pending = put_back
+
+    async def _transact(self, turn: Turn, session: Session, stop: _Stop) -> list[int] | None:
+        """Run one transaction; return who is to be in the next one, None when the server judged nobody."""
+        recipients, policy = self.pending, stop.verdict.policy.name
+        exchange = _prepare(session, self._parcel.envelope(recipients))
+        if isinstance(exchange, Bounced):
+            return self._cannot(exchange, session, stop)
+
+        async def before_dot() -> None:
+            accepted = [recipients[position] for position in exchange.accepted]
+            await self._parcel.progress.before_dot(accepted, session.endpoint.remote)
+
+        await session.transact(exchange, self._parcel.content, before_dot, self._deadline)
+        paths = (self._parcel.transaction.legs[index].forward_path for index in recipients)
+        self.is_stopped = self._pool.heard(turn, zip(paths, exchange.outcomes, strict=True)) is Advice.STOP
+        if (failure := exchange.host_failure) is not None:
+            self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))
+            return None
+        for index, outcome in zip(recipients, exchange.outcomes, strict=True):
+            if outcome is not None:
+                await self._judged(index, outcome, session, exchange, stop)
+        return [recipients[position] for position in exchange.put_back]
+
+    async def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, stop: _Stop) -> None:
+        said: tuple[str, ...] = ()
+        if not isinstance(outcome, Delivered):
+            said = session.transcript(exchange)
+        if isinstance(outcome, Bounced):
+            attempt = self._parcel.transaction.legs[index].attempt
+            outcome = await self._second_chance(outcome, stop.host, attempt)
+        self._parcel.progress.decide(index, outcome, self._trace(stop.verdict.policy.name, session.tls_version, said))
+
+    async def _second_chance(self, refusal: Bounced, host: Host, attempt: int) -> Deferred | Bounced:
+        """Make a first refusal by policy temporary when another of our addresses, of the other family, may do better."""
+        reply, address = refusal.reply, refusal.remote.address
+        if reply is None or attempt != 1 or not address or not families.is_policy(reply.enhanced_code):
+            return refusal
+        try:
+            addresses = await self._reachable(host)
+        except DnsTrouble:
+            return refusal
+        if not families.has_second_chance(reply, attempt, address, addresses):
+            return refusal
+        other = "IPv6" if families.family(address) == 4 else "IPv4"
+        return Deferred(f"{refusal.reason}; it is tried once more over {other}", reply, refusal.remote)
+
+    def _cannot(self, refusal: Bounced, session: Session, stop: _Stop) -> list[int] | None:
+        """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed."""
+        said = transcript(session.opening)
+        trace = self._trace(stop.verdict.policy.name, session.tls_version, said)
+        if refusal.reply is not None and refusal.reply.enhanced_code == "5.7.30":
+            self._observer.counting.count(metrics.REQUIRETLS_UNMET, ("norequiretls",))
+            self._fail(refusal, trace)
+            self._is_host_over = True
+            return None
+        for index in self.pending:
+            self._parcel.progress.decide(index, refusal, trace)
+        return []
+
+
+def _prepare(session: Session, envelope: Envelope) -> Exchange | Bounced:
+    """Return the transaction to run, or why this server cannot take it."""
+    remote = session.endpoint.remote
+    if (refusal := refusal_before(envelope, session.peer)) is not None:
+        return replace(refusal, remote=remote)
+    try:
+        return session.exchange(envelope)
+    except WireError as error:
+        return Bounced(str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote)
