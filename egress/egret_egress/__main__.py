@@ -15,6 +15,8 @@ from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, re
 from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
+from egret_egress.handoff import Exposition
+from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.recorder import THREADS
 from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
@@ -53,7 +55,8 @@ def app_of(environ: Mapping[str, str]) -> App:
 
 
 def ports_of(app: App, config: Config) -> UnitPorts:
-    """Return what a unit needs, from the composition root."""
+    """Return what a unit needs, from the composition root; its metrics are for Prometheus."""
+    metrics = PrometheusMetrics()
     return UnitPorts(
         book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
         blobs=app.blobs,
@@ -63,6 +66,8 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         clock=app.clock,
         dice=app.dice,
         wrapper=app.key_wrapper,
+        metrics=metrics,
+        exposition=Exposition(metrics.text, CONTENT_TYPE),
         resolver=DnsResolver([config.resolver[0]], config.resolver[1]) if config.resolver else DnsResolver(),
     )
 

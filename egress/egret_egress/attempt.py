@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from egret.contracts.handoff import Transaction
+from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Clock
+from egret.core.delivery import Attempt
 from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, name_of
 from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress.commit import GroupCommit
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.logs import tell
+from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Recorder
 
 log = logging.getLogger(__name__)
+
+_NUMBERS = ("0", "1", "2", "3", "4", "5", "6", "7", "8+")
+"""Attempts by number, as metrics tell them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Keeping:
     recorder: Recorder
     clock: Clock
     may_begin: Callable[[datetime], bool]
+    metrics: Metrics = field(default_factory=NoMetrics)
 
 
 class Attempting:
@@ -44,6 +51,7 @@ class Attempting:
         self._recorder = keeping.recorder
         self._clock = keeping.clock
         self._may_begin = keeping.may_begin
+        self._metrics = keeping.metrics
         self._started_at: datetime | None = None
 
     @property
@@ -76,10 +84,18 @@ class Attempting:
         started_at = self._started_at or now
         attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at), trace)
         self._recorder.record(key, attempt)
+        self._count(attempt)
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)
             fields.update(_facts(outcome), duration_s=attempt.duration.total_seconds())
             tell(log, "attempt", fields)
+
+    def _count(self, attempt: Attempt) -> None:
+        result = name_of(attempt.outcome)
+        labels = (result, self._transaction.transport or "direct", attempt.trace.policy or "none")
+        self._metrics.count(ATTEMPTS, labels)
+        number = _NUMBERS[min(attempt.number, len(_NUMBERS) - 1)]
+        self._metrics.observe(ATTEMPT_SECONDS, attempt.duration.total_seconds(), (number, result))
 
     def _ids_of(self, key: AttemptKey) -> dict[str, object]:
         transaction = self._transaction
@@ -96,18 +112,19 @@ class Attempting:
         for index in sorted(self._undecided):
             self.decide(index, Unknown(outcome.reason) if index in self._may_be_sent else outcome)
 
-    def abandon(self, reason: str) -> None:
-        """Stop here: who certainly got nothing is given back, for the others it cannot be known."""
-        self.give_back(reason)
+    def abandon(self, reason: str, why: str) -> None:
+        """Stop here: who certainly got nothing is given back, for the others it cannot be known. why: see give_back."""
+        self.give_back(why)
         self.fail(Deferred(reason))
 
     def give_back(self, why: str) -> None:
-        """Give back whose dot was not noted."""
+        """Give back whose dot was not noted. why: one of few words, since it is counted by it."""
         for index in sorted(self._undecided):
             key = self._keys[index]
             if self._ledger.releasing(key):
                 self._undecided.discard(index)
                 self._recorder.release(key)
+                self._metrics.count(RELEASES, (why,))
                 log.info("released", extra={**self._ids_of(key), "why": why})
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class Backlog(Generic[T]):
-    """Queues by (domain, account). A domain or an account without waiting work costs nothing."""
+    """Queues by (domain, account). A domain or an account without waiting work costs nothing. monotonic: seconds."""
 
-    def __init__(self) -> None:
-        self._domains: dict[str, OrderedDict[str, deque[T]]] = {}
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._domains: dict[str, OrderedDict[str, deque[tuple[T, float]]]] = {}
         self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(self._counts.values())
+
+    @property
+    def age_s(self) -> float:
+        """How long the oldest item has waited, 0 when there is none; looks at every queue."""
+        heads = [queue[0][1] for accounts in self._domains.values() for queue in accounts.values()]
+        return self._monotonic() - min(heads) if heads else 0.0
 
     def add(self, domain: str, account: str, item: T) -> None:
         """Put an item at the end of its account's queue."""
-        self._domains.setdefault(domain, OrderedDict()).setdefault(account, deque()).append(item)
+        self._domains.setdefault(domain, OrderedDict()).setdefault(account, deque()).append((item, self._monotonic()))
         self._counts[domain] = self._counts.get(domain, 0) + 1
 
     def count(self, domain: str) -> int:
@@ -30,7 +42,7 @@ class Backlog(Generic[T]):
         if accounts is None:
             return None
         account, items = next(iter(accounts.items()))
-        item = items.popleft()
+        item, _ = items.popleft()
         if items:
             accounts.move_to_end(account)
         else:
@@ -42,7 +54,8 @@ class Backlog(Generic[T]):
 
     def pop_all(self) -> list[T]:
         """Take everything."""
-        items = [item for accounts in self._domains.values() for queue in accounts.values() for item in queue]
+        queues = [queue for accounts in self._domains.values() for queue in accounts.values()]
+        items = [item for queue in queues for item, _ in queue]
         self._domains.clear()
         self._counts.clear()
         return items

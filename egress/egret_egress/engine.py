@@ -20,6 +20,7 @@ from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
+from egret_egress.metrics import HANDOFFS, RELEASES
 from egret_egress.parcel import Parcel, TooLate
 from egret_egress.pool import NoTurn
 
@@ -71,6 +72,7 @@ class Engine:
         self._keeping = parts.keeping
         self._contents = parts.contents
         self._capacity = capacity or Capacity()
+        self._metrics = parts.keeping.metrics
         self._backlog: Backlog[Transaction] = Backlog()
         self._workers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +97,16 @@ class Engine:
         return list(dict.fromkeys(by_count + by_bytes))[:MAX_FULL]
 
     @property
+    def waiting(self) -> int:
+        """Transactions that no worker has begun."""
+        return len(self._backlog)
+
+    @property
+    def waiting_s(self) -> float:
+        """How long the oldest of them has waited, 0 when there is none."""
+        return self._backlog.age_s
+
+    @property
     def is_draining(self) -> bool:
         """SIGTERM came."""
         return self._is_draining
@@ -102,6 +114,7 @@ class Engine:
     def recover(self) -> None:
         """Make good what the last run left; before the first handoff."""
         recovery = self._keeping.ledger.recover(self._keeping.clock.now())
+        self._metrics.count(RELEASES, ("Restarted",), len(recovery.release))
         for key in recovery.release:
             self._keeping.recorder.release(key)
         for key, attempt in (*recovery.unknown, *recovery.rerecord):
@@ -112,6 +125,7 @@ class Engine:
     def take(self, handoff: Handoff) -> HandoffAnswer:
         """Take what there is room for; raises Draining."""
         if self._is_draining:
+            self._metrics.count(HANDOFFS, ("refused",), len(handoff.transactions))
             raise Draining
         fitting, flags = self._fitting(handoff)
         taking = self._keeping.ledger.take(fitting, self._keeping.clock.now())
@@ -122,7 +136,11 @@ class Engine:
             self._backlog.add(transaction.domain, transaction.account, transaction)
             self._employ(transaction.domain)
         taken = iter(taking.taken)
-        return HandoffAnswer([fits and next(taken) for fits in flags], self.room)
+        answer = HandoffAnswer([fits and next(taken) for fits in flags], self.room)
+        count = sum(answer.taken)
+        for word, amount in (("taken", count), ("refused", len(answer.taken) - count)):
+            self._metrics.count(HANDOFFS, (word,), amount)
+        return answer
 
     def _fitting(self, handoff: Handoff) -> tuple[Handoff, list[bool]]:
         """Leave out what goes beyond the room or beyond somebody's share; what is known already needs none."""
@@ -211,10 +229,10 @@ class Engine:
         except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except OSError as error:
-            attempting.abandon(f"the egress could not write its journal ({error.strerror})")
+            attempting.abandon(f"the egress could not write its journal ({error.strerror})", "JournalFailing")
             log.exception("the journal cannot be written")
         except asyncio.CancelledError:
-            attempting.abandon("the egress stopped during the attempt")
+            attempting.abandon("the egress stopped during the attempt", "Stopped")
             raise
         except Exception:
             attempting.fail(Deferred("the egress failed; its operators can read why in its log"))
@@ -238,6 +256,7 @@ class Engine:
             self._contents.let_go(transaction)
             for key in keys_of(transaction):
                 if self._keeping.ledger.releasing(key):
+                    self._metrics.count(RELEASES, ("Draining",))
                     self._keeping.recorder.release(key)
         self._parts.courier.turn_away()
         deadline = asyncio.get_running_loop().time() + limit_s

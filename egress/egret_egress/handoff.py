@@ -1,4 +1,8 @@
-"""The private HTTP side of a unit: `POST /v1/handoff` and `GET /healthz`."""
+"""The private HTTP side of a unit: `POST /v1/handoff`, `GET /healthz` and `GET /metrics`.
+
+Only the first asks for the secret. The others tell of no account, domain or address, and the side is bound to a private
+address that a security group guards.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,24 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Exposition:
+    """Metrics as a scraper reads them. text: made when asked for. content_type: with the version of the format."""
+
+    text: Callable[[], bytes]
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class HandoffSettings:
-    """unit: our id. secret: what deliver must show. status: facts that /healthz shows beside the engine's."""
+    """unit: our id. secret: what deliver must show. status: facts that /healthz shows beside the engine's.
+
+    exposition: what /metrics answers; None = there is no such page.
+    """
 
     unit: str
     secret: str = field(repr=False)
     status: Callable[[], Mapping[str, object]] = dict
+    exposition: Exposition | None = None
 
 
 def application(engine: Engine, settings: HandoffSettings) -> web.Application:
@@ -34,6 +50,7 @@ def application(engine: Engine, settings: HandoffSettings) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_post(contract.PATH, endpoint.take)
     app.router.add_get("/healthz", endpoint.health)
+    app.router.add_get("/metrics", endpoint.metrics)
     return app
 
 
@@ -74,6 +91,13 @@ class _Endpoint:
             **self._settings.status(),
         }
         return web.json_response(status, status=503 if self._engine.is_draining else 200)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Expose the metrics; also while the unit drains, which is when they are wanted."""
+        exposition = self._settings.exposition
+        if exposition is None:
+            return _no(404, "This unit counts nothing.")
+        return web.Response(body=exposition.text(), headers={"Content-Type": exposition.content_type})
 
 
 def _no(status: int, sentence: str) -> web.Response:

@@ -11,13 +11,14 @@ import contextlib
 import logging
 from collections import Counter
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv6Network
 from typing import Any, Final, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.core import fromid
@@ -25,6 +26,7 @@ from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
 from egret_egress.inbound_content import MAX_LINE_BYTES, ByteBudget, ContentReader, Refused, Share
+from egret_egress.metrics import INBOUND
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class InboundPorts:
     clock: Clock
     dice: Dice
     executor: Executor
+    metrics: Metrics = field(default_factory=NoMetrics)
 
 
 class InboundServer:
@@ -107,6 +110,7 @@ class InboundServer:
 
     def __init__(self, ports: InboundPorts, hostname: str, limits: InboundLimits | None = None) -> None:
         self.limits = limits or InboundLimits()
+        self.metrics = ports.metrics
         self.budget = ByteBudget(self.limits.in_flight_bytes, self.limits.peer_in_flight_bytes)
         self.connections: set[asyncio.BaseTransport] = set()
         self.connections_of: Counter[str] = Counter()
@@ -277,7 +281,7 @@ class _Smtp(SMTP):
             await self.push("501 Syntax: DATA" if arg else "503 Error: need RCPT command")
             return
         if not self._owner.budget.has_room(self._peer, _announced(envelope)):
-            await self.push(Refused.NO_MEMORY.value)
+            await self._answer(Refused.NO_MEMORY.value)
             return
         share = Share(self._owner.budget, self._peer)
         try:
@@ -286,7 +290,12 @@ class _Smtp(SMTP):
         finally:
             share.give_back()
         self.envelope = self._create_envelope()
-        await self.push(status)
+        await self._answer(status)
+
+    async def _answer(self, reply: str) -> None:
+        """Say what becomes of a message, and count it."""
+        self._owner.metrics.count(INBOUND, (reply[:3],))
+        await self.push(reply)
 
     async def _receive(self, reader: ContentReader) -> str:
         """Read to the end of the content and have it stored; return the reply."""

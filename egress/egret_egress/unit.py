@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, KeyWrapper, SettingsReader, Units
 from egret.core.fromid import FromIdKeys
 from egret.posix import FileLock
@@ -22,7 +23,8 @@ from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Fixed, PublicOnly, Resolver, Router
 from egret_egress.engine import Capacity, Engine, Parts
-from egret_egress.handoff import HandoffSettings, application
+from egret_egress.gauges import Watched, watch
+from egret_egress.handoff import Exposition, HandoffSettings, application
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
 from egret_egress.journal import FileJournal
 from egret_egress.ledger import Ledger
@@ -40,7 +42,7 @@ CLOSING_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class UnitPorts:
-    """What a unit needs from outside."""
+    """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics."""
 
     book: Book
     blobs: Blobs
@@ -51,6 +53,8 @@ class UnitPorts:
     dice: Dice
     resolver: Resolver
     wrapper: KeyWrapper
+    metrics: Metrics = field(default_factory=NoMetrics)
+    exposition: Exposition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,16 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         stack.push_async_callback(_close_pool, pool)
         announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
-        keeping = Keeping(ledger, commit, Recorder(ports.book, ledger, recording), ports.clock, announcer.holds)
+        recorder = Recorder(ports.book, ledger, recording)
+        keeping = Keeping(ledger, commit, recorder, ports.clock, announcer.holds, ports.metrics)
         routers = _routers(config, ports)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
         courier = Courier(routers.own, pool, dialing, transports)
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
+        watch(ports.metrics, Watched(engine, ledger, recorder, pool, announcer))
         engine.recover()
         status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731
-        settings = HandoffSettings(unit_id, config.handoff_secret, status)
+        settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
         smtp_port = await _serve_smtp(stack, config, ports, helping)
         await announcer.probe()
@@ -160,7 +166,7 @@ async def _serve_smtp(
     if config.smtp_listen is None:
         return 0
     recipients = Recipients(ports.settings, ports.fromid_keys)
-    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor)
+    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
     server = InboundServer(inbound, config.hostname)
     port = await server.start(*config.smtp_listen)
     stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))

@@ -22,8 +22,8 @@ from egret.memory.clock import FakeClock
 from egret_egress.attempt import Attempting, Keeping
 from egret_egress.commit import GroupCommit
 from egret_egress.journal import MemoryJournal
-from egret_egress.parcel import TooLate
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
+from egret_egress.parcel import TooLate
 from egret_egress.recorder import Book, Recorder
 from tests.fault.faults import Build, Crash, Faults, pick
 
@@ -217,9 +217,9 @@ class Process:
         except TooLate:
             attempting.give_back("too late")
         except OSError as error:
-            attempting.abandon(f"journal: {error.strerror}")
+            attempting.abandon(f"journal: {error.strerror}", "journal")
         except Stopped:
-            attempting.abandon("the egress stopped during the attempt")
+            attempting.abandon("the egress stopped during the attempt", "stopped")
         except TimeIsUp:
             attempting.fail(Deferred("the time for one attempt was over"))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from egret.contracts.handoff import Content, Handoff, Leg, Transaction
+from egret.contracts.metrics import Metrics, NoMetrics
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
@@ -149,6 +150,7 @@ class Wishes:
     router: Router | None = None
     fetch: Callable[[str], bytes | None] = lambda _: None
     may_begin: Callable[[datetime], bool] = lambda _: True
+    metrics: Metrics = field(default_factory=NoMetrics)
 
 
 @contextlib.asynccontextmanager
@@ -163,7 +165,7 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
         pool = Pool(wishes.limits)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())
         courier = Courier(router, pool, Dialing("unit.example", SHORT))
-        keeping = Keeping(ledger, commit, recorder, clock, wishes.may_begin)
+        keeping = Keeping(ledger, commit, recorder, clock, wishes.may_begin, wishes.metrics)
         engine = Engine(Parts(keeping, courier, Contents(wishes.fetch, executor)), wishes.capacity)
         engine.recover()
         try:

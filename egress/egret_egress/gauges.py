@@ -1,0 +1,54 @@
+"""How a unit stands, for whoever looks: read when it is asked for, and without a cost until then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from egret.contracts.metrics import Gauge, Labels, Metrics
+from egret_egress.engine import Engine
+from egret_egress.ledger import Ledger
+from egret_egress.metrics import (
+    BACKLOG,
+    BACKLOG_AGE,
+    CONNECTIONS,
+    IN_HAND,
+    JOURNAL_FAILING,
+    PORT25,
+    RECORDING,
+    ROOM,
+)
+from egret_egress.pool import Pool
+from egret_egress.recorder import Recorder
+from egret_egress.register import Announcer
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts of a unit that are looked at."""
+
+    engine: Engine
+    ledger: Ledger
+    recorder: Recorder
+    pool: Pool
+    announcer: Announcer
+
+
+def watch(metrics: Metrics, parts: Watched) -> None:
+    """Let metrics ask the parts for their state. Asked within the loop's thread only."""
+    readers: dict[Gauge, Callable[[], float]] = {
+        ROOM: lambda: parts.engine.room,
+        IN_HAND: lambda: parts.ledger.in_hand,
+        BACKLOG: lambda: parts.engine.waiting,
+        BACKLOG_AGE: lambda: parts.engine.waiting_s,
+        RECORDING: lambda: parts.recorder.open,
+        JOURNAL_FAILING: lambda: parts.ledger.is_failing,
+        CONNECTIONS: lambda: parts.pool.open_connections,
+        PORT25: lambda: parts.announcer.port25,
+    }
+    for gauge, read in readers.items():
+        metrics.watch(gauge, _single(read))
+
+
+def _single(read: Callable[[], float]) -> Callable[[], dict[Labels, float]]:
+    return lambda: {(): float(read())}

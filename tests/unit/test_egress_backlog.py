@@ -1,0 +1,34 @@
+"""The backlog knows how much waits, and for how long."""
+
+from __future__ import annotations
+
+from egret_egress.backlog import Backlog
+
+
+def test_the_backlog_is_as_old_as_its_oldest_item() -> None:
+    """Wherever it stands; nothing waits when everything was taken."""
+    now = 100.0
+    backlog: Backlog[str] = Backlog(lambda: now)
+    assert (len(backlog), backlog.age_s) == (0, 0)
+
+    backlog.add("a.example", "one", "first")
+    now = 103.0
+    backlog.add("a.example", "one", "second")
+    backlog.add("b.example", "two", "third")
+    now = 110.0
+    assert (len(backlog), backlog.age_s) == (3, 10)
+
+    assert backlog.pop("a.example") == "first"
+    assert (len(backlog), backlog.age_s) == (2, 7)
+
+    assert sorted(backlog.pop_all()) == ["second", "third"]
+    assert (len(backlog), backlog.age_s) == (0, 0)
+
+
+def test_accounts_of_a_domain_take_turns() -> None:
+    """However much one of them has queued before."""
+    backlog: Backlog[str] = Backlog(lambda: 0.0)
+    for account, item in (("one", "a"), ("one", "b"), ("one", "c"), ("two", "x")):
+        backlog.add("a.example", account, item)
+
+    assert [backlog.pop("a.example") for _ in range(5)] == ["a", "x", "b", "c", None]
