@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from egret.contracts.queues import Hint
-from egret.contracts.settings import HoldRule
+from egret.contracts.settings import HoldRule, Smarthost, Transport
 from egret.contracts.webapi import DeliveryInfo, DeliveryListRequest, ErrorCode
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest
 from egret.core.events import EventKind
 from egret.core.lifecycle import Claim, Record, apply
 from egret.core.outcome import Outcome
+from egret.core.routing import Route
 from egret.usecases.change import change
 from egret.usecases.deliveries import (
     MAX_STORE_PAGES,
@@ -24,7 +25,7 @@ from egret.usecases.deliveries import (
     delivery_list,
     delivery_release,
 )
-from tests.unit.builders import ACCOUNT, LATER, NEVER, NOW, OK, OTHER_ACCOUNT, an_attempt
+from tests.unit.builders import ACCOUNT, LATER, NEVER, NOW, OK, OTHER_ACCOUNT, a_unit, an_attempt
 from tests.unit.sending import LOGIN, Service, people
 
 RETRY = timedelta(minutes=7)
@@ -87,6 +88,19 @@ def test_get_shows_a_waiting_delivery() -> None:
         expires=NOW + timedelta(hours=72),
         extra={"order": "17"},
     )
+
+
+def test_get_says_what_a_delivery_on_a_route_waits_for() -> None:
+    """A closed port 25 does not matter to what goes over a smarthost."""
+    service = Service()
+    service.units.put(a_unit(port25=False, handoff_version=2))
+    delivery_id = one(service)
+    before = delivery_get(service.delivering, ACCOUNT, delivery_id).waiting
+    service.settings.put_transport(Transport("relay", Smarthost("relay.example.com")))
+    service.settings.put_route(Route("r", "relay", from_domains=("example.com",)))
+
+    assert before == "Due now, but outbound port 25 of every egress unit is closed."
+    assert delivery_get(service.delivering, ACCOUNT, delivery_id).waiting == "Due now."
 
 
 def test_get_shows_every_attempt_with_its_reply() -> None:

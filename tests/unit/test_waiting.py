@@ -11,11 +11,13 @@ import pytest
 from egret.contracts.records import Suspension
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Lease, State
-from egret.usecases.waiting import explain
+from egret.usecases.waiting import Surroundings, explain
+from egret.usecases.way import Way
 from tests.unit.builders import ACCOUNT, HOUR, LATER, NOW, OTHER_ACCOUNT, a_delivery, a_message, a_unit, an_attempt
 
 SUSPENDED = Suspension("example.net", NOW + HOUR, "too many deferrals")
 SECOND = a_unit(id="unit-2")
+NOTHING = Surroundings()
 
 
 @pytest.mark.parametrize(
@@ -44,21 +46,37 @@ SECOND = a_unit(id="unit-2")
 )
 def test_a_due_delivery_says_what_the_units_lack(units: list[Any], sentence: str) -> None:
     """The most general reason first."""
-    assert explain(a_delivery(), a_message(), units, (), NOW) == sentence
+    assert explain(a_delivery(), a_message(), Surroundings(units), NOW) == sentence
+
+
+@pytest.mark.parametrize(
+    ("unit", "sentence"),
+    [
+        (a_unit(), "Due now, but every egress unit is too old to send over the transport relay: update them."),
+        (a_unit(handoff_version=2), "Due now."),
+        (a_unit(handoff_version=2, port25=False), "Due now."),
+        (a_unit(handoff_version=2, room=0), "Due now, but every egress unit is busy."),
+    ],
+)
+def test_what_goes_over_a_smarthost_needs_no_port_25_but_a_unit_that_knows_transports(unit: Any, sentence: str) -> None:
+    """As deliver chooses units."""
+    way = Way("relay", needs_port25=False)
+
+    assert explain(a_delivery(), a_message(), Surroundings((unit,), way=way), NOW) == sentence
 
 
 def test_a_later_one_says_when() -> None:
     """FutureRelease."""
     delivery = a_delivery(not_before=NOW + HOUR)
 
-    assert explain(delivery, a_message(), [], (), NOW) == "To be sent not before 2026-03-04 06:06:07 UTC."
+    assert explain(delivery, a_message(), NOTHING, NOW) == "To be sent not before 2026-03-04 06:06:07 UTC."
 
 
 def test_a_retry_says_when_and_why() -> None:
     """The attempts show the reason itself."""
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),))
 
-    assert explain(delivery, a_message(), [], (), NOW) == (
+    assert explain(delivery, a_message(), NOTHING, NOW) == (
         "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since the last one failed for the time being."
     )
 
@@ -67,7 +85,7 @@ def test_an_attempt_under_way_says_so() -> None:
     """With its number."""
     delivery = a_delivery(state=State.ATTEMPTING, lease=Lease(3, "unit-1", NOW + HOUR))
 
-    assert explain(delivery, a_message(), [], (), NOW) == "Attempt 3 is being made."
+    assert explain(delivery, a_message(), NOTHING, NOW) == "Attempt 3 is being made."
 
 
 @pytest.mark.parametrize(
@@ -84,14 +102,14 @@ def test_an_attempt_under_way_says_so() -> None:
 )
 def test_a_held_one_names_the_rule(rules: tuple[HoldRule, ...], sentence: str) -> None:
     """If a rule still matches; its hold may be older than the rules."""
-    assert explain(a_delivery(state=State.HELD), a_message(), [], rules, NOW) == sentence
+    assert explain(a_delivery(state=State.HELD), a_message(), Surroundings((), rules), NOW) == sentence
 
 
 def test_a_message_that_is_gone_does_not_matter() -> None:
     """A rule by recipient still matches."""
     rules = (HoldRule("r1", recipient="example.net"),)
 
-    assert "rule r1" in explain(a_delivery(state=State.HELD), None, [], rules, NOW)
+    assert "rule r1" in explain(a_delivery(state=State.HELD), None, Surroundings((), rules), NOW)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state.is_terminal])
@@ -99,4 +117,4 @@ def test_what_has_ended_waits_for_nothing(state: State) -> None:
     """No sentence."""
     delivery = a_delivery(state=state, ended_at=NOW, not_before=NOW + timedelta(days=1))
 
-    assert explain(delivery, a_message(), [], (), NOW) == ""
+    assert explain(delivery, a_message(), NOTHING, NOW) == ""

@@ -30,7 +30,8 @@ from egret.core.ids import MAX_ID, message_of
 from egret.core.lifecycle import Cancel, Change, Hold, Refusal, Unhold
 from egret.core.outcome import error_of, name_of
 from egret.usecases.change import Make, change
-from egret.usecases.waiting import explain
+from egret.usecases.waiting import Surroundings, explain
+from egret.usecases.way import OWN_WAY, way_of
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,9 @@ def _describe(
     infos = []
     for delivery in deliveries:
         message = facts.get((delivery.account, delivery.message_id))
-        infos.append(_info(delivery, message, explain(delivery, message, units, rules, now)))
+        way = way_of(ports.settings, delivery, message) if message and delivery.state is State.QUEUED else OWN_WAY
+        around = Surroundings(units, rules, way)
+        infos.append(_info(delivery, message, explain(delivery, message, around, now)))
     return infos
 
 

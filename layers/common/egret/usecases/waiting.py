@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
 from egret.contracts.records import Unit
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Delivery, Message, State
+from egret.usecases.way import OWN_WAY, Way
 
 
-def explain(
-    delivery: Delivery, message: Message | None, units: Sequence[Unit], rules: Sequence[HoldRule], now: datetime
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a delivery may have to wait for: all units, all hold rules, and the way that it takes."""
+
+    units: Sequence[Unit] = ()
+    rules: Sequence[HoldRule] = ()
+    way: Way = OWN_WAY
+
+
+def explain(delivery: Delivery, message: Message | None, around: Surroundings, now: datetime) -> str:
     """Return what keeps a delivery from its next attempt, "" when it has ended.
 
-    message: its facts, None when they are gone. units, rules: all there are.
+    message: its facts, None when they are gone.
     """
     match delivery.state:
         case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
             return ""
         case State.HELD:
-            return _held(delivery, message, rules)
+            return _held(delivery, message, around.rules)
         case State.ATTEMPTING:
             number = delivery.lease.attempt if delivery.lease else len(delivery.attempts) + 1
             return f"Attempt {number} is being made."
         case State.QUEUED:
-            return _scheduled(delivery) if now < delivery.not_before else _ready(delivery, units, now)
+            return _scheduled(delivery) if now < delivery.not_before else _ready(delivery, around, now)
         case _:
             assert_never(delivery.state)
 
@@ -47,11 +56,15 @@ def _scheduled(delivery: Delivery) -> str:
     return f"Attempt {len(delivery.attempts) + 1} follows at {when}, since the last one failed for the time being."
 
 
-def _ready(delivery: Delivery, units: Sequence[Unit], now: datetime) -> str:
-    alive = [unit for unit in units if now < unit.valid_until]
+def _ready(delivery: Delivery, around: Surroundings, now: datetime) -> str:
+    way = around.way
+    alive = [unit for unit in around.units if now < unit.valid_until]
     if not alive:
         return "Due now, but no egress unit is alive."
-    connected = [unit for unit in alive if unit.port25]
+    able = [unit for unit in alive if unit.handoff_version >= way.version]
+    if not able:
+        return f"Due now, but every egress unit is too old to send over the transport {way.transport}: update them."
+    connected = [unit for unit in able if unit.port25 or not way.needs_port25]
     if not connected:
         return "Due now, but outbound port 25 of every egress unit is closed."
     suspensions = [
