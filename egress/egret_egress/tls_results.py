@@ -17,6 +17,8 @@ from egret_egress.later import Later, Sift, Writing
 
 KEYS = 30_000
 """Domains, hosts and policies that results wait for at a time: some 30 MB. Sessions with more are not counted."""
+AT_ONCE = 5_000
+"""Results that are taken at a time while the unit works: more would keep the event loop from its mail."""
 FAILURE_WAITS = timedelta(minutes=1)
 SUCCESS_WAITS = timedelta(minutes=10)
 KINDS = MAX_DETAILS - len(ResultType)
@@ -90,11 +92,13 @@ class TlsResultNotes:
     def take(self, now: datetime, *, everything: bool = False) -> list[TlsResult]:
         """Return what has waited long enough, or is of a day that ended, and wait for it no longer.
 
-        All of it, when half of the room is used.
+        When half of the room is used, nothing waits for its time.
         """
         is_all = everything or len(self._waiting) > self._most // 2
         today = now.astimezone(UTC).date()
         due = [key for key, counts in self._waiting.items() if is_all or key.day < today or counts.is_due(now)]
+        if not everything:
+            del due[AT_ONCE:]
         self._kinds = {key: kinds for key, kinds in self._kinds.items() if key.day >= today}
         return [_result(key, self._waiting.pop(key)) for key in due]
 

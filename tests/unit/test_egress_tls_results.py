@@ -24,7 +24,7 @@ from egret.core.tlsrpt import (
 )
 from egret.memory.clock import FakeClock
 from egret.memory.tls import MemoryTlsResults
-from egret_egress.tls_results import FAILURE_WAITS, KINDS, SUCCESS_WAITS, TlsResultNotes, writing
+from egret_egress.tls_results import AT_ONCE, FAILURE_WAITS, KINDS, SUCCESS_WAITS, TlsResultNotes, writing
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -178,6 +178,19 @@ def test_much_is_written_before_it_is_too_much() -> None:
         notes.add(TlsSession(f"d{index}.example", f"d{index}.example", NO_POLICY), NOW)
 
     assert len(notes.take(NOW)) == 6
+
+
+def test_little_is_taken_at_a_time_until_the_end() -> None:
+    """The event loop has mail to send; the rest comes at the next turn."""
+    notes = TlsResultNotes()
+    for index in range(AT_ONCE + 2):
+        notes.add(TlsSession(f"d{index}.example", "example.net", NO_POLICY), NOW)
+
+    assert len(notes.take(NOW + SUCCESS_WAITS)) == AT_ONCE
+    assert len(notes.take(NOW + SUCCESS_WAITS)) == 2
+    for index in range(AT_ONCE + 2):
+        notes.add(TlsSession(f"d{index}.example", "example.net", NO_POLICY), NOW)
+    assert len(notes.take(NOW, everything=True)) == AT_ONCE + 2
 
 
 def test_address_literals_are_not_counted() -> None:
