@@ -137,6 +137,32 @@ class Pool:
         most = self._limits.messages if lane is None else lane.messages_per_connection(self._now())
         return session.is_usable and session.transactions < most and not self._is_closing
 
+    # --- the next message behind the final dot of this one
+
+    def may_go_on(self, turn: Turn) -> bool:
+        """Whether another message may begin now over the session of a turn, while nobody waits for it."""
+        session, group = turn.session, turn.host.group
+        if session is None or group.line or self._is_closing or self._turns_away:
+            return False
+        lane, now = group.lane, self._now()
+        most = self._limits.messages if lane is None else lane.messages_per_connection(now)
+        return session.transactions < most and (lane is None or self._lane_at(lane, now) <= now)
+
+    def go_on(self, turn: Turn, recipients: int) -> Turn:
+        """Return a turn for the next message, which has the session from now on; both are to be given back."""
+        host, now = turn.host, self._now()
+        if host.group.lane is not None:
+            host.group.lane.begin(now, recipients)
+        following = Turn(host, turn.session, now)
+        host.busy += 1
+        turn.session, turn.is_counted = None, False
+        return following
+
+    def is_held(self, turn: Turn) -> bool:
+        """Whether the provider has asked us to stop since the turn was taken."""
+        lane = turn.host.group.lane
+        return lane is not None and lane.hold(self._now()) is not None
+
     # --- what the connections tell
 
     def opened(self, turn: Turn, session: Session) -> None:

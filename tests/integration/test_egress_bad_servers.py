@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Unknown
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.session import Timeouts
+from tests.certificates import Certificate
 from tests.conformance.scripted import SHORT, Notes, Serve, courier_to, listening, parcel
 from tests.integration.egress_rig import Sink, Wishes, handoff, rig_for, sinking, transaction
 
@@ -161,6 +164,104 @@ def test_a_refusal_in_the_middle_of_a_large_message_counts() -> None:
 
     assert outcome.reply is not None
     assert outcome.reply.first_line == "552 5.3.4 enough"
+
+
+def test_answers_that_nobody_asked_for_end_it_at_once() -> None:
+    """A server that says 250 to everything beforehand is not believed, and does not fill memory."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx\r\n")
+        await reader.readline()
+        writer.write(b"250-mx\r\n250 PIPELINING\r\n")
+        while not writer.transport.is_closing():
+            writer.write(b"250 ok\r\n" * 10_000)
+            await writer.drain()
+
+    outcome, took = send_to(serve)
+
+    assert isinstance(outcome, Deferred)
+    assert took < 2
+
+
+def test_answers_far_beyond_the_commands_end_it_at_once() -> None:
+    """Within a transaction, too: what is left unread is bounded."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx\r\n")
+        await reader.readline()
+        writer.write(b"250-mx\r\n250 PIPELINING\r\n")
+        await reader.readline()
+        writer.write(b"250 ok\r\n250 ok\r\n354 go\r\n" + b"250 delivered, honestly\r\n" * 100_000)
+        await reader.read()
+
+    outcome, took = send_to(serve)
+
+    assert isinstance(outcome, Deferred)
+    assert took < 2
+
+
+@pytest.mark.parametrize("answers", [(b"354", b"250", b"250"), (b"250", b"354", b"250"), (b"221", b"221", b"354")])
+def test_answers_in_the_wrong_order_deliver_nothing(answers: tuple[bytes, ...]) -> None:
+    """Each answer is read for the command it stands behind."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx\r\n")
+        await reader.readline()
+        writer.write(b"250-mx\r\n250 PIPELINING\r\n")
+        await reader.readline()
+        writer.write(b"".join(answer + b" ok\r\n" for answer in answers))
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 ok\r\n")
+        await reader.read()
+
+    assert not isinstance(send_to(serve)[0], Delivered)
+
+
+def test_silence_after_354_is_unknown_once_the_dot_went() -> None:
+    """The message may have arrived; and the wait is bounded."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx\r\n")
+        for answer in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        await reader.read()
+
+    outcome, took = send_to(serve, replace(SHORT, final=0.2))
+
+    assert isinstance(outcome, Unknown)
+    assert took < 2
+
+
+def test_a_certificate_chain_of_a_megabyte_is_not_read(tmp_path: Path) -> None:
+    """The handshake ends early, and opportunistic TLS goes on in plain text over a second connection."""
+    certificate = Certificate(tmp_path)
+    pem = certificate.path.read_text()
+    extra = pem[pem.index("-----BEGIN CERTIFICATE-----") :]
+    certificate.path.write_text(pem + extra * (1_000_000 // len(ssl.PEM_cert_to_DER_cert(extra))))
+    context, seen = certificate.server(), []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx\r\n")
+        while line := await reader.readline():
+            seen.append(line)
+            if line == b"STARTTLS\r\n":
+                writer.write(b"220 go\r\n")
+                await writer.start_tls(context)
+            elif line.startswith(b"EHLO"):
+                writer.write(b"250-mx\r\n250 STARTTLS\r\n")
+            elif line == b"DATA\r\n":
+                writer.write(b"354 go\r\n")
+                await reader.readuntil(b"\r\n.\r\n")
+                writer.write(b"250 ok\r\n")
+            else:
+                writer.write(b"250 ok\r\n")
+
+    outcome, took = send_to(serve)
+
+    assert isinstance(outcome, Delivered)
+    assert seen.count(b"STARTTLS\r\n") == 1
+    assert took < 2
 
 
 @pytest.mark.parametrize("noise", [b"\x00" * 1000, b"\xff\xfe" * 500 + b"\r\n", b"\r\n" * 50, b"220\x00ok\r\n"])
