@@ -36,6 +36,7 @@ class Config:
     next_hop: everything goes there (smarthost or sink), None = direct to MX hosts. is_sink: it is the sink of local
     mode, and routes lead nowhere else. probe: (host, port) tried to see
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
+    resolver_validates: it validates DNSSEC, which is believed of one on a loopback address only.
     allow_loopback: MX hosts may be on this machine, for local mode only.
     """
 
@@ -50,6 +51,7 @@ class Config:
     probe: tuple[tuple[str, int], ...] = ()
     drain_s: float = DRAIN_S
     resolver: tuple[str, int] | None = None
+    resolver_validates: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     allow_loopback: bool = False
     is_sink: bool = False
@@ -73,6 +75,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         probe=_probe(environ, is_direct=next_hop is None),
         drain_s=LOCAL_DRAIN_S if is_local else DRAIN_S,
         resolver=_resolver(environ.get("EGRET_RESOLVER", "")),
+        resolver_validates=environ.get("EGRET_RESOLVER_VALIDATES") == "1",
         timeouts=_bounded(_timeouts(environ.get("EGRET_SMTP_TIMEOUTS", "")), environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
         allow_loopback=is_local,
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),

@@ -22,8 +22,8 @@ def in_order(addresses: Sequence[str], earlier: Sequence[Earlier]) -> tuple[str,
     """Return the same addresses in the order in which they are to be asked.
 
     addresses: in the order of the DNS, which holds on the first attempt. earlier: attempts at this host, oldest first.
-    Put off for the first time at an address (greylisting): the same address again. Refused as a matter of policy, x.7.z:
-    the other family first. Everything else: as on the first attempt.
+    Put off for the first time at an address (greylisting): the same address again. Refused by policy, x.7.z: the other
+    family first. Everything else: as on the first attempt.
     """
     reached = [attempt for attempt in earlier if attempt.address]
     if not reached:

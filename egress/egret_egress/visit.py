@@ -269,7 +269,7 @@ class Visit:
         self._parcel.progress.decide(index, outcome, self._trace(stop.verdict.policy.name, session.tls_version, said))
 
     async def _second_chance(self, refusal: Bounced, host: Host, attempt: int) -> Deferred | Bounced:
-        """Make a first refusal by policy temporary when another of our addresses, of the other family, may do better."""
+        """Make a first refusal by policy temporary when our address of the other family may do better."""
         reply, address = refusal.reply, refusal.remote.address
         if reply is None or attempt != 1 or not address or not families.is_policy(reply.enhanced_code):
             return refusal

@@ -201,7 +201,9 @@ def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
-    assert asyncio.run(run()) == ["the address of mx.example.org could not be looked up in the DNS: it has no public address"]
+    assert asyncio.run(run()) == [
+        "the address of mx.example.org could not be looked up in the DNS: it has no public address"
+    ]
 
 
 async def outcomes_of(world: World, count: int) -> None:

@@ -84,6 +84,8 @@ def test_a_dns_server_and_shorter_waits_can_be_set() -> None:
     config = from_environment({**LEAST, "EGRET_RESOLVER": "[::1]:5353", "EGRET_ANSWER_TIMEOUT_S": "200"})
 
     assert config.resolver == ("::1", 5353)
+    assert not config.resolver_validates
+    assert from_environment({**LEAST, "EGRET_RESOLVER_VALIDATES": "1"}).resolver_validates
     assert config.timeouts == Timeouts(greeting=200, hello=200, mail=200, rcpt=200, data=120, final=200)
     assert (from_environment(LEAST).resolver, from_environment(LEAST).timeouts) == (None, Timeouts())
 
