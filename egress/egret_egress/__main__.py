@@ -17,7 +17,9 @@ from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.handoff import Exposition
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
+from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
+from egret_egress.tls_notes import TlsPorts
 from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
 CONNECTIONS = THREADS + INBOUND_THREADS
@@ -68,8 +70,16 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         wrapper=app.key_wrapper,
         metrics=metrics,
         exposition=Exposition(metrics.text, CONTENT_TYPE),
-        resolver=DnsResolver([config.resolver[0]], config.resolver[1]) if config.resolver else DnsResolver(),
+        resolver=_resolver(config),
+        tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
+
+
+def _resolver(config: Config) -> DnsResolver:
+    if config.resolver is None:
+        return DnsResolver(validates=config.resolver_validates)
+    address, port = config.resolver
+    return DnsResolver([address], port, validates=config.resolver_validates)
 
 
 async def serve(config: Config, ports: UnitPorts, limits: Limits | None = None) -> None:

@@ -30,8 +30,10 @@ from egret_egress.journal import FileJournal
 from egret_egress.ledger import Ledger
 from egret_egress.opening import Dialing
 from egret_egress.pool import Pool, PoolLimits
+from egret_egress.protecting import Protection, Surroundings, TlsStores
 from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, unit_id_in
+from egret_egress.sts_fetch import Fetching
 from egret_egress.transports import Routers, Transports
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class UnitPorts:
     dice: Dice
     resolver: Resolver
     wrapper: KeyWrapper
+    tls: TlsStores | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
 
@@ -112,7 +115,10 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         keeping = Keeping(ledger, commit, recorder, ports.clock, announcer.holds, ports.metrics)
         routers = _routers(config, ports)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
-        courier = Courier(routers.own, pool, dialing, transports)
+        protection = _protection(config, ports, helping)
+        courier = Courier(
+            routers.own, pool, dialing, transports, security=protection.security, observer=protection.observer
+        )
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
         watch(ports.metrics, Watched(engine, ledger, recorder, pool, announcer))
         engine.recover()
@@ -122,7 +128,8 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         smtp_port = await _serve_smtp(stack, config, ports, helping)
         await announcer.probe()
         await announcer.announce(helping)
-        for duty in (announcer.keep_announcing(helping), announcer.keep_probing()):
+        stack.push_async_callback(protection.flush, CLOSING_S)
+        for duty in (announcer.keep_announcing(helping), announcer.keep_probing(), *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
         stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
         log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})
@@ -136,6 +143,14 @@ def _identity(config: Config, unit_id: str) -> Identity:
 def _source_address(config: Config) -> str:
     """The address to connect from; a loopback next hop cannot be reached from a public one."""
     return config.source_addresses[0] if config.source_addresses and config.next_hop is None else ""
+
+
+def _protection(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor) -> Protection:
+    public = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
+    source = _source_address(config)
+    fetching = Fetching(public, source_address=source)
+    around = Surroundings(public, fetching, ports.clock, ports.metrics, executor, source)
+    return Protection(ports.tls, around)
 
 
 def _routers(config: Config, ports: UnitPorts) -> Routers:
