@@ -26,8 +26,10 @@ from egret.memory.suppressions import MemorySuppressions
 from egret.memory.units import MemoryEgress, MemoryUnits
 from egret.usecases.deliver import DeliverPorts, deliver
 from egret.usecases.handover import MAX_LEGS
-from egret.usecases.record_outcome import record_outcome, record_unknown, release
+from egret.usecases.record_outcome import look_again_at, record_outcome, record_unknown, release
 from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
+
+MINUTE = timedelta(minutes=1)
 
 
 def take_all(_: Unit, handoff: Handoff) -> HandoffAnswer:
@@ -131,9 +133,9 @@ def test_nothing_is_claimed_without_a_usable_unit() -> None:
         a_unit(port25=False),
         a_unit(valid_until=NOW),
         a_unit(room=0),
-        a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),)),
-        a_unit(suspensions=(Suspension("*", NOW + HOUR, "slow down"),)),
-        a_unit(suspensions=(Suspension("*", NOW + HOUR, "its share is under way", ACCOUNT),)),
+        a_unit(suspensions=(Suspension("example.net", NOW + MINUTE, "slow down"),)),
+        a_unit(suspensions=(Suspension("*", NOW + MINUTE, "slow down"),)),
+        a_unit(suspensions=(Suspension("*", NOW + MINUTE, "its share is under way", ACCOUNT),)),
     ]
     for unit in unusable:
         world = World()
@@ -142,6 +144,67 @@ def test_nothing_is_claimed_without_a_usable_unit() -> None:
 
         assert {k: v for k, v in world.deliver(hints).items() if v} == {"no room": 1}
         assert world.get().state == State.QUEUED
+
+
+def test_what_is_suspended_for_long_is_put_off() -> None:
+    """It says why, is not looked at every minute, uses no attempt, and is looked at before a long suspension ends."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.units.put(a_unit(suspensions=(Suspension("example.net", NOW + 2 * HOUR, "slow down"),)))
+
+    assert world.deliver(hints)["postpone"] == 1
+    assert (world.get().state, world.get().waiting, world.get().attempts) == (State.QUEUED, "slow down", ())
+    assert NOW + 15 * MINUTE <= world.get().not_before <= NOW + 30 * MINUTE
+    assert world.get().due_at == world.get().not_before
+    assert world.deliver(hints) == {"waiting": 1}
+
+
+def test_what_one_unit_takes_is_not_put_off() -> None:
+    """Another unit suspends it."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.units.put(a_unit(suspensions=(Suspension("example.net", NOW + 2 * HOUR, "slow down"),)))
+    world.units.put(a_unit(id="unit-2", room=1))
+    world.deliver(hints)
+
+    assert world.handoffs[0].unit == "unit-2"
+
+
+def test_waiting_ends_at_the_maximum_age() -> None:
+    """However long it is suspended for."""
+    world = World()
+    hints = world.accept(a_delivery(expires_at=NOW + 5 * MINUTE))
+    world.units.put(a_unit(suspensions=(Suspension("example.net", NOW + 2 * HOUR, "slow down"),)))
+    world.deliver(hints)
+    at = world.get().not_before
+    world.clock.advance(5 * MINUTE)
+    world.deliver(hints)
+
+    assert (at, world.get().state) == (NOW + 5 * MINUTE, State.FAILED)
+
+
+def test_recipients_of_one_message_are_put_off_together_and_messages_are_spread() -> None:
+    """They travel in one transaction again; a suspension does not end in a rush."""
+    together = {look_again_at(one, NOW + HOUR, NOW) for one in several(3)}
+    spread = {look_again_at(a_delivery(id=MESSAGE_ID + (n << 10)), NOW + HOUR, NOW) for n in range(20)}
+
+    assert (len(together), len(spread)) == (1, 20)
+
+
+def test_a_unit_gives_back_what_has_to_wait() -> None:
+    """The delivery keeps the unit's sentence, and is not claimed before it makes sense."""
+    world = World()
+    hints = world.accept(a_delivery())
+    world.deliver(hints)
+    lease = world.get().lease
+    assert lease is not None
+    ports = world.ports(MemoryEgress(take_all)).recording
+    release(ports, ACCOUNT, MESSAGE_ID, lease, NOW + 10 * MINUTE, "slow down")
+    given_back = world.get()
+
+    assert (given_back.state, given_back.waiting) == (State.QUEUED, "slow down")
+    assert NOW + 10 * MINUTE <= given_back.not_before <= NOW + 15 * MINUTE
+    assert world.deliver(hints) == {"waiting": 1}
 
 
 def test_room_limits_what_is_claimed() -> None:

@@ -33,7 +33,7 @@ NOTHING = Surroundings()
         ([a_unit(room=0)], "Due now, but every egress unit is busy."),
         (
             [a_unit(suspensions=(SUSPENDED,))],
-            "Due now, but attempts to example.net are suspended until 2026-03-04 06:06:07 UTC: too many deferrals",
+            "waiting: too many deferrals; next try about 06:06 UTC",
         ),
         ([a_unit(suspensions=(SUSPENDED,)), SECOND], "Due now."),
         ([a_unit(suspensions=(replace(SUSPENDED, domain="example.org"),))], "Due now."),
@@ -63,6 +63,32 @@ def test_what_goes_over_a_smarthost_needs_no_port_25_but_a_unit_that_knows_trans
     way = Way("relay", needs_port25=False)
 
     assert explain(a_delivery(), a_message(), Surroundings((unit,), way=way), NOW) == sentence
+
+
+def test_one_that_was_put_off_says_why() -> None:
+    """The sentence of the unit, and when the next try is to be."""
+    reason = "Yahoo asked us to slow down at 10:02 (421 4.7.0 [TSS04])"
+    delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),), waiting=reason)
+
+    assert explain(delivery, a_message(), NOTHING, NOW) == f"waiting: {reason}; next try about 06:06 UTC"
+
+
+def test_one_that_was_put_off_waits_for_the_end_of_the_suspension() -> None:
+    """It is looked at again before, in case the suspension ends early; that is no try."""
+    delivery = a_delivery(not_before=NOW + HOUR, waiting="too many deferrals")
+    units = [a_unit(suspensions=(replace(SUSPENDED, until=NOW + 30 * HOUR),))]
+
+    assert explain(delivery, a_message(), Surroundings(units), NOW) == (
+        "waiting: too many deferrals; next try about 2026-03-05 11:06 UTC"
+    )
+
+
+def test_the_suspension_that_ends_first_counts() -> None:
+    """Of several units; within one unit the one that ends last."""
+    first = a_unit(suspensions=(SUSPENDED, replace(SUSPENDED, domain="*", until=NOW + 3 * HOUR, reason="long")))
+    second = replace(SECOND, suspensions=(replace(SUSPENDED, until=NOW + 2 * HOUR, reason="short"),))
+
+    assert "waiting: short" in explain(a_delivery(), a_message(), Surroundings([first, second]), NOW)
 
 
 def test_a_later_one_says_when() -> None:

@@ -11,22 +11,26 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from egret.contracts.handoff import Transaction
 from egret.contracts.ports import Clock, Egress, MailStore, SettingsReader, Suppressions, Units
 from egret.contracts.queues import Hint
-from egret.contracts.records import UNIT_GONE_AFTER, HandoffRefused, Unit
+from egret.contracts.records import UNIT_GONE_AFTER, HandoffRefused, Suspension, Unit
 from egret.contracts.settings import HoldRule, RetryPolicy
 from egret.core.address import Address
 from egret.core.delivery import Delivery, Lease, Message, State
 from egret.core.errors import Unavailable
-from egret.core.lifecycle import Change, Claim, Expire, Hold, Refusal, Suppress, apply
+from egret.core.lifecycle import Change, Claim, Expire, Hold, Postpone, Refusal, Suppress, apply
 from egret.usecases.handover import Claimed, batches
-from egret.usecases.record_outcome import RecordPorts, record_unknown, release
+from egret.usecases.record_outcome import RecordPorts, look_again_at, record_unknown, release
+from egret.usecases.waiting import suspension_of
 from egret.usecases.way import OWN_WAY, Way, way_of
 
 log = logging.getLogger(__name__)
+
+POSTPONE_AFTER = timedelta(minutes=3)
+"""What is suspended for less is looked at again each minute, as is what waits for room."""
 
 Key = tuple[str, int]
 
@@ -127,6 +131,13 @@ class _Fleet:
                 return unit
         return None
 
+    def suspension(self, delivery: Delivery, way: Way) -> Suspension | None:
+        """Return what keeps a delivery that is under no lease from every unit that has room, None when nothing does."""
+        if delivery.lease is not None:
+            return None
+        units = [self._units[unit_id] for unit_id in self._room if self._may_take(unit_id, way)]
+        return suspension_of(delivery, units, self.now)
+
 
 def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:
     """End, or pass over, what is not to be tried now; return the rest."""
@@ -221,13 +232,23 @@ def _plan(
     way = way_of(ports.settings, delivery, message)
     unit = fleet.choose(delivery, way)
     if unit is None:
-        tally.add("no room")
+        _put_off(ports, delivery, fleet.suspension(delivery, way), tally)
         return None
     leased = apply(delivery, Claim(unit.id, fleet.now, fleet.now + ports.retry.lease))
     if isinstance(leased, Refusal) or leased.lease is None:
         return None
     again = delivery.lease is not None
     return delivery, Claimed(leased, unit, message, content, leased.lease, again, way.transport)
+
+
+def _put_off(ports: DeliverPorts, delivery: Delivery, suspension: Suspension | None, tally: Tally) -> None:
+    """Leave it for the next look, or let it say what it waits for where every unit suspends it for longer."""
+    now = ports.clock.now()
+    if suspension is None or suspension.until < now + POSTPONE_AFTER:
+        tally.add("no room")
+        return
+    at = look_again_at(delivery, suspension.until, now)
+    _apply(ports.store, delivery, Postpone(now, at, suspension.reason), tally)
 
 
 def _is_held(rules: Sequence[HoldRule], delivery: Delivery, message: Message) -> bool:

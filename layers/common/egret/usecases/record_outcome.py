@@ -87,13 +87,40 @@ def record_unknown(ports: RecordPorts, delivery: Delivery, reason: str) -> Deliv
     return change(ports.store, delivery.account, delivery.id, decide, now)
 
 
-def release(ports: RecordPorts, account: str, delivery_id: int, lease: Lease) -> Delivery | Refusal | None:
-    """Give back a claim whose attempt was certainly not made (no final dot went out): it may be claimed at once.
+def release(
+    ports: RecordPorts,
+    account: str,
+    delivery_id: int,
+    lease: Lease,
+    until: datetime | None = None,
+    waiting: str = "",
+) -> Delivery | Refusal | None:
+    """Give back a claim whose attempt was certainly not made (no final dot went out).
 
-    lease: exactly the one that was given; once another has taken its place, nothing changes (STALE).
+    lease: exactly the one that was given; once another has taken its place, nothing changes (STALE). until: when there
+    is a use in claiming it again, and waiting: why not before, one sentence; without them it may be claimed at once.
     """
     now = ports.clock.now()
-    return change(ports.store, account, delivery_id, lambda delivery: Release(lease, delivery.not_before), now)
+
+    def decide(delivery: Delivery) -> Release:
+        not_before = delivery.not_before
+        if until is not None and until > now:
+            not_before = max(not_before, look_again_at(delivery, until, now))
+        return Release(lease, not_before, waiting)
+
+    return change(ports.store, account, delivery_id, decide, now)
+
+
+LOOK_AGAIN = timedelta(minutes=15)
+"""What has to wait is looked at again after this, or up to twice as long: a suspension may end early."""
+SPREAD = timedelta(minutes=1)
+"""What waits for the same does not come back at the same instant, however short the wait."""
+
+
+def look_again_at(delivery: Delivery, until: datetime, now: datetime) -> datetime:
+    """Return when to look again at a delivery that can hardly be tried before `until`."""
+    wait, dice = until - now, shared_dice(delivery, len(delivery.attempts) + 1)
+    return now + min(wait + dice * max(SPREAD, wait / 2), LOOK_AGAIN * (1 + dice))
 
 
 def _next_at(retry: RetryPolicy, delivery: Delivery, attempt: Attempt) -> datetime | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from egret.contracts.records import Unit
+from egret.contracts.records import Suspension, Unit
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Delivery, Message, State
 from egret.usecases.way import OWN_WAY, Way
@@ -36,7 +36,7 @@ def explain(delivery: Delivery, message: Message | None, around: Surroundings, n
             number = delivery.lease.attempt if delivery.lease else len(delivery.attempts) + 1
             return f"Attempt {number} is being made."
         case State.QUEUED:
-            return _scheduled(delivery) if now < delivery.not_before else _ready(delivery, around, now)
+            return _scheduled(delivery, around, now) if now < delivery.not_before else _ready(delivery, around, now)
         case _:
             assert_never(delivery.state)
 
@@ -49,7 +49,11 @@ def _held(delivery: Delivery, message: Message | None, rules: Sequence[HoldRule]
     return "On hold until an operator releases it."
 
 
-def _scheduled(delivery: Delivery) -> str:
+def _scheduled(delivery: Delivery, around: Surroundings, now: datetime) -> str:
+    if delivery.waiting:
+        standing = suspension_of(delivery, _connected(around, now), now)
+        ends = (delivery.not_before, *([standing.until] if standing else []))
+        return _waits(delivery.waiting, max(ends), now)
     when = _time(delivery.not_before)
     if not delivery.attempts:
         return f"To be sent not before {when}."
@@ -64,20 +68,38 @@ def _ready(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     able = [unit for unit in alive if unit.handoff_version >= way.version]
     if not able:
         return f"Due now, but every egress unit is too old to send over the transport {way.transport}: update them."
-    connected = [unit for unit in able if unit.port25 or not way.needs_port25]
+    connected = _connected(around, now)
     if not connected:
         return "Due now, but outbound port 25 of every egress unit is closed."
-    suspensions = [
-        next((s for s in unit.suspensions if s.covers(delivery.account, delivery.domain, now)), None)
-        for unit in connected
-    ]
-    standing = [suspension for suspension in suspensions if suspension]
-    if len(standing) == len(connected):
-        first = min(standing, key=lambda suspension: suspension.until)
-        return f"Due now, but attempts to {delivery.domain} are suspended until {_time(first.until)}: {first.reason}"
+    standing = suspension_of(delivery, connected, now)
+    if standing is not None:
+        return _waits(standing.reason, standing.until, now)
     if all(unit.room == 0 for unit in connected):
         return "Due now, but every egress unit is busy."
     return "Due now."
+
+
+def _connected(around: Surroundings, now: datetime) -> list[Unit]:
+    """Return the units that mail on this way can go through."""
+    way = around.way
+    alive = [unit for unit in around.units if now < unit.valid_until and unit.handoff_version >= way.version]
+    return [unit for unit in alive if unit.port25 or not way.needs_port25]
+
+
+def suspension_of(delivery: Delivery, units: Iterable[Unit], now: datetime) -> Suspension | None:
+    """Return what keeps a delivery from all of the units: the suspension that ends first; None when one takes it."""
+    ends: list[Suspension] = []
+    for unit in units:
+        covering = [one for one in unit.suspensions if one.covers(delivery.account, delivery.domain, now)]
+        if not covering:
+            return None
+        ends.append(max(covering, key=lambda suspension: suspension.until))
+    return min(ends, key=lambda suspension: suspension.until, default=None)
+
+
+def _waits(reason: str, until: datetime, now: datetime) -> str:
+    when = f"{until:%H:%M} UTC" if until.date() == now.date() else f"{until:%Y-%m-%d %H:%M} UTC"
+    return f"waiting: {reason}; next try about {when}"
 
 
 def _time(instant: datetime) -> str:
