@@ -56,7 +56,7 @@ def choose(routes: Iterable[Route], journey: Journey) -> Route | None:
     """Return the first route that matches, of the account, else of the sending domain, else of the installation."""
     first: Route | None = None
     for route in routes:
-        if (first is None or route.rank < first.rank) and route.matches(journey):
+        if route.matches(journey) and (first is None or route.rank < first.rank):
             first = route
     return first
 
