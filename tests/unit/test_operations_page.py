@@ -1,0 +1,41 @@
+"""docs/operations.md names every alarm and every metric."""
+
+from __future__ import annotations
+
+import re
+
+from egret.contracts.metrics import Counter, Gauge, Histogram
+from egret_egress import metrics as egress
+from functions.deliver.handler import METRICS
+from functions.sweep.handler import QUEUE_DUE, QUEUE_OLDEST, UNITS_ALIVE, UNITS_USABLE
+from tests.template import ROOT, of_type
+
+
+def named() -> set[str]:
+    """Return the names that the page shows as code, of its chapter on metrics."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    chapter = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"`([A-Za-z0-9_-]+)`", chapter))
+
+
+def test_every_alarm_is_on_the_page_and_none_that_is_not_there() -> None:
+    """By its logical id."""
+    assert {name for name in named() if name.endswith("Alarm")} == set(of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_every_metric_of_the_egress_is_on_the_page_and_none_that_is_not_there() -> None:
+    """As a scraper sees it: counters end in _total."""
+    metrics = [value for value in vars(egress).values() if isinstance(value, Counter | Histogram | Gauge)]
+    exposed = {f"{one.name}_total" if isinstance(one, Counter) else one.name for one in metrics}
+
+    assert {name for name in named() if name.startswith("egret_")} == exposed
+
+
+def test_the_metrics_of_the_functions_are_on_the_page() -> None:
+    """Those that the code has names for."""
+    assert {*METRICS, UNITS_ALIVE, UNITS_USABLE, QUEUE_DUE, QUEUE_OLDEST} <= named()
+
+
+def test_the_readme_counts_the_alarms() -> None:
+    """As many as the template has."""
+    assert f"{len(of_type('AWS::CloudWatch::Alarm'))} alarms" in (ROOT / "README.md").read_text()
