@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -72,22 +73,32 @@ class Later(Generic[T]):
             await self._flush(executor, LONGEST_S, everything=False)
 
     async def flush(self, executor: Executor, limit_s: float) -> None:
-        """Write everything that waits, for up to limit_s seconds."""
+        """Write everything that waits, for up to limit_s seconds. Raises nothing."""
         await self._flush(executor, limit_s, everything=True)
 
     async def _flush(self, executor: Executor, limit_s: float, *, everything: bool) -> None:
         until = time.monotonic() + limit_s
         taken = self._notes.take(self._clock.now(), everything=everything)
         items = await self._sifted(taken, limit_s) if taken else []
-        size = self._how.batch
+        if items:
+            await self._written(items, executor, until)
+
+    async def _written(self, items: list[T], executor: Executor, until: float) -> None:
+        """Write in several threads; what is left when they end waits again, also when we are told to stop meanwhile."""
+        size, stop = self._how.batch, threading.Event()
         batches = [items[start : start + size] for start in range(0, len(items), size)]
         loop = asyncio.get_running_loop()
         lanes = [batches[lane::LANES] for lane in range(min(LANES, len(batches)))]
-        writing = [loop.run_in_executor(executor, self._write_all, lane, until) for lane in lanes]
-        left = [item for unwritten in await asyncio.gather(*writing) for item in unwritten]
-        if left:
-            log.warning("not written yet: %s", self._how.what, extra={"left": len(left), "of": len(items)})
-            self._notes.put_back(left, self._clock.now())
+        writing = [loop.run_in_executor(executor, self._write_all, lane, until, stop) for lane in lanes]
+        try:
+            await asyncio.wait(writing)
+        finally:
+            stop.set()
+            await asyncio.wait(writing)
+            left = [item for lane in writing for item in lane.result()]
+            if left:
+                log.warning("not written yet: %s", self._how.what, extra={"left": len(left), "of": len(items)})
+                self._notes.put_back(left, self._clock.now())
 
     async def _sifted(self, items: list[T], limit_s: float) -> list[T]:
         """Return what is worth writing; when that cannot be found out in time, everything waits again."""
@@ -103,14 +114,17 @@ class Later(Generic[T]):
         except asyncio.CancelledError:
             self._notes.put_back(items, self._clock.now())
             raise
+        except Exception:
+            log.exception("never written: %s", self._how.what, extra={"lost": len(items)})
+            return []
 
-    def _write_all(self, batches: list[list[T]], until: float) -> list[T]:
-        """Write one after another until the table does not answer or the time is over; return what is left.
+    def _write_all(self, batches: list[list[T]], until: float, stop: threading.Event) -> list[T]:
+        """Write one after another until the table does not answer, or the time is over; return what is left.
 
         Runs in a thread.
         """
         for position, batch in enumerate(batches):
-            if time.monotonic() >= until:
+            if stop.is_set() or time.monotonic() >= until:
                 return _joined(batches[position:])
             try:
                 self._how.write(batch)

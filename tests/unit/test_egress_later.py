@@ -147,6 +147,23 @@ def test_what_cannot_be_sifted_in_time_waits_again() -> None:
     assert (table.written, slips.waiting) == ([], list(range(10)))
 
 
+def test_a_sieve_that_fails_ends_no_duty() -> None:
+    """What it had to look at is lost, and said to be in the log."""
+    slips, table = Slips(2), Table()
+
+    async def sift(items: Sequence[int]) -> list[int]:
+        if 2 in items:
+            raise ValueError("a bug")
+        return list(items)
+
+    later = Later(slips, Writing("slips", table.write, sift=sift), FakeClock(NOW))
+    _flush(later)
+    slips.waiting = [4]
+    _flush(later)
+
+    assert (table.written, slips.waiting) == ([4], [])
+
+
 def test_a_flush_ends_in_time() -> None:
     """What is left waits: a table that hangs does not keep a unit from stopping."""
     slips, table = Slips(*range(40)), Table()
@@ -154,6 +171,31 @@ def test_a_flush_ends_in_time() -> None:
 
     assert sorted(slips.waiting) == list(range(40))
     assert table.batches == []
+
+
+def test_what_is_being_written_when_the_unit_stops_is_not_lost() -> None:
+    """The write under way ends, what would have come after it waits for the last flush."""
+    slips, table = Slips(*range(40)), Table()
+
+    async def run() -> None:
+        loop, has_begun, may_go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def write(batch: Sequence[int]) -> None:
+            loop.call_soon_threadsafe(has_begun.set)
+            assert may_go_on.wait(10)
+            table.write(batch)
+
+        with ThreadPoolExecutor(4) as executor:
+            flushing = asyncio.create_task(_later(slips, write).flush(executor, 10))
+            await has_begun.wait()
+            flushing.cancel()
+            loop.call_later(0.01, may_go_on.set)
+            await asyncio.wait([flushing])
+            assert flushing.cancelled()
+
+    asyncio.run(run())
+    assert 1 <= len(table.written) <= 4
+    assert sorted(slips.waiting + table.written) == list(range(40))
 
 
 def test_flushing_for_ever_takes_what_is_due_and_survives_failures() -> None:
