@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from egret import posix
 from egret.aws.app import App
@@ -46,9 +47,11 @@ class UseCaseBook:
         """Record the outcomes of different deliveries."""
         record_outcomes(self._ports, ended)
 
-    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
+    def release(
+        self, account: str, delivery_id: int, lease: Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
         """Give a claim back."""
-        release(self._ports, account, delivery_id, lease)
+        release(self._ports, account, delivery_id, lease, until, waiting)
 
 
 def app_of(environ: Mapping[str, str]) -> App:

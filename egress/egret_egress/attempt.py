@@ -117,13 +117,16 @@ class Attempting:
         self.give_back(why)
         self.fail(Deferred(reason))
 
-    def give_back(self, why: str) -> None:
-        """Give back whose dot was not noted. why: one of few words, since it is counted by it."""
+    def give_back(self, why: str, until: datetime | None = None, waiting: str = "") -> None:
+        """Give back whose dot was not noted. why: one of few words, since it is counted by it.
+
+        until, waiting: see `Book.release`.
+        """
         for index in sorted(self._undecided):
             key = self._keys[index]
             if self._ledger.releasing(key):
                 self._undecided.discard(index)
-                self._recorder.release(key)
+                self._recorder.release(key, until, waiting)
                 self._metrics.count(RELEASES, (why,))
                 log.info("released", extra={**self._ids_of(key), "why": why})
 

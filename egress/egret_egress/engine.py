@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
 from egret.core.errors import Unavailable
@@ -22,7 +23,7 @@ from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
 from egret_egress.metrics import HANDOFFS, RELEASES
 from egret_egress.parcel import Parcel, TooLate
-from egret_egress.pool import NoTurn
+from egret_egress.pool import NotNow, NoTurn
 
 log = logging.getLogger(__name__)
 
@@ -228,6 +229,8 @@ class Engine:
             await self._deliver(transaction, attempting)
         except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
+        except NotNow as wait:
+            attempting.give_back("NotNow", datetime.fromtimestamp(wait.until, UTC), wait.reason)
         except OSError as error:
             attempting.abandon(f"the egress could not write its journal ({error.strerror})", "JournalFailing")
             log.exception("the journal cannot be written")

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from egret.core.delivery import Attempt, Lease
@@ -41,8 +42,13 @@ class Book(Protocol):
         """Record the outcomes of different deliveries, with less work than one by one. Raises Unavailable."""
         ...
 
-    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
-        """Give a claim back; one that is under another lease by now stays as it is. Raises Unavailable."""
+    def release(
+        self, account: str, delivery_id: int, lease: Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
+        """Give a claim back; one that is under another lease by now stays as it is. Raises Unavailable.
+
+        until: when there is a use in claiming it again; waiting: why not before, one sentence.
+        """
         ...
 
 
@@ -51,6 +57,8 @@ class _Entry:
     key: AttemptKey
     what: Attempt | Lease
     """An outcome to be recorded, or a lease to be given back."""
+    until: datetime | None = None
+    waiting: str = ""
     tries: int = 0
 
 
@@ -83,11 +91,11 @@ class Recorder:
         """Bring an outcome into the table; the ledger learns when it stands there."""
         self._put(_Entry(key, attempt))
 
-    def release(self, key: AttemptKey) -> None:
-        """Give an attempt back that was not made; it must be in the ledger's phase RELEASING."""
+    def release(self, key: AttemptKey, until: datetime | None = None, waiting: str = "") -> None:
+        """Give an attempt back that was not made; it must be in the ledger's phase RELEASING. See `Book.release`."""
         lease = self._ledger.lease(key)
         if lease is not None:
-            self._put(_Entry(key, lease))
+            self._put(_Entry(key, lease, until, waiting))
 
     async def idle(self) -> None:
         """Wait until everything is in the table."""
@@ -161,7 +169,7 @@ class Recorder:
     def _write(self, batch: list[_Entry]) -> None:
         (account, delivery_id, _), what = batch[0].key, batch[0].what
         if isinstance(what, Lease):
-            self._book.release(account, delivery_id, what)
+            self._book.release(account, delivery_id, what, batch[0].until, batch[0].waiting)
         elif len(batch) == 1:
             self._book.record(account, delivery_id, what)
         else:

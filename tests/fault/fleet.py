@@ -115,7 +115,7 @@ class _Queue:
         self.answered(key, attempt)
         self.entries.append((key, attempt))
 
-    def release(self, key: AttemptKey) -> None:
+    def release(self, key: AttemptKey, until: datetime | None = None, waiting: str = "") -> None:
         lease = self._ledger.lease(key)
         if lease is not None:
             self.entries.append((key, lease))

@@ -91,8 +91,10 @@ class Book:
     def record_all(self, ended: Sequence[Ended]) -> None:
         record_outcomes(self._ports, ended)
 
-    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
-        release(self._ports, account, delivery_id, lease)
+    def release(
+        self, account: str, delivery_id: int, lease: Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
+        release(self._ports, account, delivery_id, lease, until, waiting)
 
 
 class World:

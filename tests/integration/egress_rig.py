@@ -40,6 +40,7 @@ class Notebook:
     def __init__(self, failures: int = 0) -> None:
         self.outcomes: dict[tuple[int, int], Attempt] = {}
         self.released: list[tuple[int, int]] = []
+        self.waits: dict[int, tuple[datetime | None, str]] = {}
         self.calls = 0
         self._failures = failures
         self._lock = threading.Lock()
@@ -60,11 +61,14 @@ class Notebook:
         for one in ended:
             self.record(*one)
 
-    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
+    def release(
+        self, account: str, delivery_id: int, lease: Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
         """Keep it."""
         with self._lock:
             self._count()
             self.released.append((delivery_id, lease.attempt))
+            self.waits[delivery_id] = (until, waiting)
 
 
 @dataclass

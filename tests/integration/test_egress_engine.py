@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -163,10 +163,12 @@ class Unwilling(Notebook):
         self._refuse(delivery_id)
         super().record(account, delivery_id, attempt)
 
-    def release(self, account: str, delivery_id: int, lease: Lease) -> None:
+    def release(
+        self, account: str, delivery_id: int, lease: Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
         """Refuse 1024."""
         self._refuse(delivery_id)
-        super().release(account, delivery_id, lease)
+        super().release(account, delivery_id, lease, until, waiting)
 
     def _refuse(self, delivery_id: int) -> None:
         if delivery_id == 1024:
