@@ -44,7 +44,7 @@ def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     batch = read_messages(event, keys_of)
     told = sum(work_through(batch, lambda messages: sum(ingest(ports, key) for keys in messages for key in keys)))
     facts = {"mails": len(event["Records"]), "told": told, "failed": len(batch.failed)}
-    metrics = {"Mails": facts["mails"], "Events": told}
+    metrics = {"Mails": sum(len(keys) for _, keys in batch.items), "Events": told}
     _logger.info("ingest", extra=facts | metric_fields("dsn-ingest", metrics))
     return batch.answer()
 

@@ -22,7 +22,7 @@ from functions.send import handler as send_function
 from functions.sweep import handler as sweep_function
 from functions.webhook import handler as webhook_function
 from tests.api_service import Client, api_of_service
-from tests.aws_events import failed, s3_notification, sqs_event
+from tests.aws_events import event_file, failed, s3_notification, sqs_event
 from tests.functions_world import World, delivered, mail_of
 from tests.unit.builders import ACCOUNT, NOW, a_unit
 from tests.unit.sending import Service
@@ -153,10 +153,11 @@ def test_calls_are_counted_with_those_that_failed(
 
 
 def test_mails_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """One that is no report tells no event."""
+    """One that is no report tells no event; the test that S3 sends is no mail."""
     world = World()
     mail_of(world, "inbound/one")
-    ingest_function.run(world.ingesting, sqs_event(s3_notification("inbound/one")))
+    event = sqs_event(s3_notification("inbound/one"), json.dumps(event_file("s3_test")))
+    ingest_function.run(world.ingesting, event)
 
     assert metrics_in(line_of(caplog, "ingest")) == {"Mails": 1}
 
