@@ -20,6 +20,7 @@ from egret_egress.handoff import Exposition
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
+from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
 from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
@@ -106,7 +107,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(config, ports))
-    except OSError as error:
+    except (OSError, ShapingError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 1
     return 0

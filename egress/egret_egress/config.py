@@ -37,7 +37,7 @@ class Config:
     mode, and routes lead nowhere else. probe: (host, port) tried to see
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
     resolver_validates: it validates DNSSEC, which is believed of one on a loopback address only.
-    allow_loopback: MX hosts may be on this machine, for local mode only.
+    allow_loopback: MX hosts may be on this machine, for local mode only. shaping: the operator's own shaping file.
     """
 
     bind: tuple[str, int]
@@ -55,6 +55,7 @@ class Config:
     timeouts: Timeouts = field(default_factory=Timeouts)
     allow_loopback: bool = False
     is_sink: bool = False
+    shaping: Path | None = None
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -79,6 +80,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         timeouts=_bounded(_timeouts(environ.get("EGRET_SMTP_TIMEOUTS", "")), environ.get("EGRET_ANSWER_TIMEOUT_S", "")),
         allow_loopback=is_local,
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
+        shaping=Path(own) if (own := environ.get("EGRET_SHAPING", "")) else None,
     )
 
 

@@ -13,9 +13,11 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 
+from egret.contracts.records import Suspension
 from egret.core.reply import Reply
 from egret_egress.governors import Connections, Rate, Turns
 from egret_egress.providers import Provider, Providers
@@ -33,6 +35,7 @@ RECENT_S = 3600.0
 MAX_RECIPIENTS = 10_000
 MAX_LANES = 5_000
 MAX_DOMAINS = 100
+MAX_SUSPENSIONS = 100
 FORGOTTEN_AFTER_S = 24 * 3600.0
 
 
@@ -397,6 +400,11 @@ class Pacing:
             if len(those) == len(set(sources)):
                 first = min((hold for _, hold in those), key=lambda hold: hold.until)
                 yield from ((domain, first) for lane, _ in those for domain in lane.domains if domain)
+
+    def suspensions(self, at: datetime, sources: Sequence[str]) -> tuple[Suspension, ...]:
+        """Return what deliver need not claim for, at most MAX_SUSPENSIONS: it is written every 10 seconds."""
+        found = islice(self.holds(at.timestamp(), sources), MAX_SUSPENSIONS)
+        return tuple(Suspension(domain, datetime.fromtimestamp(hold.until, UTC), hold.reason) for domain, hold in found)
 
     def forget(self, now: float) -> None:
         """Drop what has run out, and lanes that nobody has used for a day; of too many the ones used longest ago."""

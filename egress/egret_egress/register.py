@@ -75,7 +75,10 @@ class Load(Protocol):
 
 
 class Announcer:
-    """Keeps the unit's row alive. targets: (host, port) of the probe, () = open."""
+    """Keeps the unit's row alive. targets: (host, port) of the probe, () = open.
+
+    paced: what providers have asked to wait for, at an instant.
+    """
 
     def __init__(
         self,
@@ -84,11 +87,13 @@ class Announcer:
         clock: Clock,
         load: Callable[[], Load],
         targets: Sequence[tuple[str, int]],
+        paced: Callable[[datetime], Sequence[Suspension]] = lambda _: (),
     ) -> None:
         self._identity = identity
         self._units = units
         self._clock = clock
         self._load = load
+        self._paced = paced
         self._full: set[Full] = set()
         self._targets = list(targets)
         self.port25 = not targets
@@ -110,7 +115,7 @@ class Announcer:
             port25=self.port25,
             room=self._load().room,
             valid_until=now + UNIT_VALIDITY,
-            suspensions=self._suspensions(now + UNIT_VALIDITY),
+            suspensions=(*self._suspensions(now + UNIT_VALIDITY), *self._paced(now)),
             handoff_version=VERSION,
         )
         try:

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
@@ -29,10 +30,14 @@ from egret_egress.inbound import InboundPorts, InboundServer, Recipients
 from egret_egress.journal import FileJournal
 from egret_egress.ledger import Ledger
 from egret_egress.opening import Dialing
+from egret_egress.pacing import Pacing
+from egret_egress.pacing_file import PacingFile
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.protecting import Protection, Surroundings, TlsStores
+from egret_egress.providers import Providers
 from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, unit_id_in
+from egret_egress.shaping_file import ShapingError, load
 from egret_egress.sts_fetch import Fetching
 from egret_egress.transports import Routers, Transports
 
@@ -92,7 +97,8 @@ class _Dice:
 async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None) -> AsyncIterator[Running]:
     """Run a unit while the context is entered; leaving it drains.
 
-    Raises BlockingIOError when another process has the journal directory, OSError when a port is taken.
+    Raises BlockingIOError when another process has the journal directory, OSError when a port is taken, ShapingError
+    when the operator's shaping file cannot be used.
     """
     limits = limits or Limits()
     config.journal_dir.mkdir(parents=True, exist_ok=True)
@@ -107,9 +113,14 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         stack.callback(ledger.end)
         commit = GroupCommit(ledger.write, ledger.sync)
         stack.callback(commit.close)
-        pool = Pool(limits.pool)
+        pacing = _pacing(config)
+        kept = PacingFile(config.journal_dir, pacing, ports.clock)
+        kept.load()
+        stack.callback(kept.save)
+        pool = Pool(limits.pool, pacing)
         stack.push_async_callback(_close_pool, pool)
-        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe)
+        paced = partial(pacing.suspensions, sources=(_source_address(config),))
+        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe, paced)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         recorder = Recorder(ports.book, ledger, recording)
         keeping = Keeping(ledger, commit, recorder, ports.clock, announcer.holds, ports.metrics)
@@ -129,11 +140,21 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         await announcer.probe()
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
-        for duty in (announcer.keep_announcing(helping), announcer.keep_probing(), *protection.duties()):
+        own = (announcer.keep_announcing(helping), announcer.keep_probing(), kept.keep_saving(helping))
+        for duty in (*own, *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
         stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
         log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})
         yield Running(unit_id, engine, http_port, smtp_port)
+
+
+def _pacing(config: Config) -> Pacing:
+    own = config.shaping
+    try:
+        table = load(own.read_text("utf-8"), str(own)) if own is not None else load()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ShapingError(f"{own} cannot be read: {error}") from error
+    return Pacing(Providers(table))
 
 
 def _identity(config: Config, unit_id: str) -> Identity:
