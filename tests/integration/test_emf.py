@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from egret.aws.emf import metric_fields
+from egret.contracts.handoff import HandoffAnswer
 from egret.contracts.queues import encode_queue_body
-from egret.contracts.records import PostAnswer
+from egret.contracts.records import PostAnswer, Suspension
+from egret.contracts.settings import Suppression
 from egret.core.errors import Unavailable
 from egret.memory.calls import MemoryPoster
 from egret.memory.due import MemoryDueIndex
+from egret.memory.units import MemoryEgress
 from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
 from functions.send import handler as send_function
@@ -24,7 +28,7 @@ from functions.webhook import handler as webhook_function
 from tests.api_service import Client, api_of_service
 from tests.aws_events import event_file, failed, s3_notification, sqs_event
 from tests.functions_world import World, delivered, mail_of
-from tests.unit.builders import ACCOUNT, NOW, a_unit
+from tests.unit.builders import ACCOUNT, NOW, a_delivery, a_unit
 from tests.unit.sending import Service
 
 NAMESPACE = "Egret/test"
@@ -75,6 +79,47 @@ def test_deliver_counts_what_became_of_hints(caplog: pytest.LogCaptureFixture) -
     assert metrics_in(line) == {"Hints": 2, "Leased": 1, "NoRoom": 1}
     assert line["service"] == "deliver"
     assert line["deliveries"] == {"claim": 1, "leased": 1, "no room": 1}
+
+
+def _suspend(world: World) -> None:
+    suspension = Suspension("*", NOW + timedelta(hours=2), "slow down")
+    world.units.put(a_unit(suspensions=(suspension,)))
+
+
+def _suppress(world: World) -> None:
+    address = a_delivery().recipient
+    world.suppressions.put_new(Suppression(ACCOUNT, 1, address, address, NOW))
+
+
+def _lose_the_unit(world: World) -> None:
+    leased = world.accept(0)
+    deliver_function.run(world.delivering, sqs_event(encode_queue_body(leased)))
+    world.units.remove("unit-1")
+
+
+@pytest.mark.parametrize(
+    ("happens", "metric"), [(_suspend, "Postponed"), (_suppress, "Suppressed"), (_lose_the_unit, "Unknown")]
+)
+def test_deliver_counts_what_is_not_handed_over(
+    caplog: pytest.LogCaptureFixture, happens: Callable[[World], None], metric: str
+) -> None:
+    """Each word of the tally has its metric."""
+    world = World()
+    happens(world)
+    caplog.clear()
+    deliver_function.run(world.delivering, sqs_event(encode_queue_body(world.accept(0))))
+
+    assert metrics_in(line_of(caplog, "deliver")) == {"Hints": 1, metric: 1}
+
+
+def test_deliver_counts_what_a_unit_does_not_take(caplog: pytest.LogCaptureFixture) -> None:
+    """The lease is given back."""
+    world = World()
+    egress = MemoryEgress(lambda _, handoff: HandoffAnswer([False] * len(handoff.transactions), 0))
+    ports = replace(world.delivering, egress=egress)
+    deliver_function.run(ports, sqs_event(encode_queue_body(world.accept(0))))
+
+    assert metrics_in(line_of(caplog, "deliver")) == {"Hints": 1, "Released": 1}
 
 
 def test_deliver_counts_what_is_too_old(caplog: pytest.LogCaptureFixture) -> None:
