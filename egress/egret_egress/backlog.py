@@ -52,6 +52,11 @@ class Backlog(Generic[T]):
             del self._domains[domain], self._counts[domain]
         return item
 
+    def peek(self, domain: str) -> T | None:
+        """Return what `pop` would take."""
+        accounts = self._domains.get(domain)
+        return next(iter(accounts.values()))[0][0] if accounts else None
+
     def pop_all(self) -> list[T]:
         """Take everything."""
         queues = [queue for accounts in self._domains.values() for queue in accounts.values()]

@@ -10,6 +10,7 @@ from typing import Protocol
 from egret.contracts.handoff import Transaction
 from egret.core.outcome import Bounced, Deferred
 from egret_egress.destinations import Router
+from egret_egress.following import NOTHING_MORE, Ahead, Upcoming
 from egret_egress.observing import Observer
 from egret_egress.opening import Dialing
 from egret_egress.parcel import Parcel
@@ -52,15 +53,24 @@ class Courier:
         """Let no parcel wait for a connection any more."""
         self._pool.turn_away()
 
-    async def deliver(self, parcel: Parcel) -> None:
-        """Try until every recipient has an outcome.
+    def drop(self, ahead: Ahead) -> None:
+        """Bring a parcel that has begun no further: its connection is closed before it was sent."""
+        self._means.pool.give(ahead.turn)
+
+    async def deliver(self, parcel: Parcel, upcoming: Upcoming = NOTHING_MORE, ahead: Ahead | None = None) -> None:
+        """Try until every recipient has an outcome. ahead: of this parcel, when its transaction has begun.
 
         Raises TooLate, NoTurn, NotNow and Unavailable: nothing was sent for those without an outcome. OSError: the
         journal failed.
         """
-        router = await self._router_of(parcel.transaction)
-        hops = await router.next_hops(parcel.transaction.domain)
-        visit = Visit(router, parcel, self._means)
+        if ahead is not None:
+            visit = Visit(ahead.router, parcel, self._means, upcoming)
+            await visit.go_on(ahead)
+            if not visit.pending:
+                return
+        else:
+            visit = Visit(await self._router_of(parcel.transaction), parcel, self._means, upcoming)
+        hops = await visit.router.next_hops(parcel.transaction.domain)
         if isinstance(hops, (Bounced, Deferred)):
             visit.end(hops)
         else:

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
 from egret.core.errors import Unavailable
 from egret.core.outcome import Deferred
-from egret_egress.attempt import Attempting, Keeping
+from egret_egress.attempt import Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
+from egret_egress.errands import Errand, Errands
 from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
 from egret_egress.metrics import HANDOFFS, RELEASES
@@ -213,20 +214,39 @@ class Engine:
 
     async def _work(self, domain: str) -> None:
         done = 0
-        while (transaction := self._backlog.pop(domain)) is not None:
-            try:
-                await self._attempt(transaction)
-            finally:
-                self._contents.let_go(transaction)
-            done += 1
-            if self._starved and done >= self._capacity.turn:
-                return
-
-    async def _attempt(self, transaction: Transaction) -> None:
-        """Try one transaction; whatever happens, each of its attempts is decided or given back."""
-        attempting = Attempting(transaction, self._keeping)
+        errands = Errands(
+            domain,
+            self._backlog,
+            self._keeping,
+            lambda: not self._starved or done < self._capacity.turn,
+            lambda: self._backlog.count(domain) >= 2 * self._workers[domain],
+        )
         try:
-            await self._deliver(transaction, attempting)
+            while (errand := errands.next()) is not None:
+                done += 1
+                if errand.ahead is not None and self._is_draining:
+                    self._drop(errand)
+                    return
+                try:
+                    await self._attempt(errand, errands)
+                finally:
+                    self._contents.let_go(errand.transaction)
+        finally:
+            if (left := errands.begun()) is not None:
+                self._drop(left)
+
+    def _drop(self, errand: Errand) -> None:
+        """Give back what has begun and goes no further."""
+        if errand.ahead is not None:
+            self._parts.courier.drop(errand.ahead)
+        errand.attempting.give_back("Stopped")
+        self._contents.let_go(errand.transaction)
+
+    async def _attempt(self, errand: Errand, errands: Errands) -> None:
+        """Try one transaction; whatever happens, each of its attempts is decided or given back."""
+        attempting = errand.attempting
+        try:
+            await self._deliver(errand, errands)
         except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except NotNow as wait:
@@ -241,14 +261,18 @@ class Engine:
             attempting.fail(Deferred("the egress failed; its operators can read why in its log"))
             log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
 
-    async def _deliver(self, transaction: Transaction, attempting: Attempting) -> None:
+    async def _deliver(self, errand: Errand, errands: Errands) -> None:
+        if errand.ahead is not None:
+            await self._parts.courier.deliver(errand.ahead.parcel, errands, errand.ahead)
+            return
+        transaction, attempting = errand.transaction, errand.attempting
         content = await self._contents.get(transaction.content)
         if content is None:
             attempting.begin()
             attempting.fail(Deferred("the stored message could not be found"))
             log.error("the content is missing", extra=attempting.ids)
             return
-        await self._parts.courier.deliver(Parcel(transaction, content, attempting))
+        await self._parts.courier.deliver(Parcel(transaction, content, attempting), errands)
 
     # --- the end
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, overload
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
@@ -15,12 +16,13 @@ from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.destinations import DnsTrouble, Hops, Host, Router
 from egret_egress.exchange import Envelope, Exchange, refusal_before
+from egret_egress.following import NOTHING_MORE, Ahead, Shy, Stop, Upcoming
 from egret_egress.observing import Observer
 from egret_egress.opening import Dialing, NoSession, open_session
 from egret_egress.pacing import Advice
-from egret_egress.parcel import Parcel
+from egret_egress.parcel import Parcel, TooLate
 from egret_egress.pool import NotNow, Pool
-from egret_egress.security import Question, Security, Skip, Use
+from egret_egress.security import Question, Security, Skip
 from egret_egress.session import Session
 from egret_egress.transcript import transcript
 from egret_egress.turns import Turn, Wish
@@ -38,6 +40,7 @@ class Means:
     dialing: Dialing
     security: Security = field(default_factory=Security)
     observer: Observer = field(default_factory=Observer)
+    shy: Shy = field(default_factory=Shy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +51,17 @@ class _Failure:
     trace: SessionTrace
 
 
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """A host, and how it may be used."""
-
-    host: Host
-    verdict: Use
-
-
 class Visit:
     """One parcel on its way.
 
-    pending: recipients without an outcome, by position. is_stopped: the provider asked us to slow down, so that no
-    other host of the domain is asked either.
+    router: knows the hosts' addresses. pending: recipients without an outcome, by position. is_stopped: the provider
+    asked us to slow down, so that no other host of the domain is asked either.
     """
 
-    def __init__(self, router: Router, parcel: Parcel, means: Means) -> None:
+    def __init__(self, router: Router, parcel: Parcel, means: Means, upcoming: Upcoming = NOTHING_MORE) -> None:
         self.pending = list(range(len(parcel.transaction.legs)))
         self.is_stopped = False
-        self._router = router
+        self.router = router
         self._pool = means.pool
         self._dialing = means.dialing
         self._security = means.security
@@ -75,6 +70,19 @@ class Visit:
         self._failures: list[_Failure] = []
         self._deadline = 0.0
         self._is_host_over = False
+        self._shy = means.shy
+        self._upcoming = upcoming
+        self._begun: Exchange | None = None
+        self._asked = ""
+
+    async def go_on(self, ahead: Ahead) -> None:
+        """Take up what has begun; who is `pending` then is for `make`. Raises TooLate, as the leases are of then."""
+        if ahead.deadline <= asyncio.get_running_loop().time():
+            self._pool.give(ahead.turn)
+            raise TooLate
+        self._deadline = ahead.deadline
+        self._asked = ahead.stop.host.name
+        await self._ask(ahead.stop, ahead)
 
     async def make(self, hops: Hops) -> None:
         """Ask the hosts in order; afterwards everybody has an outcome."""
@@ -84,11 +92,12 @@ class Visit:
             self.end(found)
             return
         for host in hops.hosts:
-            await self._host(Question(hops, host, found, require_tls))
-            if not self.pending:
-                return
             if self.is_stopped:
                 break
+            if host.name != self._asked:
+                await self._host(Question(hops, host, found, require_tls))
+            if not self.pending:
+                return
         last = self._last_failure()
         self.end(last.outcome, last.trace)
 
@@ -121,14 +130,18 @@ class Visit:
 
     async def _host(self, question: Question) -> None:
         """Ask one host, if it may be used: over an idle connection if there is one, else at each of its addresses."""
-        verdict = await self._security.of_host(question, self._router)
+        verdict = await self._security.of_host(question, self.router)
         if isinstance(verdict, Skip):
             self._observer.skipped(self._parcel.transaction, verdict)
             self._fail(verdict.outcome, self._trace(verdict.policy))
             return
-        stop = _Stop(question.host, verdict)
+        is_first = not self._failures and not self._asked and question.host is question.hops.hosts[0]
+        await self._ask(Stop(question.host, verdict, is_first))
+
+    async def _ask(self, stop: Stop, ahead: Ahead | None = None) -> None:
         for left in reversed(range(MAX_TURNS)):
-            turn = await self._turn(stop)
+            turn = self._turn_of(ahead) or await self._turn(stop)
+            ahead = None
             if turn is None:
                 return
             try:
@@ -140,7 +153,17 @@ class Visit:
             # Others are open: over one of them the message goes as if nothing had happened.
             self._failures.pop()
 
-    async def _turn(self, stop: _Stop) -> Turn | None:
+    def _turn_of(self, ahead: Ahead | None) -> Turn | None:
+        """Return the turn of what has begun, unless the answer to the message before has changed what may be sent."""
+        if ahead is None:
+            return None
+        if self._pool.is_held(ahead.turn):
+            self._pool.give(ahead.turn)
+            return None
+        self._begun = ahead.exchange
+        return ahead.turn
+
+    async def _turn(self, stop: Stop) -> Turn | None:
         """Wait for leave to send; None, with a failure, when that takes too long and the attempt has begun."""
         transaction, host = self._parcel.transaction, stop.host
         # A connection has its login and its protection: it carries nothing that is to be protected otherwise.
@@ -156,17 +179,19 @@ class Visit:
             self.is_stopped = True
             return None
 
-    async def _use(self, turn: Turn, stop: _Stop) -> Advice:
+    async def _use(self, turn: Turn, stop: Stop) -> Advice:
         self._begin()
         self._is_host_over = False
         if turn.session is not None:
-            session = turn.session
+            session, has_begun = turn.session, self._begun is not None
             await self._talk(turn, session, stop)
             # A connection that was idle may have died of it; that says nothing of the host.
             if not self.pending or self.is_stopped or self._is_host_over or session.is_usable:
                 return Advice.STOP
             if not session.is_used_up:
                 self._failures.pop()
+            if has_begun:
+                self._shy.note(stop.host.name, asyncio.get_running_loop().time())
             await self._close(turn, session)
         is_reached = False
         for address in await self._addresses(stop):
@@ -189,7 +214,7 @@ class Visit:
         await session.quit()
         self._pool.lost(turn)
 
-    async def _addresses(self, stop: _Stop) -> Sequence[str]:
+    async def _addresses(self, stop: Stop) -> Sequence[str]:
         """Return the addresses in the order in which they are to be asked now."""
         host = stop.host
         try:
@@ -202,9 +227,9 @@ class Visit:
         return families.in_order(found, [attempt for attempt in earlier if attempt.mx_host == host.name])
 
     async def _reachable(self, host: Host) -> tuple[str, ...]:
-        return families.reachable((await self._router.addresses(host)).records, self._dialing.reaches)
+        return families.reachable((await self.router.addresses(host)).records, self._dialing.reaches)
 
-    async def _open(self, stop: _Stop, address: str, turn: Turn) -> Advice:
+    async def _open(self, stop: Stop, address: str, turn: Turn) -> Advice:
         """Open a connection for the turn; without one, say what is to be done now."""
         verdict, transaction = stop.verdict, self._parcel.transaction
         if self._deadline <= asyncio.get_running_loop().time():
@@ -228,7 +253,7 @@ class Visit:
 
     # --- one session
 
-    async def _talk(self, turn: Turn, session: Session, stop: _Stop) -> None:
+    async def _talk(self, turn: Turn, session: Session, stop: Stop) -> None:
         """Run transactions on the session until everybody is decided or the server fails."""
         self._observer.met(self._parcel.transaction, stop.verdict, session.peer)
         while self.pending and not session.is_used_up:
@@ -237,10 +262,11 @@ class Visit:
                 return
             self.pending = put_back
 
-    async def _transact(self, turn: Turn, session: Session, stop: _Stop) -> list[int] | None:
+    async def _transact(self, turn: Turn, session: Session, stop: Stop) -> list[int] | None:
         """Run one transaction; return who is to be in the next one, None when the server judged nobody."""
         recipients, policy = self.pending, stop.verdict.policy.name
-        exchange = _prepare(session, self._parcel.envelope(recipients))
+        exchange = self._begun or _prepare(session, self._parcel.envelope(recipients))
+        self._begun = None
         if isinstance(exchange, Bounced):
             return self._cannot(exchange, session, stop)
 
@@ -248,7 +274,10 @@ class Visit:
             accepted = [recipients[position] for position in exchange.accepted]
             await self._parcel.progress.before_dot(accepted, session.endpoint.remote)
 
-        await session.transact(exchange, self._parcel.content, before_dot, self._deadline)
+        def following() -> Exchange | None:
+            return self._follow(turn, session, stop)
+
+        await session.transact(exchange, self._parcel.content, before_dot, self._deadline, following)
         paths = (self._parcel.transaction.legs[index].forward_path for index in recipients)
         self.is_stopped = self._pool.heard(turn, zip(paths, exchange.outcomes, strict=True)) is Advice.STOP
         if (failure := exchange.host_failure) is not None:
@@ -259,7 +288,37 @@ class Visit:
                 await self._judged(index, outcome, session, exchange, stop)
         return [recipients[position] for position in exchange.put_back]
 
-    async def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, stop: _Stop) -> None:
+    def _follow(self, turn: Turn, session: Session, stop: Stop) -> Exchange | None:
+        """Return the next transaction, to begin behind this final dot, where nothing speaks against it."""
+        now = asyncio.get_running_loop().time()
+        if self._shy.has(stop.host.name, now) or not stop.is_first or not self._pool.may_go_on(turn):
+            return None
+        parcel = self._upcoming.peek()
+        if parcel is None or not self._goes_along(parcel, stop.host):
+            return None
+        legs = parcel.transaction.legs
+        exchange = _prepare(session, parcel.envelope(range(len(legs))), is_ahead=True)
+        if exchange is None or isinstance(exchange, Bounced):
+            return None
+        try:
+            parcel.progress.begin()
+        except TooLate:
+            return None
+        following, deadline = self._pool.go_on(turn, len(legs)), now + self._dialing.timeouts.attempt
+        self._upcoming.take(Ahead(parcel, stop, following, self.router, exchange, deadline))
+        return exchange
+
+    def _goes_along(self, parcel: Parcel, host: Host) -> bool:
+        """Say whether a parcel to the same domain goes where this one does, as far as one can know without asking."""
+        own, other = self._parcel.transaction, parcel.transaction
+        return (
+            other.transport == own.transport
+            and other.content.require_tls == own.content.require_tls
+            and not other.earlier
+            and not any(self._pool.recipient_hold(host.name, leg.forward_path) for leg in other.legs)
+        )
+
+    async def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, stop: Stop) -> None:
         said: tuple[str, ...] = ()
         if not isinstance(outcome, Delivered):
             said = session.transcript(exchange)
@@ -282,7 +341,7 @@ class Visit:
         other = "IPv6" if families.family(address) == 4 else "IPv4"
         return Deferred(f"{refusal.reason}; it is tried once more over {other}", reply, refusal.remote)
 
-    def _cannot(self, refusal: Bounced, session: Session, stop: _Stop) -> list[int] | None:
+    def _cannot(self, refusal: Bounced, session: Session, stop: Stop) -> list[int] | None:
         """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed."""
         said = transcript(session.opening)
         trace = self._trace(stop.verdict.policy.name, session.tls_version, said)
@@ -296,12 +355,16 @@ class Visit:
         return []
 
 
-def _prepare(session: Session, envelope: Envelope) -> Exchange | Bounced:
-    """Return the transaction to run, or why this server cannot take it."""
+@overload
+def _prepare(session: Session, envelope: Envelope) -> Exchange | Bounced: ...
+@overload
+def _prepare(session: Session, envelope: Envelope, *, is_ahead: Literal[True]) -> Exchange | Bounced | None: ...
+def _prepare(session: Session, envelope: Envelope, *, is_ahead: bool = False) -> Exchange | Bounced | None:
+    """Return the transaction to run, or why this server cannot take it; None: it cannot begin behind a dot."""
     remote = session.endpoint.remote
     if (refusal := refusal_before(envelope, session.peer)) is not None:
         return replace(refusal, remote=remote)
     try:
-        return session.exchange(envelope)
+        return session.exchange_ahead(envelope) if is_ahead else session.exchange(envelope)
     except WireError as error:
         return Bounced(str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote)

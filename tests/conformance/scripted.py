@@ -4,6 +4,7 @@ File: lines of `#` first, the first of which cites the RFC section; among them s
   rcpt: forward-paths, separated by commas (default a@example.org)     from: reverse-path (default s@example.net)
   body: the message, with \r \n escapes (default "Subject: x\r\n\r\nhello\r\n")
   smtputf8: yes   require-tls: yes
+  messages: how many times the message is to be sent (default 1), each with recipients of its own in `expect`
   ret: RET of RFC 3461     notify, orcpt: one for each recipient, separated by `;;`
   tls: the server is a smarthost that must prove its name     login: user and password for it
   expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`,
@@ -20,6 +21,7 @@ import asyncio
 import contextlib
 import re
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,7 @@ from egret.core.trace import SessionTrace
 from egret_egress.content import Content
 from egret_egress.courier import Courier
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord
+from egret_egress.following import Ahead
 from egret_egress.opening import Dialing
 from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool
@@ -224,6 +227,29 @@ def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: obje
         lease_until=datetime(2030, 1, 1, tzinfo=UTC) + timedelta(minutes=40),
     )
     return Parcel(transaction, content, notes)
+
+
+class Row:
+    """A `following.Upcoming`: parcels one after the other."""
+
+    def __init__(self, parcels: Sequence[Parcel]) -> None:
+        self._parcels = deque(parcels)
+        self._begun: Ahead | None = None
+
+    def peek(self) -> Parcel | None:
+        """Return the next one."""
+        return self._parcels[0] if self._parcels else None
+
+    def take(self, ahead: Ahead) -> None:
+        """It has begun."""
+        assert ahead.parcel is self._parcels[0]
+        self._begun = ahead
+
+    async def bring(self, courier: Courier) -> None:
+        """Deliver all of them."""
+        while self._parcels:
+            ahead, self._begun = self._begun, None
+            await courier.deliver(self._parcels.popleft(), self, ahead)
 
 
 def _item(options: dict[str, object], name: str, index: int) -> str:

@@ -16,7 +16,7 @@ from egret_egress.pool import Pool
 from egret_egress.session import Credentials
 from tests.certificates import Certificate
 from tests.conformance import rfc_coverage
-from tests.conformance.scripted import SHORT, Dialogue, NoDns, Notes, courier_to, parcel, playing, read, unescape
+from tests.conformance.scripted import SHORT, Dialogue, NoDns, Notes, Row, courier_to, parcel, playing, read, unescape
 
 FILES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
 
@@ -36,23 +36,27 @@ def courier_for(dialogue: Dialogue, port: int, pool: Pool, certificate: Certific
     return Courier(Fixed(host, NoDns()), pool, dialing)
 
 
-async def converse(dialogue: Dialogue, certificate: Certificate) -> tuple[Notes, list[str]]:
-    """Send the dialogue's message; return what became of it and where the client left the script."""
+async def converse(dialogue: Dialogue, certificate: Certificate) -> tuple[list[Notes], list[str]]:
+    """Send the dialogue's messages; return what became of each and where the client left the script."""
     settings = dialogue.settings
-    notes, pool = Notes(), Pool()
+    notes, pool = [Notes() for _ in range(int(settings.get("messages", "1")))], Pool()
     body = unescape(settings.get("body", r"Subject: x\r\n\r\nhello\r\n"))
     async with playing(dialogue, certificate.server()) as (server, port):
-        await courier_for(dialogue, port, pool, certificate).deliver(
-            parcel(
-                notes,
-                dialogue.recipients,
-                body,
-                reverse_path=settings.get("from", "s@example.net"),
-                smtputf8=settings.get("smtputf8") == "yes",
-                require_tls=settings.get("require-tls") == "yes",
-                **{name: settings[name] for name in ("ret", "notify", "orcpt") if name in settings},
-            )
+        row = Row(
+            [
+                parcel(
+                    one,
+                    dialogue.recipients,
+                    body,
+                    reverse_path=settings.get("from", "s@example.net"),
+                    smtputf8=settings.get("smtputf8") == "yes",
+                    require_tls=settings.get("require-tls") == "yes",
+                    **{name: settings[name] for name in ("ret", "notify", "orcpt") if name in settings},
+                )
+                for one in notes
+            ]
         )
+        await row.bring(courier_for(dialogue, port, pool, certificate))
         await pool.close()
     left = [*server.mismatches, *(f"unexpected {rest!r}" for rest in server.unplayed)]
     if server.played < len(dialogue.connections):
@@ -84,10 +88,10 @@ def test_the_client_keeps_to_the_dialogue(path: Path, certificate: Certificate) 
 
     assert left == []
     expected = [text.strip() for text in dialogue.settings["expect"].split(";")]
-    actual = [describe(notes.outcomes[index]) for index in range(len(dialogue.recipients))]
+    actual = [describe(one.outcomes[index]) for one in notes for index in range(len(dialogue.recipients))]
     assert expected == [text[: len(wanted)] for text, wanted in zip(actual, expected, strict=True)]
     if dialogue.settings.get("sent") == "no":
-        assert notes.dots == []
+        assert [one.dots for one in notes if one.dots] == []
 
 
 def test_every_dialogue_cites_its_rfc_on_the_page() -> None:
