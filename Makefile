@@ -86,7 +86,7 @@ deploy: build
 bench: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m bench $(ARGS)
 
-bench-egress: .venv/.ready
+bench-egress: .venv/.ready .venv-emulator/.ready
 	@sh tests/peers/install.sh
 	@$(RUN) -m bench.egress $(ARGS)
 

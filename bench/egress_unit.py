@@ -11,7 +11,8 @@ import functools
 import mmap
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,7 @@ class Tally:
             path.write_bytes(bytes(_COUNTS.size))
         self._file = path.open("r+b")
         self._map = mmap.mmap(self._file.fileno(), _COUNTS.size)
+        self.lock = threading.Lock()
 
     def write(self, recorded: int, delivered: int) -> None:
         """Tell."""
@@ -192,8 +194,17 @@ def limits() -> Limits:
     return Limits(Capacity(), PoolLimits(per_host=CONNECTIONS, messages=UNLIMITED))
 
 
+Run = Callable[[Wish], None]
+"""What the process of a unit does; to be pickled."""
+
+
 def run(wish: Wish) -> None:
     """Serve until SIGTERM, as the container's main does."""
+    serve_with(wish, ports_of(wish, UNIT))
+
+
+def serve_with(wish: Wish, ports: UnitPorts) -> None:
+    """Serve until SIGTERM with other ports."""
     sys.stderr = (wish.folder / "log").open("w")
     logs.set_up()
     tune()
@@ -201,13 +212,13 @@ def run(wish: Wish) -> None:
     journal.mkdir(exist_ok=True)
     (journal / "unit.id").write_text(UNIT)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve(config_of(wish), ports_of(wish, UNIT), limits()))
+        runner.run(serve(config_of(wish), ports, limits()))
 
 
 @contextmanager
-def running(wish: Wish) -> Iterator[int]:
-    """Run the unit beside; yields its pid."""
-    process = get_context("spawn").Process(target=functools.partial(run, wish))
+def running(wish: Wish, runs: Run = run) -> Iterator[int]:
+    """Run the unit beside; yields its pid. runs: what its process does."""
+    process = get_context("spawn").Process(target=functools.partial(runs, wish))
     process.start()
     try:
         yield process.pid or 0

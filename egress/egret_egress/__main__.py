@@ -11,6 +11,7 @@ from datetime import datetime
 
 from egret import posix
 from egret.aws.app import App
+from egret.aws.table import WORKERS
 from egret.core.delivery import Attempt, Lease
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret_egress import logs
@@ -24,7 +25,7 @@ from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
 from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
 
-CONNECTIONS = THREADS + INBOUND_THREADS
+CONNECTIONS = THREADS + INBOUND_THREADS + WORKERS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
 SWITCH_S = 0.0005
 """How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""
