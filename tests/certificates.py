@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Certificate:
 class Identity:
     """A key with a certificate, below an issuer or self-signed; for a DNS name, or for 127.0.0.1 and the like.
 
-    now: in the middle of its two days. path_length: authorities allowed below an authority.
+    now: in the middle of its two days. path_length: authorities allowed below an authority. others: further names.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Identity:
         is_authority: bool = False,
         path_length: int | None = None,
         key: Any = None,
+        others: Sequence[str] = (),
     ) -> None:
         self.key: Any = key or ec.generate_private_key(ec.SECP256R1())
         self.issuer = issuer
@@ -83,7 +85,8 @@ class Identity:
             .add_extension(x509.BasicConstraints(is_authority, path_length), critical=True)
         )
         if not is_authority:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
+            names = [_general_name(each) for each in (name, *others)]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
         self.certificate: x509.Certificate = builder.sign(signer, algorithm)
 

@@ -1,13 +1,19 @@
 #!/bin/sh
-# Installs Postfix for `make peers`, unless it is there: without questions, and without starting it.
-# The tests run instances of their own, on loopback addresses, with configurations of their own.
+# Installs what `make peers` needs, unless it is there: Postfix, and a DNS with DNSSEC (nsd signed by ldns, unbound).
+# Without questions, and without starting anything: the tests run instances of their own, on loopback addresses, with
+# configurations of their own.
 set -eu
 
-if command -v postfix >/dev/null 2>&1 || [ -x /usr/sbin/postfix ]; then
-    exit 0
-fi
+missing=
+for program in postfix:postfix nsd:nsd unbound:unbound ldns-signzone:ldnsutils ldns-keygen:ldnsutils; do
+    if ! command -v "${program%%:*}" >/dev/null 2>&1 && [ ! -x "/usr/sbin/${program%%:*}" ]; then
+        missing="$missing ${program##*:}"
+    fi
+done
+[ -n "$missing" ] || exit 0
+
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "make peers needs Postfix: install it, or run this as root on Debian" >&2
+    echo "make peers needs$missing: install it, or run this as root on Debian" >&2
     exit 1
 fi
 
@@ -22,4 +28,5 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
 apt-get -qq update
-apt-get -qq install --yes --no-install-recommends postfix >/dev/null
+# shellcheck disable=SC2086 # several words are several packages
+apt-get -qq install --yes --no-install-recommends $missing >/dev/null

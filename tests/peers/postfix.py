@@ -31,8 +31,8 @@ MAILBOXES = ("ann", "bob", "later", "secret")
 GONE = "gone"
 """Accepted at RCPT, and unknown when the mail is to be delivered: its alias leads nowhere."""
 
-SERVICES = f"""
-{ADDRESS}:25 inet n - n - -  smtpd
+SERVICES = """
+%s:25 inet n - n - -  smtpd
 cleanup   unix  n - n -     0  cleanup
 qmgr      unix  n - n 300   1  qmgr
 tlsmgr    unix  - - n 1000? 1  tlsmgr
@@ -61,10 +61,15 @@ class Mail:
 
 
 class Postfix:
-    """The remote mail server: takes mail for `remote.example` on port 25 of a loopback address."""
+    """The remote mail server: takes mail for `remote.example` on port 25 of a loopback address.
 
-    def __init__(self, folder: Path) -> None:
+    overrides: settings of main.cf that are to be other than usual; {config} stands for its folder.
+    """
+
+    def __init__(self, folder: Path, address: str = ADDRESS, overrides: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.address = address
+        self._overrides = overrides or {}
         self._config = folder / "config"
 
     @property
@@ -84,8 +89,10 @@ class Postfix:
         shutil.chown(self.folder / "data", "postfix")
         shutil.chown(self.folder / "mail", "postfix", "postfix")
         _make_certificate(self._config / "tls.pem")
-        (self._config / "master.cf").write_text(SERVICES)
-        lines = [f"{name} = {value}" for name, value in self._settings(transports, access_port).items()]
+        (self._config / "master.cf").write_text(SERVICES % self.address)
+        overrides = {name: value.replace("{config}", str(self._config)) for name, value in self._overrides.items()}
+        settings = {**self._settings(transports, access_port), **overrides}
+        lines = [f"{name} = {value}" for name, value in settings.items()]
         (self._config / "main.cf").write_text("\n".join(lines) + "\n")
 
     def _settings(self, transports: Mapping[str, str], access_port: int) -> dict[str, str]:
@@ -120,6 +127,12 @@ class Postfix:
             "smtpd_tls_received_header": "yes",
         }
 
+    def present(self, chain_pem: bytes) -> None:
+        """Write key and certificates to where `smtpd_tls_chain_files = {config}/chain.pem` finds them."""
+        path = self._config / "chain.pem"
+        path.write_bytes(chain_pem)
+        path.chmod(0o600)
+
     def run(self, *arguments: str) -> None:
         """Run `postfix` on this instance; raises AssertionError with its words when it fails."""
         done = subprocess.run(
@@ -134,7 +147,7 @@ class Postfix:
 
     def _is_listening(self) -> bool:
         try:
-            socket.create_connection((ADDRESS, 25), timeout=1).close()
+            socket.create_connection((self.address, 25), timeout=1).close()
         except OSError:
             return False
         return True
@@ -182,13 +195,24 @@ def _make_certificate(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_postfix(transports: Mapping[str, str], access_port: int) -> Iterator[Postfix]:
-    """Run one for as long as the context is entered. Its daemons are not root: its folder is open to all."""
+def running_postfix(
+    transports: Mapping[str, str],
+    access_port: int,
+    *,
+    address: str = ADDRESS,
+    overrides: Mapping[str, str] | None = None,
+    chain_pem: bytes = b"",
+) -> Iterator[Postfix]:
+    """Run one for as long as the context is entered. Its daemons are not root: its folder is open to all.
+
+    overrides: see `Postfix`. chain_pem: for `Postfix.present`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="egret-postfix-"))
     folder.chmod(0o755)
-    postfix = Postfix(folder)
+    postfix = Postfix(folder, address, overrides)
     try:
         postfix.configure(transports, access_port)
+        postfix.present(chain_pem)
         postfix.start()
         yield postfix
     finally:
