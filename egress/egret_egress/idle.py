@@ -27,6 +27,7 @@ class IdleSessions:
         """Return a session of the host that can be used, None when there is none."""
         while host.idle:
             session = host.idle.pop()  # the one used last is the least likely to be closed by the other side
+            host.group.idle -= 1
             del self._sessions[session]
             session.when_lost(None)
             if session.is_usable:
@@ -38,6 +39,7 @@ class IdleSessions:
         """Let a session wait for that long."""
         loop = asyncio.get_running_loop()
         host.idle.append(session)
+        host.group.idle += 1
         self._sessions[session] = (host, loop.time() + idle_s)
         session.when_lost(lambda: self._lost(session))
         if len(self._sessions) > self._total:
@@ -68,6 +70,7 @@ class IdleSessions:
         if known is None:
             return None
         known[0].idle.remove(session)
+        known[0].group.idle -= 1
         return known[0]
 
     def _lost(self, session: Session) -> None:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
@@ -286,12 +287,21 @@ class Pool:
         if host.is_failing and host.dialing:
             return math.inf  # one at a time finds out whether it is back
         at = lane.connection_at(now)
-        if at > now and lane.open + lane.opening >= lane.most_connections(now):
-            if self._make_room(host.group, host):
-                return math.inf
+        if at > now and host.group.idle and self._is_at_limit(lane, now) and self._make_room(host.group, host):
+            return math.inf
+        return at if at <= now else self._room_at(lane, now)
+
+    def _room_at(self, lane: Lane, now: float) -> float:
+        """Return when one connection more may be opened; the lane learns that it would be of use."""
+        at = lane.connection_at(now)
+        if at > now and self._is_at_limit(lane, now):
             lane.wants_connections(now)
             at = lane.connection_at(now)
         return at
+
+    @staticmethod
+    def _is_at_limit(lane: Lane, now: float) -> bool:
+        return lane.open + lane.opening >= lane.most_connections(now)
 
     def _make_room(self, group: Group, host: Host) -> bool:
         """Close an idle connection to another host of the provider, that this one may have its place."""
@@ -393,20 +403,24 @@ class Pool:
         if group.lane is None:
             first = group.line.first()
             return first, self._grant(first.host, first.wish)
-        favourite, soonest = group.favourite, math.inf
-        heads = group.line.heads()
-        candidates = [waiter for waiter, _ in zip(heads, range(HEADS), strict=False)]
-        if favourite is not None and favourite.idle and group.run < RUN:
-            candidates.sort(key=lambda waiter: waiter.host is not favourite)
-        now = self._now()
+        now, first = self._now(), group.line.first()
         if (at := self._lane_at(group.lane, now)) > now:
-            return candidates[0], at
-        for waiter in candidates:
+            return first, at
+        favourite = group.favourite
+        if favourite is not None and favourite.idle and favourite.waiting and group.run < RUN:
+            first = next((head for head in islice(group.line.heads(), HEADS) if head.host is favourite), first)
+            granted = self._grant(first.host, first.wish)
+            if isinstance(granted, Turn):
+                return first, granted
+        if not group.idle and (at := self._room_at(group.lane, now)) > now:
+            return first, at
+        soonest = math.inf
+        for waiter in islice(group.line.heads(), HEADS):
             granted = self._grant(waiter.host, waiter.wish)
             if isinstance(granted, Turn):
                 return waiter, granted
             soonest = min(soonest, granted)
-        return candidates[0], soonest
+        return first, soonest
 
     def _schedule(self, group: Group) -> None:
         """Somebody came to the line: look when the first may go, unless that is looked at already."""

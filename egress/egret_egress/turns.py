@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from egret_egress.line import Line
 from egret_egress.pacing import Lane
 from egret_egress.session import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What is to be sent. key: connections with equal keys carry each other's messages (host, port, policy, …).
 
     mx_host: by whose name the provider is known. source: address to connect from, "" = the system's.
@@ -43,9 +42,12 @@ class Host:
 
 
 class Group:
-    """All hosts that share a lane; without one, a single host. favourite: the one served last, `run` times in a row."""
+    """All hosts that share a lane; without one, a single host. favourite: the one served last, `run` times in a row.
 
-    __slots__ = ("closing", "favourite", "hosts", "key", "lane", "line", "run", "timer")
+    idle, closing: connections.
+    """
+
+    __slots__ = ("closing", "favourite", "hosts", "idle", "key", "lane", "line", "run", "timer")
 
     def __init__(self, key: Hashable, lane: Lane | None) -> None:
         self.key = key
@@ -54,6 +56,7 @@ class Group:
         self.hosts: dict[Host, None] = {}
         self.favourite: Host | None = None
         self.run = 0
+        self.idle = 0
         self.closing = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -71,16 +74,14 @@ class Turn:
         self.is_counted = session is not None
 
 
-@dataclass(slots=True, eq=False)
 class Waiter:
     """Somebody in the line for a turn."""
 
-    wish: Wish
-    host: Host
-    future: asyncio.Future[Turn]
-    account: str = field(init=False)
-    place: Hashable = field(init=False)
+    __slots__ = ("account", "future", "host", "place", "wish")
 
-    def __post_init__(self) -> None:
-        self.account = self.wish.account
-        self.place = (id(self.host), self.wish.domain)
+    def __init__(self, wish: Wish, host: Host, future: asyncio.Future[Turn]) -> None:
+        self.wish = wish
+        self.host = host
+        self.future = future
+        self.account = wish.account
+        self.place = (id(host), wish.domain)
