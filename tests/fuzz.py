@@ -7,6 +7,7 @@ its own, within a bounded time for its size. A failing input goes to `fuzz-failu
 from __future__ import annotations
 
 import argparse
+import base64
 import logging
 import random
 import sys
@@ -33,8 +34,12 @@ from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
 from egret.core.parse import parse_message
+from egret.core.reply import Reply
 from egret_egress import records
-from egret_egress.wire import ReplyReader, stuffed
+from egret_egress.auth import LoggedIn, Login, Refused
+from egret_egress.exchange import Envelope, Exchange, Step
+from egret_egress.transcript import MAX_BYTES, transcript
+from egret_egress.wire import Peer, ReplyReader, peer_of, printable, stuffed
 
 MAX_S_PER_MB = 2.0
 """Far above what is measured (tens of milliseconds): a parser that needs this is not slow, it is stuck."""
@@ -119,6 +124,36 @@ def _replies(data: bytes) -> object:
     return whole
 
 
+def _conversation(data: bytes) -> object:
+    """Run a transaction against these replies: whatever they are, everybody ends with an outcome or is put back."""
+    replies = [event for event in ReplyReader().feed(data) if isinstance(event, Reply)]
+    peer = peer_of(replies[0]) if replies else Peer("mx", {"PIPELINING": ""})
+    exchange = Exchange(Envelope("s@x", ("a@x", "b@y", "c@x"), 10), peer)
+    step: bytes | Step = exchange.start()
+    for reply in replies[1:]:
+        if step is Step.DONE:
+            break
+        if step is Step.CONTENT:
+            exchange.dot_goes()
+        step = exchange.take(reply)
+    if step is not Step.DONE:
+        exchange.fail("the connection was lost")
+    assert all((outcome is None) == (index in exchange.put_back) for index, outcome in enumerate(exchange.outcomes))
+    assert sum(len(line.encode()) for line in transcript(exchange.talk)) <= MAX_BYTES
+    return exchange.outcomes
+
+
+def _login(data: bytes) -> object:
+    """Log in to a server that says this; only a proof of the password could succeed."""
+    login = Login("ann", "secret", "SCRAM-SHA-256", b"fuzz")
+    step: bytes | LoggedIn | Refused = login.start()
+    for line in data.split(b"\r\n"):
+        if isinstance(step, bytes):
+            step = login.take(Reply(334, (printable(line),)))
+    assert not isinstance(step, LoggedIn)
+    return step
+
+
 def _stuffing(data: bytes) -> object:
     """No dot-stuffed content may hold an end of data of its own (RFC 5321 section 4.5.2)."""
     sent = stuffed(data)
@@ -149,6 +184,19 @@ def targets() -> list[Target]:
         Target("urlencoded form", _form("application/x-www-form-urlencoded"), [b"request=%7B%7D&x=1"], (EgretError,)),
         Target("multipart form", _form("multipart/form-data; boundary=b"), [MULTIPART], (EgretError,)),
         Target("SMTP replies", _replies, [b"250-a\r\n250 2.0.0 b\r\n", b"220 x\r\n421 4.3.2 bye\r\n"]),
+        Target(
+            "SMTP conversation",
+            _conversation,
+            [
+                b"250-mx\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=2\r\n250 a\r\n250 b\r\n452 c\r\n354 d\r\n250 e\r\n",
+                b"250 mx\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n421 4.3.2 bye\r\n",
+            ],
+        ),
+        Target(
+            "SCRAM challenges",
+            _login,
+            [base64.b64encode(b"r=ZnV6eg==xyz,s=c2FsdA==,i=4096") + b"\r\n" + base64.b64encode(b"v=" + b"A" * 44)],
+        ),
         Target("dot-stuffing", _stuffing, [b"a\r\n.\r\nb\r\n", b"..\n.\r", mail]),
         Target(
             "handoff", handoff.decode_handoff, [handoff.encode(handoff.Handoff("u", [transaction]))], msgspec_errors

@@ -7,7 +7,6 @@ RFC 4013 (SASLprep), RFC 4616 (PLAIN). Only ever used within verified TLS; the c
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -138,7 +137,7 @@ class Login:
             return first
         try:
             challenge = base64.b64decode(reply.lines[0].strip(), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise AuthError(
                 "the smarthost's part of the login is not base64, so it is not SMTP as it should be"
             ) from error
@@ -260,7 +259,7 @@ class Scram:
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise AuthError("the smarthost's part of the login is not SCRAM as RFC 5802 describes it") from error
 
 

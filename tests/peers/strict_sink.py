@@ -1,7 +1,7 @@
 """An SMTP server that announces LIMITS and REQUIRETLS and holds its clients to them, since no packaged server does.
 
-Written from RFC 9422, RFC 8689, RFC 5321 and RFC 2920, it shares no code with the client. Violations are noted, not only
-refused, so that a client that recovers from a refusal is still found out.
+Written from RFC 9422, RFC 8689, RFC 5321 and RFC 2920, it shares no code with the client. Violations are noted, and not
+only refused, so that a client that recovers from a refusal is still found out.
 """
 
 from __future__ import annotations

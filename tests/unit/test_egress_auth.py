@@ -185,6 +185,7 @@ def test_a_refusal_says_what_to_do(server: Server, words: str) -> None:
     [
         [Reply(235, ("welcome",))],
         [Reply(334, ("!!",))],
+        [Reply(334, ("é",))],
         [Reply(334, ("",))],
         [Reply(334, ("//79",))],
         [Reply(334, (base64.b64encode(b"r=abc,s=c2FsdA==,i=4096").decode(),))],
