@@ -13,4 +13,13 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
 ')
 export EGRET_EGRESS_BIND="${EGRET_EGRESS_BIND:-$address:1081}"
 export EGRET_EGRESS_URL="${EGRET_EGRESS_URL:-http://$address:1081}"
+# The resolver of this image, unless another one is configured. It is restarted when it ends, and ends with the container.
+if [ -z "${1:-}" ] && [ "${EGRET_RESOLVER:-}" = 127.0.0.1:5335 ]; then
+    mkdir -p /tmp/unbound
+    cp /usr/share/dns/root.key /tmp/unbound/root.key
+    while :; do
+        unbound -d -c /etc/unbound/egret.conf || true
+        sleep 1
+    done &
+fi
 exec python -m "egret_egress${1:+.$1}"

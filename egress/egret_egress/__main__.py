@@ -76,6 +76,7 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         metrics=metrics,
         exposition=Exposition(metrics.text, CONTENT_TYPE),
         resolver=_resolver(config),
+        inside=DnsResolver() if config.resolver_validates else None,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 

@@ -49,7 +49,10 @@ CLOSING_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class UnitPorts:
-    """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics."""
+    """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics.
+
+    resolver: of the names of the world. inside: of smarthosts, which may have names that only this network knows.
+    """
 
     book: Book
     blobs: Blobs
@@ -61,6 +64,7 @@ class UnitPorts:
     resolver: Resolver
     wrapper: KeyWrapper
     tls: TlsStores | None = None
+    inside: Resolver | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
 
@@ -181,8 +185,9 @@ def _routers(config: Config, ports: UnitPorts) -> Routers:
     def direct(resolver: Resolver) -> Router:
         return Direct(resolver, dice)
 
-    own = Fixed(config.next_hop, ports.resolver) if config.next_hop is not None else direct(public)
-    return Routers(own, direct, public, ports.resolver, sink=own if config.is_sink else None)
+    inside = ports.inside or ports.resolver
+    own = Fixed(config.next_hop, inside) if config.next_hop is not None else direct(public)
+    return Routers(own, direct, public, inside, sink=own if config.is_sink else None)
 
 
 async def _serve_http(

@@ -182,6 +182,6 @@ def test_the_artifact_has_everything_that_the_dockerfile_copies(tmp_path: Path) 
     dockerfile = (ROOT / "egress/Dockerfile").read_text().splitlines()
     copied = [line.split()[-2] for line in dockerfile if line.startswith("COPY")]
 
-    assert len(copied) == 4
+    assert len(copied) == 5
     assert [name for name in copied if not (tmp_path / "source" / name).exists()] == []
     assert list((tmp_path / "source").rglob("__pycache__")) == []

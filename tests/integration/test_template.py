@@ -60,7 +60,13 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer."""
     found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
-    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_RESOLVER", "EGRET_ANSWER_TIMEOUT_S", "EGRET_SMTP_TIMEOUTS"}
+    of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
+    left_alone = {
+        "EGRET_SOURCE_ADDRESSES",
+        "EGRET_ANSWER_TIMEOUT_S",
+        "EGRET_SMTP_TIMEOUTS",
+        "EGRET_SHAPING",
+    } | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     read = names_in_code("egress/egret_egress") | app | {"EGRET_SECRET", "EGRET_KMS_KEY_ID"}
     given = {name for name in container_variables() if name.startswith("EGRET_")}
@@ -281,6 +287,16 @@ def test_the_journal_of_the_image_is_where_the_volume_is_mounted() -> None:
     assert mount["ContainerPath"] == container_variables()["EGRET_JOURNAL_DIR"]
     assert uid is not None
     assert f"-o {uid[1]} {volume['Host']['SourcePath']}" in user_data
+
+
+def test_the_image_brings_its_validating_resolver() -> None:
+    """Engine, entrypoint and unbound agree on where it is; it listens on loopback only."""
+    address = "127.0.0.1:5335"
+    config = (ROOT / "egress/unbound.conf").read_text()
+
+    assert f"EGRET_RESOLVER={address} EGRET_RESOLVER_VALIDATES=1" in (ROOT / "egress/Dockerfile").read_text()
+    assert f"= {address} ]" in (ROOT / "egress/entrypoint.sh").read_text()
+    assert re.findall(r"^\s+interface: (\S+)$", config, re.MULTILINE) == [address.replace(":", "@")]
 
 
 def test_makefiles_have_a_target_for_each_resource_that_sam_builds() -> None:
