@@ -233,7 +233,7 @@ class Lane:
         rule = self._rule(reply)
         if rule is None or rule.action is Action.IGNORE:
             return Advice.ELSEWHERE
-        if rule.is_learned and self.open:
+        if rule.is_learned and (self.open or self.opening > 1):
             self.too_many(reply, now)
             return Advice.AGAIN
         self._obey(rule, reply, began_at=now, now=now)
@@ -241,7 +241,7 @@ class Lane:
 
     def too_many(self, reply: Reply | None, now: float) -> None:
         """One connection more was refused while others are open."""
-        self.state.connections.refuse(self.open, now)
+        self.state.connections.refuse(max(1, self.open), now)
         words = f" ({short(reply)})" if reply is not None else ""
         self.state.complaint = f"{self.provider.title} takes no more connections from us since {clock(now)}{words}"
         self.state.complained_at = now
@@ -383,10 +383,13 @@ class Pacing:
                     other.state.slow = lane.state.slow
                     other.state.rate.refuse(now, now)
 
+    @property
+    def holds_recipients(self) -> bool:
+        """Some recipient somewhere may have to wait."""
+        return bool(self._recipients)
+
     def recipient_hold(self, provider: Provider, recipient: str, now: float) -> Hold | None:
         """Return why nothing goes to this recipient now; None when something may."""
-        if not self._recipients:
-            return None
         hold = self._recipients.get((provider.name, recipient.lower()))
         return hold if hold is not None and now < hold.until else None
 

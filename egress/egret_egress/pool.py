@@ -228,6 +228,8 @@ class Pool:
 
     def recipient_hold(self, mx_host: str, forward_path: str) -> NotNow | None:
         """Return why a recipient gets nothing for now, None when it may be sent to."""
+        if not self._pacing.holds_recipients:
+            return None
         hold = self._pacing.recipient_hold(self._pacing.provider(mx_host), forward_path, self._now())
         return NotNow(hold.until, hold.reason) if hold is not None else None
 

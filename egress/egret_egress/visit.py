@@ -85,7 +85,26 @@ class Visit:
         await self._ask(ahead.stop, ahead)
 
     async def make(self, hops: Hops) -> None:
-        """Ask the hosts in order; afterwards everybody has an outcome."""
+        """Ask the hosts in order; afterwards everybody has an outcome.
+
+        Raises NotNow for the recipients that have to wait, once all others have an outcome.
+        """
+        wait = self._set_aside(hops)
+        if self.pending:
+            await self._ask_all(hops)
+        if wait is not None:
+            raise wait
+
+    def _set_aside(self, hops: Hops) -> NotNow | None:
+        """Leave out recipients of which the provider wants to hear nothing for a while."""
+        legs, name = self._parcel.transaction.legs, hops.hosts[0].name if hops.hosts else ""
+        waits = {
+            index: wait for index in self.pending if (wait := self._pool.recipient_hold(name, legs[index].forward_path))
+        }
+        self.pending = [index for index in self.pending if index not in waits]
+        return max(waits.values(), key=lambda wait: wait.until, default=None)
+
+    async def _ask_all(self, hops: Hops) -> None:
         require_tls = self._parcel.transaction.content.require_tls
         found = await self._security.of_domain(hops, require_tls=require_tls)
         if isinstance(found, Deferred):

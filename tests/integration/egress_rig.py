@@ -25,6 +25,7 @@ from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import JournalFile, Ledger
 from egret_egress.opening import Dialing
+from egret_egress.pacing import Pacing
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import Recorder
 from tests.conformance.scripted import SHORT, NoDns, listening
@@ -155,6 +156,7 @@ class Wishes:
     fetch: Callable[[str], bytes | None] = lambda _: None
     may_begin: Callable[[datetime], bool] = lambda _: True
     metrics: Metrics = field(default_factory=NoMetrics)
+    pacing: Pacing | None = None
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +168,7 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
     with ThreadPoolExecutor(4) as executor:
         commit = GroupCommit(ledger.write, ledger.sync)
         recorder = Recorder(wishes.book, ledger, executor, first_pause_s=0.001)
-        pool = Pool(wishes.limits)
+        pool = Pool(wishes.limits, wishes.pacing)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())
         courier = Courier(router, pool, Dialing("unit.example", SHORT))
         keeping = Keeping(ledger, commit, recorder, clock, wishes.may_begin, wishes.metrics)
