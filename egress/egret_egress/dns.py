@@ -64,6 +64,11 @@ class DnsResolver:
         self._cache: OrderedDict[tuple[str, str], tuple[float, Answer[Any]]] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[Answer[Any]]] = {}
 
+    @property
+    def is_believed(self) -> bool:
+        """The AD bit of its servers counts."""
+        return self._validates
+
     async def mx(self, domain: str) -> Answer[MxRecord]:
         """Return the MX records; see `Resolver`."""
         return await self._ask(domain, "MX", _mx)

@@ -7,14 +7,17 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+import dns.edns
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
 
+from egret.core.tls_policy import Tlsa
 from egret_egress.destinations import Answer, DnsTrouble, MxRecord
-from egret_egress.dns import DnsResolver
+from egret_egress.dns import MAX_RECORDS, DnsResolver
 
 T = TypeVar("T")
 ZONE = {
@@ -26,14 +29,27 @@ ZONE = {
     ("many.example.", "A"): ["192.0.2.4"],
     ("only4.example.", "A"): ["192.0.2.3"],
 }
-EXISTING = {name for name, _ in ZONE} | {"empty.example."}
+ZONE |= {
+    ("_25._tcp.mx.example.", "TLSA"): ["3 1 1 " + "ab" * 32, "2 0 1 " + "cd" * 32],
+    ("text.example.", "TXT"): ['"v=STSv1; " "id=1"', '"other"', '"' + "x" * 200 + '"'],
+    ("chained.example.", "CNAME"): ["a.example.org."],
+    ("loop1.example.", "CNAME"): ["loop2.example."],
+    ("loop2.example.", "CNAME"): ["loop1.example."],
+    ("dangling.example.", "CNAME"): ["nowhere.example."],
+}
+ZONE |= {(f"c{n}.example.", "CNAME"): [f"c{n + 1}.example."] for n in range(20)}
+ZONE[("c20.example.", "MX")] = ["1 mx.example."]
+MANY = [f"192.0.{n // 250}.{n % 250}" for n in range(3500)]
+"""As many as an answer can have: it is bounded at 64 KiB."""
+EXISTING = {name for name, _ in ZONE} | {"empty.example.", "huge.example."}
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers from ZONE; names below `fails.` get SERVFAIL. questions: how many came."""
+    """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason. questions: how many."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_signed: bool = True) -> None:
         self.questions = 0
+        self._is_signed = is_signed
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
@@ -42,39 +58,82 @@ class Server(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one question."""
-        self.questions += 1
+        assert self._transport is not None
         query = dns.message.from_wire(data)
+        try:
+            body = self.answer(query).to_wire(max_size=1232)
+        except dns.exception.TooBig:
+            truncated = dns.message.make_response(query)
+            truncated.flags |= dns.flags.TC
+            body = truncated.to_wire()
+        self._transport.sendto(body, addr)
+
+    def answer(self, query: dns.message.Message) -> dns.message.Message:
+        """Return the response to a question; an alias comes alone, as from a server that knows no more."""
+        self.questions += 1
         response = dns.message.make_response(query)
+        if self._is_signed:
+            response.flags |= dns.flags.AD
         response.flags |= dns.flags.RA
         question = query.question[0]
         name, kind = question.name.to_text().lower(), question.to_text().split()[-1]
         if name.endswith("fails.") or (name == "only4.example." and kind == "AAAA"):
             response.set_rcode(dns.rcode.SERVFAIL)
+        elif name.endswith("bogus."):
+            response.set_rcode(dns.rcode.SERVFAIL)
+            response.use_edns(0, options=[dns.edns.EDEOption(dns.edns.EDECode.DNSSEC_BOGUS)])
+        elif name == "huge.example.":
+            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "A", *MANY))
+        elif (name, "CNAME") in ZONE:
+            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "CNAME", *ZONE[name, "CNAME"]))
         elif (name, kind) in ZONE:
             response.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, *ZONE[name, kind]))
         elif name not in EXISTING:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        assert self._transport is not None
-        self._transport.sendto(response.to_wire(), addr)
+        return response
+
+    async def over_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one question of a connection."""
+        length = int.from_bytes(await reader.readexactly(2), "big")
+        body = self.answer(dns.message.from_wire(await reader.readexactly(length))).to_wire(max_size=65535)
+        writer.write(len(body).to_bytes(2, "big") + body)
+        await writer.drain()
+        writer.close()
+
+
+async def _listening(server: Server) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+    """Find a port that is free for both."""
+    while True:
+        tcp = await asyncio.start_server(server.over_tcp, "127.0.0.1", 0)
+        address = tcp.sockets[0].getsockname()
+        try:
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: server, address)
+        except OSError:
+            tcp.close()
+        else:
+            return tcp, transport
 
 
 @contextlib.asynccontextmanager
-async def resolving() -> AsyncIterator[tuple[DnsResolver, Server]]:
-    """Run the server and a resolver that asks it."""
-    loop = asyncio.get_running_loop()
-    transport, server = await loop.create_datagram_endpoint(Server, ("127.0.0.1", 0))
+async def resolving(*, validates: bool = True, is_signed: bool = True) -> AsyncIterator[tuple[DnsResolver, Server]]:
+    """Run the server, over UDP and TCP, and a resolver that asks it."""
+    server = Server(is_signed=is_signed)
+    tcp, transport = await _listening(server)
+    port = transport.get_extra_info("sockname")[1]
     try:
-        yield DnsResolver(["127.0.0.1"], transport.get_extra_info("sockname")[1]), server
+        yield DnsResolver(["127.0.0.1"], port, validates=validates), server
     finally:
+        tcp.close()
+        await tcp.wait_closed()
         transport.close()
         await asyncio.sleep(0)
 
 
-def ask(question: Callable[[DnsResolver], Awaitable[T]]) -> T:
+def ask(question: Callable[[DnsResolver], Awaitable[T]], *, validates: bool = True, is_signed: bool = True) -> T:
     """Ask one question."""
 
     async def run() -> T:
-        async with resolving() as (resolver, _):
+        async with resolving(validates=validates, is_signed=is_signed) as (resolver, _):
             return await question(resolver)
 
     return asyncio.run(run())
@@ -89,8 +148,8 @@ def test_mx_records_are_read() -> None:
 
 def test_no_records_and_no_name_are_told_apart() -> None:
     """A name without MX, and NXDOMAIN."""
-    assert ask(lambda r: r.mx("empty.example")) == Answer((), "empty.example", exists=True)
-    assert ask(lambda r: r.mx("nowhere.example")) == Answer((), "nowhere.example", exists=False)
+    assert ask(lambda r: r.mx("empty.example")) == Answer((), "empty.example", is_authentic=True)
+    assert ask(lambda r: r.mx("nowhere.example")) == Answer((), "nowhere.example", is_authentic=True, exists=False)
 
 
 def test_addresses_of_both_families() -> None:
@@ -130,3 +189,103 @@ def test_answers_are_kept_for_their_ttl() -> None:
             return server.questions
 
     assert asyncio.run(run()) == 1
+
+
+def test_everybody_who_asks_at_once_shares_one_question() -> None:
+    """Five hundred workers on a new domain ask once."""
+
+    async def run() -> int:
+        async with resolving() as (resolver, server):
+            answers = await asyncio.gather(*(resolver.mx("example.org") for _ in range(500)))
+            assert len(set(answers)) == 1
+            return server.questions
+
+    assert asyncio.run(run()) == 1
+
+
+def test_who_is_canceled_takes_the_answer_from_nobody() -> None:
+    """The question goes on for the others."""
+
+    async def run() -> int:
+        async with resolving() as (resolver, server):
+            first = asyncio.create_task(resolver.mx("example.org"))
+            await asyncio.sleep(0)
+            second = asyncio.create_task(resolver.mx("example.org"))
+            await asyncio.sleep(0)
+            first.cancel()
+            assert len((await second).records) == 2
+            return server.questions
+
+    assert asyncio.run(run()) == 1
+
+
+@pytest.mark.rfc("7672", "2.1.1")
+@pytest.mark.parametrize("validates", [True, False])
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_gather_authentic(*, validates: bool, is_signed: bool) -> None:
+    """The AD bit counts when the resolver is known to validate, and only then; addresses need it for both families."""
+
+    def asked(question: Callable[[DnsResolver], Awaitable[Answer[T]]]) -> bool:
+        return ask(question, validates=validates, is_signed=is_signed).is_authentic
+
+    expected = validates and is_signed
+    assert asked(lambda r: r.mx("example.org")) is expected
+    assert asked(lambda r: r.addresses("a.example.org")) is expected
+    assert asked(lambda r: r.tlsa("_25._tcp.mx.example")) is expected
+    assert asked(lambda r: r.mx("empty.example")) is expected
+    assert not asked(lambda r: r.addresses("only4.example"))
+
+
+def test_ad_is_believed_of_a_resolver_on_this_machine_only() -> None:
+    """Between us and any other, somebody may set a bit."""
+    far = DnsResolver(["192.0.2.53"], validates=True)
+    near = DnsResolver(["127.0.0.1", "::1"], validates=True)
+    mixed = DnsResolver(["127.0.0.1", "192.0.2.53"], validates=True)
+
+    assert [resolver.is_believed for resolver in (far, near, mixed)] == [False, True, False]
+
+
+def test_gather_tlsa() -> None:
+    """Records as they are; none is none, and so is a name that does not exist."""
+    found = ask(lambda r: r.tlsa("_25._tcp.mx.example"))
+
+    assert set(found.records) == {Tlsa(3, 1, 1, b"\xab" * 32), Tlsa(2, 0, 1, b"\xcd" * 32)}
+    assert ask(lambda r: r.tlsa("empty.example")).records == ()
+    assert ask(lambda r: r.tlsa("_25._tcp.nowhere.example")).records == ()
+
+
+@pytest.mark.parametrize(("name", "is_bogus"), [("x.bogus", True), ("x.fails", False)])
+def test_bogus_is_told_from_broken_and_both_from_none(name: str, *, is_bogus: bool) -> None:
+    """RFC 8914: the resolver says why it answers SERVFAIL."""
+    with pytest.raises(DnsTrouble) as trouble:
+        ask(lambda r: r.tlsa(name))
+
+    assert trouble.value.is_bogus is is_bogus
+
+
+def test_texts_are_joined() -> None:
+    """The strings of one record belong together (RFC 7208 section 3.3, RFC 8461 section 3.1)."""
+    assert set(ask(lambda r: r.txt("text.example")).records) == {"v=STSv1; id=1", "other", "x" * 200}
+
+
+@pytest.mark.rfc("5321", "5.1")
+def test_gather_cname() -> None:
+    """An alias that comes alone is followed, and the name at its end is told; so is an end that does not exist."""
+    found = ask(lambda r: r.addresses("chained.example"))
+    nowhere = ask(lambda r: r.mx("dangling.example"))
+
+    assert (found.expanded, len(found.records)) == ("a.example.org", 3)
+    assert (nowhere.expanded, nowhere.exists) == ("nowhere.example", False)
+    assert ask(lambda r: r.mx("c4.example")).expanded == "c20.example"
+
+
+@pytest.mark.parametrize("name", ["loop1.example", "c3.example"], ids=["loop", "too long"])
+def test_gather_cname_loops(name: str) -> None:
+    """More than sixteen aliases lead nowhere."""
+    with pytest.raises(DnsTrouble, match="alias"):
+        ask(lambda r: r.mx(name))
+
+
+def test_an_answer_of_thousands_of_records_is_cut() -> None:
+    """As many as fit into a DNS message come over TCP; a few of them are kept."""
+    assert len(ask(lambda r: r.addresses("huge.example")).records) == MAX_RECORDS
