@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what `make peers` needs, unless it is there: Postfix, and a DNS with DNSSEC (nsd signed by ldns, unbound).
+# Installs what `make peers` needs, unless it is there: Postfix with logins (Cyrus SASL), and a DNS with DNSSEC (nsd signed
+# by ldns, unbound).
 # Without questions, and without starting anything: the tests run instances of their own, on loopback addresses, with
 # configurations of their own.
 set -eu
 
 missing=
-for program in postfix:postfix nsd:nsd unbound:unbound ldns-signzone:ldnsutils ldns-keygen:ldnsutils; do
+for program in postfix:postfix nsd:nsd unbound:unbound ldns-signzone:ldnsutils ldns-keygen:ldnsutils \
+    saslpasswd2:sasl2-bin; do
     if ! command -v "${program%%:*}" >/dev/null 2>&1 && [ ! -x "/usr/sbin/${program%%:*}" ]; then
         missing="$missing ${program##*:}"
     fi

@@ -133,6 +133,12 @@ class Postfix:
         path.write_bytes(chain_pem)
         path.chmod(0o600)
 
+    def add(self, name: str, text: str) -> None:
+        """Write a file into the configuration's folder. name: may lie in a folder of it."""
+        path = self._config / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
     def run(self, *arguments: str) -> None:
         """Run `postfix` on this instance; raises AssertionError with its words when it fails."""
         done = subprocess.run(
@@ -202,10 +208,11 @@ def running_postfix(
     address: str = ADDRESS,
     overrides: Mapping[str, str] | None = None,
     chain_pem: bytes = b"",
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[Postfix]:
     """Run one for as long as the context is entered. Its daemons are not root: its folder is open to all.
 
-    overrides: see `Postfix`. chain_pem: for `Postfix.present`.
+    overrides: see `Postfix`. chain_pem: for `Postfix.present`. files: for `Postfix.add`, by name.
     """
     folder = Path(tempfile.mkdtemp(prefix="egret-postfix-"))
     folder.chmod(0o755)
@@ -213,6 +220,8 @@ def running_postfix(
     try:
         postfix.configure(transports, access_port)
         postfix.present(chain_pem)
+        for name, text in (files or {}).items():
+            postfix.add(name, text)
         postfix.start()
         yield postfix
     finally:
