@@ -165,6 +165,7 @@ def _reference(endpoint: Endpoint) -> str:
 _DEMANDS = {
     "mta-sts": "the recipient domain's MTA-STS policy demands",
     "dane": "the recipient domain's DANE records (TLSA) demand",
+    "provider": "the shaping table of this installation demands of this provider",
 }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from egret.contracts.metrics import Metrics
 from egret.contracts.ports import Clock
 from egret.contracts.tls import StsPolicies
+from egret.core.tls_policy import TlsKind
 from egret_egress.destinations import Resolver
 from egret_egress.mta_sts import MtaSts
 from egret_egress.observing import Observer
@@ -27,7 +28,10 @@ class TlsStores:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the parts work with. resolver: of public addresses; fetching: how policy hosts are reached."""
+    """What the parts work with. resolver: of public addresses; fetching: how policy hosts are reached.
+
+    least: see `Security`.
+    """
 
     resolver: Resolver
     fetching: Fetching
@@ -35,6 +39,7 @@ class Surroundings:
     metrics: Metrics
     executor: Executor
     source_address: str = ""
+    least: Callable[[str], TlsKind | None] = lambda _: None
 
 
 class Protection:
@@ -48,7 +53,7 @@ class Protection:
             fetch = HttpsFetch(around.fetching)
             self._sts = MtaSts(around.resolver, fetch, stores.policies, around.clock, around.executor)
             self._notes = TlsNotes(stores.notes, around.resolver, around.clock)
-        self.security = Security(around.resolver, self._sts, around.metrics)
+        self.security = Security(around.resolver, self._sts, around.metrics, around.least)
         self.observer = Observer(
             self._notes.results if self._notes else None,
             self._notes.support if self._notes else None,

@@ -6,6 +6,7 @@ Implements: RFC 7672 section 2 (DANE, which takes precedence), RFC 8461 sections
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from egret.contracts.metrics import Metrics, NoMetrics
@@ -61,12 +62,21 @@ _NOBODY = Found()
 
 
 class Security:
-    """Decides. resolver: for TLSA records; sts: the policies of domains; without them there are none."""
+    """Decides.
+
+    resolver: for TLSA records; sts: the policies of domains; without them there are none. least: what the shaping table
+    asks of a provider, by the name of its MX host, None = nothing.
+    """
 
     def __init__(
-        self, resolver: Resolver | None = None, sts: MtaSts | None = None, counting: Metrics | None = None
+        self,
+        resolver: Resolver | None = None,
+        sts: MtaSts | None = None,
+        counting: Metrics | None = None,
+        least: Callable[[str], TlsKind | None] = lambda _: None,
     ) -> None:
         self._resolver = resolver
+        self._least = least
         self._sts = sts
         self._metrics = counting or NoMetrics()
 
@@ -89,6 +99,7 @@ class Security:
     async def of_host(self, question: Question, router: Router) -> Verdict:
         """Say whether and how a host may be used."""
         verdict = judge(question, await self._records(question, router))
+        verdict = at_least(self._least(question.host.name), verdict, question)
         outcome = "use" if isinstance(verdict, Use) else "skip"
         name = verdict.policy.name if isinstance(verdict, Use) else verdict.policy
         self._metrics.count(metrics.TLS_POLICIES, (name, outcome))
@@ -137,6 +148,22 @@ def judge(question: Question, records: dane.Records | DnsTrouble | None) -> Verd
     else:
         verdict = _by_sts(question)
     return _waived(verdict) if question.require_tls is False else verdict
+
+
+_RANKS = (TlsKind.OPPORTUNISTIC, TlsKind.ENCRYPTED, TlsKind.PKIX)
+PROVIDER = "provider"
+
+
+def at_least(least: TlsKind | None, verdict: Verdict, question: Question) -> Verdict:
+    """Ask for more where a provider is known to want it, unless the message or whoever configured the host says no."""
+    if least is None or isinstance(verdict, Skip) or question.host.policy is not None or question.require_tls is False:
+        return verdict
+    policy = verdict.policy
+    if policy.kind not in _RANKS or _RANKS.index(policy.kind) >= _RANKS.index(least):
+        return verdict
+    name = PROVIDER if policy.name == OPPORTUNISTIC.name else policy.name
+    names = (question.host.name,) if least is TlsKind.PKIX else policy.names
+    return replace(verdict, policy=TlsPolicy(least, name, names))
 
 
 def _refused(reason: str, host: Host) -> Bounced:

@@ -130,7 +130,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         keeping = Keeping(ledger, commit, recorder, ports.clock, announcer.holds, ports.metrics)
         routers = _routers(config, ports)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
-        protection = _protection(config, ports, helping)
+        protection = _protection(config, ports, helping, pacing)
         courier = Courier(
             routers.own, pool, dialing, transports, security=protection.security, observer=protection.observer
         )
@@ -170,11 +170,12 @@ def _source_address(config: Config) -> str:
     return config.source_addresses[0] if config.source_addresses and config.next_hop is None else ""
 
 
-def _protection(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor) -> Protection:
+def _protection(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor, pacing: Pacing) -> Protection:
     public = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
     source = _source_address(config)
     fetching = Fetching(public, source_address=source)
-    around = Surroundings(public, fetching, ports.clock, ports.metrics, executor, source)
+    least = lambda mx_host: pacing.provider(mx_host).tls  # noqa: E731
+    around = Surroundings(public, fetching, ports.clock, ports.metrics, executor, source, least)
     return Protection(ports.tls, around)
 
 
