@@ -78,9 +78,11 @@ class DnsResolver:
 
         Trouble with one of the two does not matter when the other has an answer.
         """
-        answers = await asyncio.gather(
-            self._ask(host, "AAAA", _address), self._ask(host, "A", _address), return_exceptions=True
-        )
+        answers: Sequence[Answer[str] | BaseException | None] = (self._known(host, "AAAA"), self._known(host, "A"))
+        if None in answers:
+            answers = await asyncio.gather(
+                self._ask(host, "AAAA", _address), self._ask(host, "A", _address), return_exceptions=True
+            )
         good = [answer for answer in answers if isinstance(answer, Answer)]
         turns = chain.from_iterable(zip_longest(*(answer.records for answer in good)))
         found = tuple(address for address in turns if address is not None)
@@ -100,11 +102,10 @@ class DnsResolver:
 
     async def _ask(self, name: str, kind: str, read: Callable[[Rdata], T | None]) -> Answer[T]:
         """Answer from the cache, or join whoever asks the same already, or ask."""
+        known = self._known(name, kind)
+        if known is not None:
+            return known
         key = name.lower(), kind
-        known = self._cache.get(key)
-        if known is not None and known[0] > asyncio.get_running_loop().time():
-            self._cache.move_to_end(key)
-            return known[1]
         asking = self._asking.get(key)
         if asking is None:
             asking = asyncio.get_running_loop().create_task(self._look_up(key, read))
@@ -113,6 +114,15 @@ class DnsResolver:
         # Whoever waits may be cancelled; the others still want the answer.
         answer: Answer[T] = await asyncio.shield(asking)
         return answer
+
+    def _known(self, name: str, kind: str) -> Answer[Any] | None:
+        """Return the answer if it is in the cache."""
+        key = name.lower(), kind
+        known = self._cache.get(key)
+        if known is None or known[0] <= asyncio.get_running_loop().time():
+            return None
+        self._cache.move_to_end(key)
+        return known[1]
 
     async def _look_up(self, key: tuple[str, str], read: Callable[[Rdata], T | None]) -> Answer[T]:
         try:
