@@ -38,6 +38,7 @@ from egret_egress.providers import Providers
 from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, unit_id_in
 from egret_egress.shaping_file import ShapingError, load
+from egret_egress.shaping_gauges import watch_pacing
 from egret_egress.sts_fetch import Fetching
 from egret_egress.transports import Routers, Transports
 
@@ -135,6 +136,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
             routers.own, pool, dialing, transports, security=protection.security, observer=protection.observer
         )
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
+        watch_pacing(ports.metrics, pacing, lambda: ports.clock.now().timestamp())
         watch(ports.metrics, Watched(engine, ledger, recorder, pool, announcer))
         engine.recover()
         status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731

@@ -15,8 +15,10 @@ from egret.memory.clock import FakeClock
 from egret_egress.governors import Connections, Rate, Turns
 from egret_egress.pacing import MAX_DOMAINS, MESSAGE_SLACK_S, Advice, Lane, Pacing, short
 from egret_egress.pacing_file import NAME, PacingFile
+from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.providers import Providers
 from egret_egress.shaping_file import load
+from egret_egress.shaping_gauges import watch_pacing
 
 TEN = datetime(2026, 3, 4, 10, 2, tzinfo=UTC)
 NOW = TEN.timestamp()
@@ -397,6 +399,21 @@ def test_a_file_that_cannot_be_read_does_no_harm(tmp_path: Path, content: bytes)
     PacingFile(tmp_path, paced, FakeClock(TEN)).load()
 
     assert not list(paced.lanes())
+
+
+def test_metrics_show_what_a_provider_is_given() -> None:
+    """Rate and connections, and how long a suspension lasts yet."""
+    paced, metrics = pacing(), PrometheusMetrics()
+    watch_pacing(metrics, paced, lambda: NOW + 60)
+    lane_to(paced, GOOGLE)
+    say(paced, lane_to(paced, YAHOO), TSS04)
+    lines = metrics.text().decode().splitlines()
+
+    assert 'egret_shaping_messages_per_second{provider="google",source=""} 100.0' in lines
+    assert 'egret_shaping_connections{provider="google",source=""} 5.0' in lines
+    assert [line for line in lines if line.startswith("egret_shaping_suspended_seconds{")] == [
+        'egret_shaping_suspended_seconds{provider="yahoo",source=""} 7140.0'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from egret.core.reply import Reply
@@ -97,7 +100,7 @@ def test_other_replies_mean_nothing_for_the_pace(code: int, text: str) -> None:
 
 
 def test_tls_of_a_provider_is_a_kind() -> None:
-    """ "required" is encryption by whoever answers, "verified" a right certificate."""
+    """Encryption by whoever answers ("required"), or a right certificate ("verified")."""
     table = load('[provider.x]\nhosts = ["x.example"]\ntls = "verified"')
 
     assert PROVIDERS.of("aspmx.l.google.com").tls is TlsKind.ENCRYPTED
@@ -189,6 +192,16 @@ def test_an_error_is_one_sentence_that_names_the_key(text: str, words: str) -> N
     assert words in str(caught.value)
     assert str(caught.value).startswith("mine.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_manual_is_a_table() -> None:
+    """docs/operations.md shows a file that can be used as it stands."""
+    manual = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
+    providers = Providers(load(example, "the example"))
+
+    assert limits_of(providers.of("aspmx.l.google.com"))[0] == 20
+    assert providers.of("mx.partner.example").tls is TlsKind.PKIX
 
 
 def test_a_warmup_grows_evenly_and_ends() -> None:
