@@ -3,7 +3,7 @@
 #   make serve       the whole product on this machine             DELIVER=real  FRESH=1
 #   make egret       the command line                              ARGS='--local account list'
 #   make test        unit, integration, conformance, fault and end-to-end tests    ARGS='-k name'
-#   make peers       against a real Postfix (Debian, as root)
+#   make peers       against a real Postfix, nsd and unbound (Debian, as root)
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
 #   make fmt         format, and fix what can be fixed
 #   make build       sam build and sam validate, without Docker
