@@ -7,11 +7,15 @@ import asyncio
 import pytest
 
 from egret.contracts.handoff import Content
-from egret.core.outcome import Delivered, Unknown
+from egret.core.outcome import Deferred, Delivered, Unknown
 from egret_egress.engine import Capacity
 from egret_egress.following import MAX_SHY, SHY_S, Shy
+from egret_egress.pacing import Pacing
 from egret_egress.pool import PoolLimits
+from egret_egress.providers import Providers
+from egret_egress.shaping_file import load
 from tests.integration.egress_rig import Notebook, Sink, Wishes, handoff, rig_for, sinking, transaction
+from tests.integration.test_egress_shaping import To
 
 
 @pytest.mark.rfc("2920", "3.1")
@@ -112,3 +116,45 @@ def test_hosts_that_are_shy_are_forgotten() -> None:
 
     assert [shy.has(host, 11.0) for host in ("mx0", "mx1", f"mx{MAX_SHY}", "other")] == [False, True, True, False]
     assert not shy.has("mx1", 10.0 + SHY_S)
+
+
+def test_an_answer_that_asks_us_to_stop_stops_what_has_begun() -> None:
+    """The message behind the dot is not sent, though the server would take it: it waits like all the others."""
+
+    class Stopping(Sink):
+        mails = 0
+
+        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 sink\r\n")
+            while line := await reader.readline():
+                self.mails += line.startswith(b"MAIL")
+                if line.startswith(b"DATA"):
+                    writer.write(b"354 go\r\n")
+                    self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                    if len(self.bodies) == 3:
+                        writer.write(b"451 4.7.0 that is enough\r\n")
+                    else:
+                        writer.write(b"250 2.0.0 ok\r\n")
+                else:
+                    writer.write(b"250-sink\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
+
+    async def run() -> tuple[Stopping, Notebook]:
+        sink = Stopping()
+        table = load(
+            '[provider.x]\nhosts = ["x.example"]\nstart_message_rate = "1000/s"\nmessage_rate = "10000/s"\n'
+            '[[rule]]\nprovider = "x"\ncodes = [451]\naction = "suspend"\nduration = "2h"\n'
+        )
+        async with sinking(sink):
+            wishes = Wishes(
+                router=To(sink.port, "mx.x.example"), pacing=Pacing(Providers(table)), capacity=Capacity(per_domain=1)
+            )
+            async with rig_for(sink.port, wishes) as rig:
+                rig.engine.take(handoff(*(transaction(1024 * number) for number in range(1, 21))))
+                await rig.settle()
+                return sink, rig.book
+
+    sink, book = asyncio.run(run())
+
+    kinds = [type(attempt.outcome) for attempt in book.outcomes.values()]
+    assert (len(sink.bodies), kinds.count(Delivered), kinds.count(Deferred)) == (3, 2, 1)
+    assert (len(book.released), sink.mails) == (17, 4)
