@@ -107,8 +107,9 @@ class Unit:
                 raise TimeoutError(f"{told[0]} of {count} outcomes were written")
             time.sleep(0.002)
         if told[1] != told[0]:
-            last = self.log.read_text().splitlines()[-1:]
-            raise RuntimeError(f"{told[0] - told[1]} of {told[0]} messages were not delivered; the log ends: {last}")
+            ended = [line for line in self.log.read_text().splitlines() if '"outcome":' in line]
+            other = [line for line in ended if '"outcome":"delivered"' not in line]
+            raise RuntimeError(f"{told[0] - told[1]} of {told[0]} messages were not delivered, such as: {other[-1:]}")
 
 
 def _shared(source: Iterator[T], lock: threading.Lock) -> Iterator[T]:
