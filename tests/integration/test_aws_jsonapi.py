@@ -242,5 +242,5 @@ def test_aws_itself_is_asked_over_tls(region: str, host: str) -> None:
     """Without an endpoint of an emulator."""
     api = JsonApi(DYNAMODB, (region, ""), _credentials, LIMITS)
     assert api._url.geturl() == f"https://{host}"
-    assert api._peer.tls is not None
-    assert (api._peer.host, api._peer.port, api._peer.tls.check_hostname) == (host, 443, True)
+    assert api._tls is not None
+    assert api._tls.check_hostname

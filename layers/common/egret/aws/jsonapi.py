@@ -7,7 +7,9 @@ asks for goes this way. Answers and errors have botocore's form, so that whoever
 from __future__ import annotations
 
 import base64
+import http.client
 import random
+import select
 import ssl
 import time
 import uuid
@@ -16,15 +18,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from botocore.exceptions import ClientError, ConnectionClosedError, NoCredentialsError
 from botocore.httpsession import get_cert_path
 
-from egret.aws.http1 import Connection, Peer
 from egret.aws.sigv4 import Credentials, Scope, sign
 
 Json = dict[str, Any]
@@ -48,7 +48,6 @@ THROTTLED: Final = frozenset(
     }
 )
 """Refusals that pass by themselves, whatever status they come with."""
-_UNSIGNED: Final = "user-agent: egret\r\naccept-encoding: identity\r\n"
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -97,9 +96,9 @@ class JsonApi:
         self._credentials = credentials
         self._limits = limits
         self._observers = observers
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[http.client.HTTPConnection] = deque()
         weakref.finalize(self, _close, self._idle)
-        self._peer = _peer(url, limits)
+        self._tls = ssl.create_default_context(cafile=get_cert_path(True)) if url.scheme == "https" else None
 
     def call(self, operation: str, request: Mapping[str, Any]) -> Json:
         """Make a call and return the decoded answer.
@@ -109,7 +108,7 @@ class JsonApi:
         """
         told = [observe(self._service.name, operation, request) for observe in self._observers]
         status, answer = self._repeated(operation, _ENCODE(_with_token(operation, request)))
-        if status >= HTTPStatus.MULTIPLE_CHOICES:
+        if status >= http.HTTPStatus.MULTIPLE_CHOICES:
             answer = _error(status, answer)
         for tell in told:
             if tell is not None:
@@ -126,7 +125,7 @@ class JsonApi:
             is_last = attempt == self._limits.attempts
             try:
                 status, answer = self._send(operation, body)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
                 if is_last:
                     raise ConnectionClosedError(endpoint_url=self._url.geturl(), error=error) from error
             else:
@@ -138,18 +137,19 @@ class JsonApi:
     def _send(self, operation: str, body: bytes) -> tuple[int, Json]:
         connection = self._connection()
         try:
-            answer = connection.exchange(self._request(operation, body))
+            connection.request("POST", "/", body, self._headers(operation, body))
+            response = connection.getresponse()
+            raw = response.read()
         except BaseException:
             connection.close()
             raise
-        if answer.is_last or len(self._idle) >= self._limits.pool:
+        if response.will_close or len(self._idle) >= self._limits.pool:
             connection.close()
         else:
             self._idle.append(connection)
-        return answer.status, _decoded(answer.status, answer.body)
+        return response.status, _decoded(response.status, raw)
 
-    def _request(self, operation: str, body: bytes) -> bytes:
-        """Return the whole request, to be sent at once."""
+    def _headers(self, operation: str, body: bytes) -> dict[str, str]:
         credentials = self._credentials()
         if credentials is None:
             raise NoCredentialsError
@@ -159,31 +159,33 @@ class JsonApi:
             "x-amz-target": self._service.target + operation,
         }
         signed = sign(credentials, self._scope, headers, body, datetime.now(UTC))
-        lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
-        return f"POST / HTTP/1.1\r\n{lines}{_UNSIGNED}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
+        signed["user-agent"] = "egret"
+        return signed
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> http.client.HTTPConnection:
         """Return a connection that stands: the one used last, or a new one."""
         while self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if not connection.is_closed():
+            if not _was_closed(connection):
                 return connection
             connection.close()
-        return Connection(self._peer)
+        return self._open()
+
+    def _open(self) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port
+        if self._tls is None:
+            connection = http.client.HTTPConnection(host, port, timeout=self._limits.connect_s)
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=self._limits.connect_s, context=self._tls)
+        connection.connect()
+        connection.sock.settimeout(self._limits.read_s)
+        return connection
 
 
-def _peer(url: SplitResult, limits: Limits) -> Peer:
-    """Return whom to connect to."""
-    if url.scheme == "https":
-        tls = ssl.create_default_context(cafile=get_cert_path(True))
-        return Peer(url.hostname or "", url.port or 443, tls, limits.connect_s, limits.read_s)
-    return Peer(url.hostname or "", url.port or 80, None, limits.connect_s, limits.read_s)
-
-
-def _close(connections: deque[Connection]) -> None:
+def _close(connections: deque[http.client.HTTPConnection]) -> None:
     while connections:
         connections.pop().close()
 
@@ -191,6 +193,14 @@ def _close(connections: deque[Connection]) -> None:
 def _endpoint(service: str, region: str) -> str:
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://{service}.{region}.{suffix}"
+
+
+def _was_closed(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether the service closed an idle connection: then it can be read, which gives the end of the stream."""
+    if connection.sock is None:
+        return True
+    readable, _, _ = select.select([connection.sock], [], [], 0)
+    return bool(readable)
 
 
 # --- what goes and comes
@@ -208,7 +218,7 @@ def _decoded(status: int, raw: bytes) -> Json:
     try:
         answer = _DECODE(raw) if raw else {}
     except msgspec.DecodeError:
-        if status < HTTPStatus.MULTIPLE_CHOICES:
+        if status < http.HTTPStatus.MULTIPLE_CHOICES:
             raise
         return {"message": raw[:200].decode("utf-8", "replace")}
     for item in _items(answer):
@@ -233,8 +243,8 @@ def _name(answer: Json) -> str:
 
 
 def _is_passing(status: int, answer: Json) -> bool:
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or (
-        status >= HTTPStatus.MULTIPLE_CHOICES and _name(answer) in THROTTLED
+    return status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or (
+        status >= http.HTTPStatus.MULTIPLE_CHOICES and _name(answer) in THROTTLED
     )
 
 
