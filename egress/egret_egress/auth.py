@@ -82,6 +82,7 @@ class Login:
 
     def __init__(self, user: str, password: str, offered: str, nonce: bytes, certificate: bytes = b"") -> None:
         self._offered = offered
+        self._secrets = _spellings(user, password)
         self._first: bytes | None = None
         self._ways: list[_Mechanism] = []
         self._reason = ""
@@ -112,6 +113,13 @@ class Login:
             return command + b"\r\n"
         self._first = first
         return command.partition(b" ")[0] + f" {self._ways[0].name}\r\n".encode()
+
+    def without_secrets(self, reply: Reply) -> Reply:
+        """Return the reply for people to read: a server may say back what it was sent."""
+        text = "\n".join(reply.lines)
+        for secret in self._secrets:
+            text = text.replace(secret, "[hidden]")
+        return Reply(reply.code, tuple(text.split("\n")))
 
     def take(self, reply: Reply) -> bytes | LoggedIn | Refused:
         """Read a reply: the next line to send, or the end."""
@@ -155,6 +163,12 @@ class Login:
         return Refused(
             f"the smarthost refused the login ({way.name}); check the transport's user name and password", reply
         )
+
+
+def _spellings(user: str, password: str) -> list[str]:
+    """Return how a password may come back to us, the longest first."""
+    plain = [base64.b64encode(text.encode()).decode() for text in (f"\0{user}\0{password}", password)]
+    return [secret for secret in (*plain, password) if secret]
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,9 @@ class Direct:
         real = [record for record in found.records if record.host]
         if not real:
             words = "5.1.10 The domain has a null MX"
-            return Bounced("the recipient's domain says that it takes no mail (null MX)", Reply(556, (words,)))
+            return Bounced(
+                "the recipient's domain says in the DNS that it takes no mail at all (null MX)", Reply(556, (words,))
+            )
         valid = [record for record in real if len(record.host) <= 253 and _HOST_NAME.fullmatch(record.host)]
         if not valid:
             return Deferred(f"the MX records of {domain} in the DNS name no valid host")

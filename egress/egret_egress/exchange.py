@@ -15,6 +15,7 @@ import msgspec
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import wire
+from egret_egress.reasons import explained
 from egret_egress.wire import Peer
 
 WINDOW = 100
@@ -90,7 +91,8 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
         return Bounced("the message is too large for the server", Reply(552, (words,)))
     if envelope.require_tls and not (peer.is_verified and peer.offers("REQUIRETLS")):
         return Bounced(
-            "the way on is not protected as REQUIRETLS asks", Reply(554, ("5.7.30 REQUIRETLS is not supported",))
+            "the message is to be encrypted on its whole way (RequireTLS), and the mail server does not promise that",
+            Reply(554, ("5.7.30 REQUIRETLS is not supported",)),
         )
     return None
 
@@ -322,17 +324,17 @@ class Exchange:
                 self.learned = len(self._accepted)
                 self._too_many += 1
         elif reply.code == 552 and reply.enhanced_code in ("", "5.5.3"):
-            self.outcomes[index] = Deferred("the server refused the recipient", reply, self._remote)
+            self.outcomes[index] = Deferred("the server refused the recipient for now", reply, self._remote)
         else:
             self.outcomes[index] = self._refused("the server refused the recipient", reply)
 
     def _refused(self, reason: str, reply: Reply) -> Outcome:
         if reply.is_permanent:
-            return Bounced(reason, reply, self._remote)
+            return Bounced(explained(reason, reply), reply, self._remote)
         if not reply.is_transient:
             self.must_close = True
             return Deferred("the server's answer does not fit the command", reply, self._remote)
-        return Deferred(reason, reply, self._remote)
+        return Deferred(explained(f"{reason} for now", reply), reply, self._remote)
 
     def _data(self, reply: Reply) -> bytes | Step:
         if reply.code == 354:

@@ -150,10 +150,10 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
                 server_hostname=_reference(endpoint) if is_implicit else None,
             )
     except TimeoutError as error:
-        raise ConnectionFailed(f"no connection within {time_s:.0f} s") from error
+        raise ConnectionFailed(f"the mail server could not be connected to within {time_s:.0f} s") from error
     except OSError as error:
         words = (error.strerror or str(error)).lower()
-        raise ConnectionFailed(f"no connection ({words})") from error
+        raise ConnectionFailed(f"the mail server could not be connected to ({words})") from error
     return connection
 
 
@@ -201,10 +201,10 @@ class _Greeter:
     async def greet(self) -> Opened | NoSession:
         greeting = await self._reply(self._dialing.timeouts.greeting)
         if greeting.code // 100 != 2:
-            return self._unwelcome("the server does not want to talk", greeting)
+            return self._unwelcome("the server did not want to talk to us", greeting)
         peer = await self._hello()
         if isinstance(peer, Reply):
-            return self._unwelcome("the server does not accept our name", peer)
+            return self._unwelcome("the server did not want to talk to us under our name (EHLO)", peer)
         tls_failure = None
         if self._endpoint.policy.kind not in (TlsKind.PLAIN, TlsKind.IMPLICIT):
             encrypted = await self._start_tls(peer)
@@ -298,8 +298,8 @@ class _Greeter:
                 self._tls_failure = DANE_MISMATCH
                 return None
             reason = (
-                "the mail server's certificate is not one that the recipient domain vouches for in the DNS (DANE); "
-                "either its records are out of date, or somebody else has answered in its place"
+                "the mail server's certificate is not the one that its domain publishes in the DNS (DANE), so nothing "
+                "was sent to it: either the records are out of date, or somebody else has answered in its place"
             )
             return replace(self._no(reason), tls_failure=DANE_MISMATCH)
         return None
@@ -320,6 +320,7 @@ class _Greeter:
             self._write(step)
             reply = await self._secret_reply(self._dialing.timeouts.hello)
             if reply.code != 334:
+                reply = login.without_secrets(reply)
                 self.talk.append(reply)
             # Hashing a password takes as long as the server wants: not on the loop.
             step = await asyncio.to_thread(login.take, reply)

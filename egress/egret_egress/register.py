@@ -24,8 +24,8 @@ from egret_egress.holdings import Full
 log = logging.getLogger(__name__)
 
 ANNOUNCE_EVERY_S = 10.0
-DOMAIN_FULL = "the domain has its share of a unit's deliveries under way"
-ACCOUNT_FULL = "the account has its share of a unit's deliveries under way"
+DOMAIN_FULL = "as much mail to this domain is being sent as there may be at a time"
+ACCOUNT_FULL = "as much mail of this account is being sent as there may be at a time"
 PROBE_EVERY_S = 300.0
 PROBE_TIMEOUT_S = 15.0
 _UNIT_ID = re.compile(r"[a-z0-9-]{8,64}")

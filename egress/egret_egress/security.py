@@ -138,7 +138,9 @@ def judge(question: Question, records: dane.Records | DnsTrouble | None) -> Verd
     host = question.host
     if host.policy is not None:
         if question.require_tls and not host.policy.is_authenticated:
-            reason = f"the message demands a protected way (REQUIRETLS), which {host.name} is not configured to be"
+            reason = (
+                f"the message is to be encrypted on its whole way (RequireTLS), for which {host.name} is not set up"
+            )
             return Skip(_refused(reason, host), host.policy.name, unmet="nopolicy")
         return Use(host.policy)
     if isinstance(records, DnsTrouble):
@@ -211,8 +213,8 @@ def _by_sts(question: Question) -> Verdict:
     if is_named:
         return Use(TlsPolicy(TlsKind.PKIX, MTA_STS, (host.name,)), (basis,))
     reason = (
-        f"{host.name} is a mail server of {hops.domain} by the DNS (MX), and its MTA-STS policy does not name it, so "
-        "it must not be trusted with mail"
+        f"the DNS names {host.name} as a mail server of {hops.domain}, but the domain's own security policy (MTA-STS) "
+        "does not, so nothing was sent to it: it may be somebody else's"
     )
     return Skip(Deferred(reason, None, Remote(host.name)), MTA_STS, (basis,))
 
@@ -226,8 +228,8 @@ def _applied(policy: StsPolicy) -> AppliedPolicy:
 def _unprotected(question: Question, basis: Basis) -> Skip:
     domain, host = question.hops.domain, question.host
     reason = (
-        f"the message demands a protected way (REQUIRETLS), and {domain} publishes neither usable DANE records nor an "
-        f"MTA-STS policy in mode enforce for its mail server {host.name}"
+        f"the message is to be encrypted on its whole way (RequireTLS), and {domain} publishes nothing by which its "
+        f"mail server {host.name} could prove who it is: neither DANE records nor an MTA-STS policy in mode enforce"
     )
     return Skip(_refused(reason, host), OPPORTUNISTIC.name, (basis,), unmet="nopolicy")
 

@@ -402,7 +402,7 @@ def test_no_connection_is_deferred() -> None:
     outcome = asyncio.run(run())
 
     assert isinstance(outcome, Deferred)
-    assert outcome.reason.startswith("no connection (")
+    assert outcome.reason.startswith("the mail server could not be connected to (")
 
 
 def test_a_drain_gives_back_what_has_not_begun_and_finishes_the_rest() -> None:

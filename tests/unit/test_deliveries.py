@@ -25,6 +25,7 @@ from egret.usecases.deliveries import (
     delivery_list,
     delivery_release,
 )
+from egret.usecases.waiting import DUE, NO_UNIT, PORT25_CLOSED
 from tests.unit.builders import ACCOUNT, LATER, NEVER, NOW, OK, OTHER_ACCOUNT, a_unit, an_attempt
 from tests.unit.sending import LOGIN, Service, people
 
@@ -82,7 +83,7 @@ def test_get_shows_a_waiting_delivery() -> None:
         from_=LOGIN,
         recipient="ann@example.net",
         state="queued",
-        waiting="Due now, but no egress unit is alive.",
+        waiting=NO_UNIT,
         due=NOW,
         queued=NOW,
         expires=NOW + timedelta(hours=72),
@@ -99,8 +100,8 @@ def test_get_says_what_a_delivery_on_a_route_waits_for() -> None:
     service.settings.put_transport(Transport("relay", Smarthost("relay.example.com")))
     service.settings.put_route(Route("r", "relay", from_domains=("example.com",)))
 
-    assert before == "Due now, but outbound port 25 of every egress unit is closed."
-    assert delivery_get(service.delivering, ACCOUNT, delivery_id).waiting == "Due now."
+    assert before == PORT25_CLOSED
+    assert delivery_get(service.delivering, ACCOUNT, delivery_id).waiting == DUE
 
 
 def test_get_shows_every_attempt_with_its_reply() -> None:

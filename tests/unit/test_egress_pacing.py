@@ -80,7 +80,7 @@ def test_a_limit_of_one_recipient_does_not_slow_the_domain() -> None:
     assert not say(paced, lane, Reply(450, ("4.2.1 receiving too fast",)), recipient="R@gmail.com")
     hold = paced.recipient_hold(lane.provider, "r@gmail.com", NOW)
     assert hold is not None
-    assert "mail too fast at 10:02 (450 4.2.1 receiving too fast)" in hold.reason
+    assert "gets mail too fast at 10:02 (450 4.2.1 receiving too fast)" in hold.reason
     assert paced.recipient_hold(lane.provider, "r@gmail.com", NOW + HOUR) is None
     assert paced.recipient_hold(lane.provider, "other@gmail.com", NOW) is None
     assert (lane.hold(NOW), lane.message_rate(NOW)) == (None, before)

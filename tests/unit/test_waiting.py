@@ -11,37 +11,52 @@ import pytest
 from egret.contracts.records import Suspension
 from egret.contracts.settings import HoldRule
 from egret.core.delivery import Lease, State
-from egret.usecases.waiting import Surroundings, explain
+from egret.usecases.waiting import BUSY, DUE, NO_UNIT, PORT25_CLOSED, Surroundings, explain
 from egret.usecases.way import Way
-from tests.unit.builders import ACCOUNT, HOUR, LATER, NOW, OTHER_ACCOUNT, a_delivery, a_message, a_unit, an_attempt
+from tests.unit.builders import (
+    ACCOUNT,
+    HOUR,
+    LATER,
+    NOBODY_KNOWS,
+    NOW,
+    OTHER_ACCOUNT,
+    a_delivery,
+    a_message,
+    a_unit,
+    an_attempt,
+)
 
 SUSPENDED = Suspension("example.net", NOW + HOUR, "too many deferrals")
 SECOND = a_unit(id="unit-2")
 NOTHING = Surroundings()
+TOO_OLD = (
+    "Due now, but every egress unit is too old to send over the transport relay: the operator of Egret has to update "
+    "them."
+)
 
 
 @pytest.mark.parametrize(
     ("units", "sentence"),
     [
-        ([], "Due now, but no egress unit is alive."),
-        ([a_unit(valid_until=NOW)], "Due now, but no egress unit is alive."),
-        ([a_unit(port25=False)], "Due now, but outbound port 25 of every egress unit is closed."),
+        ([], NO_UNIT),
+        ([a_unit(valid_until=NOW)], NO_UNIT),
+        ([a_unit(port25=False)], PORT25_CLOSED),
         (
             [a_unit(port25=False), replace(SECOND, valid_until=NOW)],
-            "Due now, but outbound port 25 of every egress unit is closed.",
+            PORT25_CLOSED,
         ),
-        ([a_unit(room=0)], "Due now, but every egress unit is busy."),
+        ([a_unit(room=0)], BUSY),
         (
             [a_unit(suspensions=(SUSPENDED,))],
             "waiting: too many deferrals; next try about 06:06 UTC",
         ),
-        ([a_unit(suspensions=(SUSPENDED,)), SECOND], "Due now."),
-        ([a_unit(suspensions=(replace(SUSPENDED, domain="example.org"),))], "Due now."),
-        ([a_unit(suspensions=(replace(SUSPENDED, until=NOW),))], "Due now."),
-        ([a_unit(suspensions=(replace(SUSPENDED, domain="*", account=OTHER_ACCOUNT),))], "Due now."),
-        ([a_unit(port25=False), SECOND], "Due now."),
-        ([a_unit(room=0), SECOND], "Due now."),
-        ([a_unit()], "Due now."),
+        ([a_unit(suspensions=(SUSPENDED,)), SECOND], DUE),
+        ([a_unit(suspensions=(replace(SUSPENDED, domain="example.org"),))], DUE),
+        ([a_unit(suspensions=(replace(SUSPENDED, until=NOW),))], DUE),
+        ([a_unit(suspensions=(replace(SUSPENDED, domain="*", account=OTHER_ACCOUNT),))], DUE),
+        ([a_unit(port25=False), SECOND], DUE),
+        ([a_unit(room=0), SECOND], DUE),
+        ([a_unit()], DUE),
     ],
 )
 def test_a_due_delivery_says_what_the_units_lack(units: list[Any], sentence: str) -> None:
@@ -52,10 +67,13 @@ def test_a_due_delivery_says_what_the_units_lack(units: list[Any], sentence: str
 @pytest.mark.parametrize(
     ("unit", "sentence"),
     [
-        (a_unit(), "Due now, but every egress unit is too old to send over the transport relay: update them."),
-        (a_unit(handoff_version=2), "Due now."),
-        (a_unit(handoff_version=2, port25=False), "Due now."),
-        (a_unit(handoff_version=2, room=0), "Due now, but every egress unit is busy."),
+        (
+            a_unit(),
+            TOO_OLD,
+        ),
+        (a_unit(handoff_version=2), DUE),
+        (a_unit(handoff_version=2, port25=False), DUE),
+        (a_unit(handoff_version=2, room=0), BUSY),
     ],
 )
 def test_what_goes_over_a_smarthost_needs_no_port_25_but_a_unit_that_knows_transports(unit: Any, sentence: str) -> None:
@@ -103,7 +121,18 @@ def test_a_retry_says_when_and_why() -> None:
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),))
 
     assert explain(delivery, a_message(), NOTHING, NOW) == (
-        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since the last one failed for the time being."
+        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since attempt 1 failed for now: the server put the recipient "
+        "off, transient: 451 4.3.0 try later."
+    )
+
+
+def test_one_that_may_have_been_delivered_says_so() -> None:
+    """Whoever reads it knows that a second copy may come."""
+    delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, NOBODY_KNOWS),))
+
+    assert explain(delivery, a_message(), NOTHING, NOW) == (
+        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since nobody can say whether attempt 1 has delivered it: "
+        "the connection died after the final dot."
     )
 
 

@@ -9,8 +9,21 @@ from typing import assert_never
 
 from egret.contracts.records import Suspension, Unit
 from egret.contracts.settings import HoldRule
-from egret.core.delivery import Delivery, Message, State
+from egret.core.delivery import Attempt, Delivery, Message, State
+from egret.core.outcome import Unknown, error_of
 from egret.usecases.way import OWN_WAY, Way
+
+NO_UNIT = (
+    "Due now, but Egret's sending part (the egress) does not run. Nothing is wrong with the message: it goes as soon "
+    "as the operator of Egret has it running again."
+)
+PORT25_CLOSED = (
+    "Due now, but Egret cannot reach any mail server, since outbound port 25 is closed to it. The message goes as soon "
+    "as the port is open, which AWS does when the operator of Egret asks for it."
+)
+BUSY = "Due now, and waiting for a free slot: Egret is busy with other mail, and looks again every minute."
+DUE = "Due now: it is about to be sent."
+_TOO_OLD = "Due now, but every egress unit is too old to send over the transport"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +70,34 @@ def _scheduled(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     when = _time(delivery.not_before)
     if not delivery.attempts:
         return f"To be sent not before {when}."
-    return f"Attempt {len(delivery.attempts) + 1} follows at {when}, since the last one failed for the time being."
+    return f"Attempt {len(delivery.attempts) + 1} follows at {when}, {_since(delivery.attempts[-1])}."
+
+
+def _since(last: Attempt) -> str:
+    """Return why one more attempt is made."""
+    error = error_of(last.outcome).rstrip(". ")
+    if isinstance(last.outcome, Unknown):
+        return f"since nobody can say whether attempt {last.number} has delivered it: {error}"
+    return f"since attempt {last.number} failed for now: {error}"
 
 
 def _ready(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     way = around.way
     alive = [unit for unit in around.units if now < unit.valid_until]
     if not alive:
-        return "Due now, but no egress unit is alive."
+        return NO_UNIT
     able = [unit for unit in alive if unit.handoff_version >= way.version]
     if not able:
-        return f"Due now, but every egress unit is too old to send over the transport {way.transport}: update them."
+        return f"{_TOO_OLD} {way.transport}: the operator of Egret has to update them."
     connected = _connected(around, now)
     if not connected:
-        return "Due now, but outbound port 25 of every egress unit is closed."
+        return PORT25_CLOSED
     standing = suspension_of(delivery, connected, now)
     if standing is not None:
         return _waits(standing.reason, standing.until, now)
     if all(unit.room == 0 for unit in connected):
-        return "Due now, but every egress unit is busy."
-    return "Due now."
+        return BUSY
+    return DUE
 
 
 def _connected(around: Surroundings, now: datetime) -> list[Unit]:
