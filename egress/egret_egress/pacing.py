@@ -407,7 +407,10 @@ class Pacing:
     def suspensions(self, at: datetime, sources: Sequence[str]) -> tuple[Suspension, ...]:
         """Return what deliver need not claim for, at most MAX_SUSPENSIONS: it is written every 10 seconds."""
         found = islice(self.holds(at.timestamp(), sources), MAX_SUSPENSIONS)
-        return tuple(Suspension(domain, datetime.fromtimestamp(hold.until, UTC), hold.reason) for domain, hold in found)
+        return tuple(
+            Suspension(domain, datetime.fromtimestamp(hold.until, UTC), hold.reason, only_direct=True)
+            for domain, hold in found
+        )
 
     def forget(self, now: float) -> None:
         """Drop what has run out, and lanes that nobody has used for a day; of too many the ones used longest ago."""

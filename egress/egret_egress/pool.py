@@ -95,7 +95,7 @@ class Pool:
         """
         host = self._hosts.get(wish.key) or self._new_host(wish)
         lane = host.group.lane
-        if lane is not None:
+        if lane is not None and wish.is_own_way:
             lane.saw(wish.domain)
         if not host.group.line:
             granted = self._grant(host, wish)
@@ -391,7 +391,8 @@ class Pool:
         while group.line:
             waiter, granted = self._pick(group)
             if not isinstance(granted, Turn):
-                self._look_again(group, granted)
+                if not self._send_away(group):
+                    self._look_again(group, granted)
                 return
             host = waiter.host
             group.line.take(waiter)
@@ -399,6 +400,20 @@ class Pool:
             group.run = group.run + 1 if host is group.favourite else 1
             group.favourite = host
             waiter.future.set_result(granted)
+
+    def _send_away(self, group: Group) -> bool:
+        """Tell the whole line at once when nothing may begin for longer than anybody waits; False: it is not so."""
+        lane, now = group.lane, self._now()
+        hold = lane.hold(now) if lane is not None else None
+        if hold is None or hold.until <= now + self._limits.patience_s:
+            return False
+        for waiter in group.line.clear():
+            waiter.host.waiting -= 1
+            if not waiter.future.done():
+                waiter.future.set_exception(NotNow(hold.until, hold.reason))
+        for host in list(group.hosts):
+            self._tidy(host)
+        return True
 
     def _pick(self, group: Group) -> tuple[Waiter, Turn | float]:
         """Return who may go, with the turn; else when it is worth to ask again."""

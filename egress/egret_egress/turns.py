@@ -15,7 +15,8 @@ from egret_egress.session import Session
 class Wish(NamedTuple):
     """What is to be sent. key: connections with equal keys carry each other's messages (host, port, policy, …).
 
-    mx_host: by whose name the provider is known. source: address to connect from, "" = the system's.
+    mx_host: by whose name the provider is known. source: address to connect from, "" = the system's. is_own_way: no
+    route's, so that what holds it up holds up all mail to the domain that has no route.
     """
 
     key: Hashable
@@ -24,6 +25,7 @@ class Wish(NamedTuple):
     account: str = ""
     source: str = ""
     recipients: int = 1
+    is_own_way: bool = True
 
 
 class Host:

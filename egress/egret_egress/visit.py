@@ -188,7 +188,8 @@ class Visit:
         # A connection has its login and its protection: it carries nothing that is to be protected otherwise.
         key = (transaction.transport, host.name, host.port, stop.verdict.policy)
         source = self._dialing.source_address
-        wish = Wish(key, host.name, transaction.domain, transaction.account, source, len(self.pending))
+        whose, is_own_way = (transaction.domain, transaction.account), not transaction.transport
+        wish = Wish(key, host.name, *whose, source, len(self.pending), is_own_way)
         try:
             return await self._pool.take(wish)
         except NotNow as wait:

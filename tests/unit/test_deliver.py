@@ -454,6 +454,21 @@ def test_a_route_gives_the_transaction_its_transport() -> None:
     assert [(t.domain, t.transport) for t in transactions_of(world)] == [("example.net", "relay"), ("example.org", "")]
 
 
+@pytest.mark.parametrize(
+    ("transport", "only_direct", "handed"),
+    [("relay", True, 1), ("relay", False, 0), ("mx", True, 0), ("mx", False, 0)],
+)
+def test_a_smarthost_takes_what_the_domains_own_servers_put_off(
+    transport: str, *, only_direct: bool, handed: int
+) -> None:
+    """What a provider asks our address to wait for says nothing of a relay; a unit that is full takes neither."""
+    suspended = Suspension("example.net", NOW + 2 * HOUR, "slow down", only_direct=only_direct)
+    world = routed(replace(NEW_UNIT, suspensions=(suspended,)), replace(ROUTE, transport=transport))
+    world.deliver(world.accept(a_delivery()))
+
+    assert len(transactions_of(world)) == handed
+
+
 def test_an_accounts_route_precedes_the_installations() -> None:
     """And another account's is not looked at; the sending domain is that of the From address."""
     own, foreign, of_domain = (

@@ -83,6 +83,14 @@ def test_what_goes_over_a_smarthost_needs_no_port_25_but_a_unit_that_knows_trans
     assert explain(a_delivery(), a_message(), Surroundings((unit,), way=way), NOW) == sentence
 
 
+def test_what_goes_over_a_smarthost_does_not_wait_for_the_domains_own_servers() -> None:
+    """As deliver chooses units."""
+    unit = a_unit(handoff_version=2, suspensions=(replace(SUSPENDED, only_direct=True),))
+    way = Way("relay", needs_port25=False)
+
+    assert explain(a_delivery(), a_message(), Surroundings((unit,), way=way), NOW) == DUE
+
+
 def test_one_that_was_put_off_says_why() -> None:
     """The sentence of the unit, and when the next try is to be."""
     reason = "Yahoo asked us to slow down at 10:02 (421 4.7.0 [TSS04])"

@@ -19,7 +19,7 @@ def _unit(name: str) -> Unit:
         room=400,
         valid_until=NOON + MINUTE + EXACT,
         suspensions=(
-            Suspension("example.net", NOON + HOUR, "421 too many connections"),
+            Suspension("example.net", NOON + HOUR, "421 too many connections", only_direct=True),
             Suspension("*", NOON, "ü", "aaaaaaaa"),
         ),
     )

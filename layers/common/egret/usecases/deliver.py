@@ -126,7 +126,8 @@ class _Fleet:
             if not self._may_take(unit_id, way):
                 continue
             unit = self._units[unit_id]
-            if delivery.lease or not unit.suspends(delivery.account, delivery.domain, self.now):
+            whose = delivery.account, delivery.domain
+            if delivery.lease or not unit.suspends(*whose, self.now, is_direct=way.needs_port25):
                 self._room[unit_id] -= 1
                 return unit
         return None
@@ -136,7 +137,7 @@ class _Fleet:
         if delivery.lease is not None:
             return None
         units = [self._units[unit_id] for unit_id in self._room if self._may_take(unit_id, way)]
-        return suspension_of(delivery, units, self.now)
+        return suspension_of(delivery, units, way, self.now)
 
 
 def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:

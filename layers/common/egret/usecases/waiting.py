@@ -64,7 +64,7 @@ def _held(delivery: Delivery, message: Message | None, rules: Sequence[HoldRule]
 
 def _scheduled(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     if delivery.waiting:
-        standing = suspension_of(delivery, _connected(around, now), now)
+        standing = suspension_of(delivery, _connected(around, now), around.way, now)
         ends = (delivery.not_before, *([standing.until] if standing else []))
         return _waits(delivery.waiting, max(ends), now)
     when = _time(delivery.not_before)
@@ -92,7 +92,7 @@ def _ready(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     connected = _connected(around, now)
     if not connected:
         return PORT25_CLOSED
-    standing = suspension_of(delivery, connected, now)
+    standing = suspension_of(delivery, connected, way, now)
     if standing is not None:
         return _waits(standing.reason, standing.until, now)
     if all(unit.room == 0 for unit in connected):
@@ -107,11 +107,12 @@ def _connected(around: Surroundings, now: datetime) -> list[Unit]:
     return [unit for unit in alive if unit.port25 or not way.needs_port25]
 
 
-def suspension_of(delivery: Delivery, units: Iterable[Unit], now: datetime) -> Suspension | None:
+def suspension_of(delivery: Delivery, units: Iterable[Unit], way: Way, now: datetime) -> Suspension | None:
     """Return what keeps a delivery from all of the units: the suspension that ends first; None when one takes it."""
     ends: list[Suspension] = []
     for unit in units:
-        covering = [one for one in unit.suspensions if one.covers(delivery.account, delivery.domain, now)]
+        whose = delivery.account, delivery.domain
+        covering = [one for one in unit.suspensions if one.covers(*whose, now, is_direct=way.needs_port25)]
         if not covering:
             return None
         ends.append(max(covering, key=lambda suspension: suspension.until))
