@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from egret.aws.table import WORKERS
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress.__main__ import app_of, main
 from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_environment, host_port
@@ -167,9 +168,9 @@ def test_a_log_line_is_one_json_object() -> None:
 
 
 def test_every_thread_has_a_connection_to_each_service() -> None:
-    """Recording and receiving mail do not wait for each other's connections."""
+    """Recording, writing side by side and receiving mail do not wait for each other's connections."""
     environ = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
     config: Any = app_of(environ).clients.s3.meta.config
 
-    assert config.max_pool_connections == THREADS + INBOUND_THREADS
+    assert config.max_pool_connections == THREADS + INBOUND_THREADS + WORKERS

@@ -83,9 +83,7 @@ def test_the_other_family_gets_a_chance(
     assert has_second_chance(reply, attempt, V4, addresses) is expected
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"), [("5.7.1", True), ("4.7.650", True), ("5.1.7", False), ("", False)]
-)
+@pytest.mark.parametrize(("code", "expected"), [("5.7.1", True), ("4.7.650", True), ("5.1.7", False), ("", False)])
 def test_policy_is_the_seventh_subject(code: str, *, expected: bool) -> None:
     """RFC 3463 section 3.8."""
     assert is_policy(code) is expected
