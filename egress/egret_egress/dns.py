@@ -76,7 +76,8 @@ class DnsResolver:
     async def addresses(self, host: str) -> Answer[str]:
         """Return AAAA and A in turns, so that whoever tries only the first few tries both families.
 
-        Trouble with one of the two does not matter when the other has an answer.
+        Trouble with one of the two does not matter when the other has an answer: neither whether it is authentic, or
+        whoever can suppress one answer could have a host's TLSA records ignored.
         """
         answers: Sequence[Answer[str] | BaseException | None] = (self._known(host, "AAAA"), self._known(host, "A"))
         if None in answers:
@@ -89,7 +90,7 @@ class DnsResolver:
         troubles = [answer for answer in answers if isinstance(answer, BaseException)]
         if troubles and not found:
             raise troubles[0]
-        is_authentic = not troubles and all(answer.is_authentic for answer in good)
+        is_authentic = all(answer.is_authentic for answer in good)
         return Answer(found, good[0].expanded, is_authentic, exists=any(answer.exists for answer in good))
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:

@@ -98,7 +98,10 @@ class Security:
 
     async def of_host(self, question: Question, router: Router) -> Verdict:
         """Say whether and how a host may be used."""
-        verdict = judge(question, await self._records(question, router))
+        try:
+            verdict = judge(question, await self._records(question, router))
+        except DnsTrouble as trouble:
+            verdict = _without_address(question.host, trouble)
         verdict = at_least(self._least(question.host.name), verdict, question)
         outcome = "use" if isinstance(verdict, Use) else "skip"
         name = verdict.policy.name if isinstance(verdict, Use) else verdict.policy
@@ -110,13 +113,15 @@ class Security:
         return verdict
 
     async def _records(self, question: Question, router: Router) -> dane.Records | DnsTrouble | None:
+        """Return what there is of DANE, or why that cannot be known. Raises DnsTrouble when the host has no address.
+
+        That is the end for the host: asked again for its address a moment later, the DNS might answer, and nobody would
+        have looked whether its certificate is published.
+        """
         hops, host = question.hops, question.host
         if self._resolver is None or host.policy is not None or not hops.is_authentic:
             return None
-        try:
-            addresses = await router.addresses(host)
-        except DnsTrouble:
-            return None  # without an address there is no connection that could be protected
+        addresses = await router.addresses(host)
         try:
             return await dane.gather(self._resolver, hops, host, addresses)
         except DnsTrouble as trouble:
@@ -170,6 +175,11 @@ def at_least(least: TlsKind | None, verdict: Verdict, question: Question) -> Ver
 
 def _refused(reason: str, host: Host) -> Bounced:
     return Bounced(reason, NO_REQUIRETLS, Remote(host.name), names_recipient=False)
+
+
+def _without_address(host: Host, trouble: DnsTrouble) -> Skip:
+    reason = f"the address of {host.name} could not be looked up in the DNS: {trouble}"
+    return Skip(Deferred(reason, None, Remote(host.name)), OPPORTUNISTIC.name)
 
 
 def _unknown(question: Question, trouble: DnsTrouble) -> Skip:

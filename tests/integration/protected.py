@@ -125,7 +125,10 @@ async def running(mx: Mx, address: str = "127.0.0.1", port: int = 0) -> AsyncIte
 
 @dataclass
 class Dns:
-    """A `Resolver`. tlsa_of: by host; trouble: what cannot be answered; is_signed: every answer is authentic."""
+    """A `Resolver`. tlsa_of: by host; trouble: what cannot be answered; is_signed: every answer is authentic.
+
+    passing: hosts whose addresses cannot be looked up the first time.
+    """
 
     mx_hosts: Sequence[str] = (HOST,)
     addresses_of: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {HOST: ("127.0.0.1",)})
@@ -133,6 +136,7 @@ class Dns:
     tlsa_of: Mapping[str, Sequence[Tlsa]] = field(default_factory=dict)
     texts: Sequence[str] = ()
     trouble: Mapping[str, DnsTrouble] = field(default_factory=dict)
+    passing: dict[str, DnsTrouble] = field(default_factory=dict)
     is_signed: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -143,6 +147,8 @@ class Dns:
 
     async def addresses(self, host: str) -> Answer[str]:
         """Return the addresses, of what it is an alias of."""
+        if (trouble := self.passing.pop(host, None)) is not None:
+            raise trouble
         expanded = self.aliases.get(host, host)
         return Answer(self.addresses_of.get(expanded, ()), expanded, self.is_signed)
 

@@ -198,6 +198,19 @@ def test_tlsa_that_cannot_be_looked_up_defers(mx: Mx, *, is_bogus: bool) -> None
     assert sent.told.results == [("tlsa", [f"dnssec-invalid {'bogus' if is_bogus else 'lookup-failed'}"])]
 
 
+@pytest.mark.rfc("7672", "2.2")
+def test_an_address_that_fails_for_a_moment_does_not_end_dane(mx: Mx) -> None:
+    """Whoever can suppress one answer of the DNS must not have the server's records overlooked."""
+    dns = signed()
+    dns.passing[HOST] = DnsTrouble("the name servers do not answer")
+
+    sent = send(mx, Setting(dns, trust=STRANGER))
+
+    assert isinstance(sent.outcome, Deferred)
+    assert sent.reason == f"the address of {HOST} could not be looked up in the DNS: the name servers do not answer"
+    assert (mx.connections, dns.passing) == (0, {})
+
+
 @pytest.mark.rfc("7672", "2.2.2")
 @pytest.mark.parametrize(("base", "asked"), [("real.example", ["real.example"]), (HOST, ["real.example", HOST])])
 def test_gather_tlsa_of_an_alias(tmp_path: Path, base: str, asked: list[str]) -> None:
