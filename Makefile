@@ -95,6 +95,7 @@ simulate: .venv/.ready
 
 kill: .venv/.ready .venv-emulator/.ready
 	@$(RUN) tests/fault/kill_processes.py --sends $(SENDS) $(ARGS)
+	@$(RUN) tests/fault/end_egress.py
 
 fuzz: .venv/.ready
 	@$(RUN) tests/fuzz.py --n $(N) $(ARGS)
