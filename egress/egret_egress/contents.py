@@ -38,9 +38,10 @@ class Contents:
         self._executor = executor
         self._shared: dict[str, _Shared] = {}
 
-    def trial(self) -> Trial:
-        """Return what is in hand again, to try out what would fit."""
-        return Trial(self.held.copy(), set(self._shared))
+    def fits(self, transaction: Transaction, capacity: int) -> bool:
+        """Say whether the content may be taken in hand within a capacity of bytes; one that is there takes nothing."""
+        is_there = transaction.content.inline is None and transaction.content.key in self._shared
+        return is_there or self.held.may_add(transaction.account, transaction.domain, capacity)
 
     def hold(self, transaction: Transaction) -> None:
         """Take the content of a transaction in hand, until `let_go`."""
@@ -84,25 +85,3 @@ class Contents:
     async def _load(self, key: str) -> Content | None:
         raw = await asyncio.get_running_loop().run_in_executor(self._executor, self._fetch, key)
         return None if raw is None else Content(raw)
-
-
-class Trial:
-    """What would be in hand. held: bytes; keys: of the messages that are shared."""
-
-    def __init__(self, held: Holdings, keys: set[str]) -> None:
-        self._held = held
-        self._keys = keys
-
-    def fits(self, transaction: Transaction, capacity: int) -> bool:
-        """Say whether the content may be taken in hand within a capacity of bytes; one that is there takes nothing."""
-        return self._is_there(transaction) or self._held.may_add(transaction.account, transaction.domain, capacity)
-
-    def hold(self, transaction: Transaction) -> None:
-        """Count it."""
-        if not self._is_there(transaction):
-            self._held.add(transaction.account, transaction.domain, transaction.content.size_bytes)
-            if transaction.content.inline is None:
-                self._keys.add(transaction.content.key)
-
-    def _is_there(self, transaction: Transaction) -> bool:
-        return transaction.content.inline is None and transaction.content.key in self._keys

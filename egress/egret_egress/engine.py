@@ -129,38 +129,30 @@ class Engine:
         if self._is_draining:
             self._metrics.count(HANDOFFS, ("refused",), len(handoff.transactions))
             raise Draining
-        fitting, flags = self._fitting(handoff)
-        taking = self._keeping.ledger.take(fitting, self._keeping.clock.now())
+        taking = self._keeping.ledger.take(handoff, self._keeping.clock.now(), self._admits)
+        for transaction in taking.lost:
+            self._contents.let_go(transaction)
         for key, attempt in taking.rerecord:
             self._keeping.recorder.record(key, attempt)
         for transaction in taking.start:
-            self._contents.hold(transaction)
             self._backlog.add(transaction.domain, transaction.account, transaction)
             self._employ(transaction.domain)
-        taken = iter(taking.taken)
-        answer = HandoffAnswer([fits and next(taken) for fits in flags], self.room)
-        count = sum(answer.taken)
-        for word, amount in (("taken", count), ("refused", len(answer.taken) - count)):
+        count = sum(taking.taken)
+        for word, amount in (("taken", count), ("refused", len(taking.taken) - count)):
             self._metrics.count(HANDOFFS, (word,), amount)
-        return answer
+        return HandoffAnswer(taking.taken, self.room)
 
-    def _fitting(self, handoff: Handoff) -> tuple[Handoff, list[bool]]:
-        """Leave out what goes beyond the room or beyond somebody's share; what is known already needs none."""
-        capacity = self._capacity
-        held, contents = self._keeping.ledger.holdings.copy(), self._contents.trial()
-        flags: list[bool] = []
-        for transaction in handoff.transactions:
-            whose = transaction.account, transaction.domain
-            new = sum(self._keeping.ledger.phase(key) is None for key in keys_of(transaction))
-            has_room = held.total + new <= capacity.deliveries
-            in_shares = held.may_add(*whose, capacity.deliveries) and contents.fits(transaction, capacity.size_bytes)
-            fits = not new or (has_room and in_shares)
-            flags.append(fits)
-            if fits and new:
-                held.add(*whose, new)
-                contents.hold(transaction)
-        fitting = [transaction for transaction, fits in zip(handoff.transactions, flags, strict=True) if fits]
-        return Handoff(handoff.unit, fitting, handoff.version), flags
+    def _admits(self, transaction: Transaction, new: int) -> bool:
+        """Leave out what goes beyond the room or beyond somebody's share; hold the content of what fits."""
+        capacity, held = self._capacity, self._keeping.ledger.holdings
+        fits = (
+            held.total + new <= capacity.deliveries
+            and held.may_add(transaction.account, transaction.domain, capacity.deliveries)
+            and self._contents.fits(transaction, capacity.size_bytes)
+        )
+        if fits:
+            self._contents.hold(transaction)
+        return fits
 
     # --- workers
 

@@ -27,22 +27,18 @@ class Holdings:
         self._accounts: dict[str, int] = {}
         self._domains: dict[str, int] = {}
 
-    def copy(self) -> Holdings:
-        """Return the same again, to try out what would fit."""
-        other = Holdings()
-        other.total = self.total
-        other._accounts, other._domains = self._accounts.copy(), self._domains.copy()
-        return other
-
     def add(self, account: str, domain: str, amount: int) -> None:
         """Count more of it; a negative amount gives back. domain: "" when it is not known any more."""
         self.total += amount
-        for of, name in ((self._accounts, account), (self._domains, domain)):
-            held = of.get(name, 0) + amount
-            if held:
-                of[name] = held
-            else:
-                of.pop(name, None)
+        accounts, domains = self._accounts, self._domains
+        if held := accounts.get(account, 0) + amount:
+            accounts[account] = held
+        else:
+            accounts.pop(account, None)
+        if held := domains.get(domain, 0) + amount:
+            domains[domain] = held
+        else:
+            domains.pop(domain, None)
 
     def may_add(self, account: str, domain: str, capacity: int) -> bool:
         """Say whether both have less in hand than is left over of the capacity."""

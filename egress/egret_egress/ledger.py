@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,12 +89,13 @@ class Taking:
     """The answer to a handoff.
 
     taken: one flag per transaction. start: the transactions to begin, only with legs that were not known before.
-    rerecord: outcomes that were asked for again.
+    rerecord: outcomes that were asked for again. lost: what was admitted, and could not be written down.
     """
 
     taken: list[bool]
     start: list[Transaction]
     rerecord: list[tuple[AttemptKey, Attempt]]
+    lost: Sequence[Transaction] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,15 @@ COMPACT_AFTER = 50_000
 """Records in the journal before it may be compacted: some 5 MB, read in well under a second at a start."""
 OVER_IN_ONE_RECORD = 32 * 1024
 """Bytes of fingerprints, well below what the journal takes as one record."""
+
+Admits = Callable[[Transaction, int], bool]
+"""Whether there is room for a transaction with so many attempts that are new."""
+
+
+def all_fit(_transaction: Transaction, _new: int) -> bool:
+    """Admit everything."""
+    return True
+
 
 Later = Callable[[Callable[[], None]], object]
 """Calls back soon: the loop's `call_soon`, for a unit that runs in one."""
@@ -170,19 +180,21 @@ class Ledger:
 
     # --- handoff
 
-    def take(self, handoff: Handoff, now: datetime) -> Taking:
+    def take(self, handoff: Handoff, now: datetime, admits: Admits = all_fit) -> Taking:
         """Take what may be begun and is not known yet.
 
-        Refused: another unit's or version's handoff, something new under a lease that has run out, an attempt that is
-        just being given back. An attempt that is under way or recorded is taken again without a second start; one that
-        has ended but is not recorded is taken and its outcome is to be recorded again. Something new that the journal
-        cannot keep is refused.
+        admits: asked about everything new, last; what it admits counts in `holdings` when it is asked again.
+        Refused: another unit's or version's handoff, something new under a lease that has run out, or that there is no
+        room for, an attempt that is just being given back. An attempt that is under way or recorded is taken again
+        without a second start; one that has ended but is not recorded is taken and its outcome is to be recorded again.
+        Something new that the journal cannot keep is refused.
         """
         self.forget(now)
+        if handoff.unit != self._unit or handoff.version > VERSION:
+            return Taking([False] * len(handoff.transactions), [], [])
         taking = Taking([], [], [])
         for transaction in handoff.transactions:
-            is_ours = handoff.unit == self._unit and handoff.version <= VERSION
-            taking.taken.append(is_ours and self._take(transaction, now, taking))
+            taking.taken.append(self._take(transaction, now, taking, admits))
         try:
             self._flush()
         except OSError:
@@ -190,24 +202,23 @@ class Ledger:
             return self._without_new(handoff, taking)
         return taking
 
-    def _take(self, transaction: Transaction, now: datetime, taking: Taking) -> bool:
+    def _take(self, transaction: Transaction, now: datetime, taking: Taking, admits: Admits) -> bool:
         keys = keys_of(transaction)
         phases = [self.phase(key) for key in keys]
         if not keys or len(set(keys)) < len(keys) or Phase.RELEASING in phases:
             return False
-        fresh = [leg for phase, leg in zip(phases, transaction.legs, strict=True) if phase is None]
-        # What is known is never refused for being late: "not taken" would let another unit begin it.
-        if fresh and transaction.lease_until <= now:
+        new = phases.count(None)
+        # What is known is never refused for being late, or for want of room: "not taken" would let another unit begin.
+        if new and (transaction.lease_until <= now or not admits(transaction, new)):
             return False
         for key, phase in zip(keys, phases, strict=True):
             if phase is None:
                 self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
-                self.holdings.add(key.account, transaction.domain, 1)
             if phase is not Phase.RECORDED:
                 self._take_known(key, transaction.lease_until, taking)
-        if fresh:
-            is_all = len(fresh) == len(keys)
-            taking.start.append(transaction if is_all else msgspec.structs.replace(transaction, legs=fresh))
+        if new:
+            self.holdings.add(transaction.account, transaction.domain, new)
+            taking.start.append(transaction if new == len(keys) else _only_new(transaction, phases))
         return True
 
     def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
@@ -226,7 +237,7 @@ class Ledger:
             was and new.isdisjoint(keys_of(transaction))
             for was, transaction in zip(taking.taken, handoff.transactions, strict=True)
         ]
-        return Taking(taken, [], taking.rerecord)
+        return Taking(taken, [], taking.rerecord, taking.start)
 
     # --- the attempt
 
@@ -447,6 +458,11 @@ class Ledger:
 def keys_of(transaction: Transaction) -> list[AttemptKey]:
     """Return the attempts of a transaction, in the order of its legs."""
     return [AttemptKey(transaction.account, leg.delivery_id, leg.attempt) for leg in transaction.legs]
+
+
+def _only_new(transaction: Transaction, phases: Sequence[Phase | None]) -> Transaction:
+    fresh = [leg for phase, leg in zip(phases, transaction.legs, strict=True) if phase is None]
+    return msgspec.structs.replace(transaction, legs=fresh)
 
 
 def _records_of(key: AttemptKey, entry: Entry) -> Iterator[JournalRecord]:

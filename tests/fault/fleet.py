@@ -190,22 +190,17 @@ class Process:
         """Take what fits, as `Engine.take`."""
         if self.is_draining or handoff.unit != self.id:
             raise HandoffRefused
-        flags, held = [], self.ledger.holdings.copy()
-        for transaction in handoff.transactions:
-            new = sum(self.ledger.phase(key) is None for key in keys_of(transaction))
-            whose = transaction.account, transaction.domain
-            flags.append(not new or (held.total + new <= ROOM and held.may_add(*whose, ROOM)))
-            if flags[-1]:
-                held.add(*whose, new)
-        fitting = [one for one, fits in zip(handoff.transactions, flags, strict=True) if fits]
-        taking = self.ledger.take(Handoff(handoff.unit, fitting, handoff.version), self._around.clock.now())
+        taking = self.ledger.take(handoff, self._around.clock.now(), self._admits)
         for key, attempt in taking.rerecord:
             self.queue.entries.append((key, attempt))
         for transaction in taking.start:
             self.trials.append(_Trial(transaction, iter(())))  # type: ignore[arg-type]
             self.trials[-1].steps = self._try(self.trials[-1])
-        taken = iter(taking.taken)
-        return HandoffAnswer([fits and next(taken) for fits in flags], self.room)
+        return HandoffAnswer(taking.taken, self.room)
+
+    def _admits(self, transaction: Transaction, new: int) -> bool:
+        held = self.ledger.holdings
+        return held.total + new <= ROOM and held.may_add(transaction.account, transaction.domain, ROOM)
 
     # --- one transaction
 

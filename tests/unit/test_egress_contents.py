@@ -120,26 +120,27 @@ def test_a_shared_message_takes_its_bytes_of_the_budget_once() -> None:
 
     async def check(contents: Contents) -> None:
         contents.hold(transaction())
-        trial = contents.trial()
         other = transaction(Content(1000, key="content/a/2"))
 
         assert contents.held.total == 1000
-        assert trial.fits(transaction(), 1500)
-        assert trial.fits(transaction(domain="example.org"), 1500)
-        assert not trial.fits(other, 1500)
-        assert not trial.fits(transaction(Content(1, b"x")), 1500)
+        assert contents.fits(transaction(), 1500)
+        assert contents.fits(transaction(domain="example.org"), 1500)
+        assert not contents.fits(other, 1500)
+        assert not contents.fits(transaction(Content(1, b"x")), 1500)
 
     run(check, Bucket())
 
 
 def test_a_handoff_that_repeats_a_new_message_counts_it_once() -> None:
-    """Within the trial as when it is taken."""
+    """However many transactions bring it, and until the last of them is done."""
 
     async def check(contents: Contents) -> None:
-        trial = contents.trial()
         for _ in range(5):
-            assert trial.fits(transaction(), 1500)
-            trial.hold(transaction())
+            assert contents.fits(transaction(), 1500)
+            contents.hold(transaction())
+        assert contents.held.total == 1000
+        for _ in range(5):
+            contents.let_go(transaction())
         assert contents.held.total == 0
 
     run(check, Bucket())

@@ -46,11 +46,3 @@ def test_who_may_add_nothing_is_named_fullest_first() -> None:
 
     assert held.full(18 + 7, 99) == [Full("*", "a"), Full("x.example"), Full("*", "b")]
     assert held.full(18 + 7, 1) == [Full("*", "a")]
-
-
-def test_a_copy_is_apart() -> None:
-    """Trying out changes nothing."""
-    held = Holdings()
-    held.copy().add("a", "x.example", 1)
-
-    assert held.total == 0
