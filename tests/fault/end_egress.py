@@ -3,8 +3,8 @@
     make kill
 
 Real processes, journals and sockets. Mail goes to three servers at a time: a quick one with a long queue, where the
-next message begins behind the final dot of this one; one that takes a third of a second for each answer, and does not answer
-some; one with the limits of an unknown provider, so that most of its mail waits. Whoever gets something back
+next message begins behind the final dot of this one; one that takes a third of a second for each answer, and never
+gives some; one with the limits of an unknown provider, so that most of its mail waits. Whoever gets something back
 hands it over again. Afterwards every message must have arrived, once, or once more for each attempt marked unknown; a
 unit that was told to end must have told of all that it took, in time; and of the messages on one connection only one
 may be unknown after a kill, since only one final dot can be without an answer.
