@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+MOST_TURNS = 8
+"""Turns of the loop for which a commit waits while each brings somebody more: an fsync is worth some waiting."""
+
 
 class GroupCommit:
     """Runs `write`, then a blocking `sync` in a thread of its own; all who ask while one is running share the next."""
@@ -14,31 +17,44 @@ class GroupCommit:
         self._write = write
         self._sync = sync
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._runner: asyncio.Task[None] | None = None
 
-    async def commit(self) -> None:
-        """Return when everything noted before this call is durable. Raises OSError."""
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            if self._runner is None or self._runner.done():
-                self._runner = asyncio.get_running_loop().create_task(self._run())
-        await asyncio.shield(self._next)
+    def commit(self) -> asyncio.Future[None]:
+        """Return what is done when everything noted before this call is durable; it raises OSError."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._waiting.append(done)
+        if self._runner is None or self._runner.done():
+            self._runner = loop.create_task(self._run())
+        return done
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._next is not None:
-            # Everybody who runs in this turn of the loop gets on board before the thread starts.
-            await asyncio.sleep(0)
-            waiting, self._next = self._next, None
+        while self._waiting:
+            await self._gather()
+            waiting, self._waiting = self._waiting, []
+            error: OSError | None = None
             try:
                 self._write()
                 await loop.run_in_executor(self._thread, self._sync)
-            except OSError as error:
-                waiting.set_exception(error)
-                waiting.exception()  # seen, also when every waiter has gone
-            else:
-                waiting.set_result(None)
+            except OSError as failed:
+                error = failed
+            for done in waiting:
+                if done.done():
+                    continue  # canceled
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+
+    async def _gather(self) -> None:
+        """Let everybody get on board who runs in this turn of the loop, and in the next ones while more come."""
+        for _ in range(MOST_TURNS):
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            if len(self._waiting) == before:
+                return
 
     def close(self) -> None:
         """End the thread after the sync that it may be making."""

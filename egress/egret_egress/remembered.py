@@ -102,9 +102,8 @@ class Remembered:
         return False
 
     def add(self, one: bytes) -> None:
-        """Remember it."""
-        if one not in self._now:
-            self._now.add(one)
+        """Remember one that is not known yet."""
+        self._now.add(one)
 
     def add_packed(self, many: bytes) -> None:
         """Remember what `packed` gave."""

@@ -153,9 +153,19 @@ def _with_event(delivery: Delivery, event: Event) -> Delivery:
     )
 
 
-def _end(delivery: Delivery, state: State, event: Event) -> Delivery:
-    ended = replace(delivery, state=state, lease=None, due_at=None, held_at=None, ended_at=event.at)
-    return _with_event(ended, event)
+def _end(delivery: Delivery, state: State, event: Event, attempts: tuple[Attempt, ...] | None = None) -> Delivery:
+    return replace(
+        delivery,
+        state=state,
+        attempts=delivery.attempts if attempts is None else attempts,
+        waiting="",
+        lease=None,
+        due_at=None,
+        held_at=None,
+        ended_at=event.at,
+        events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)),
+        rev=delivery.rev + 1,
+    )
 
 
 def _idle_end(delivery: Delivery, state: State, event: Event) -> Delivery | Refusal:
@@ -232,18 +242,19 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
         return Refusal.TERMINAL
     if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != number:
         return Refusal.STALE
-    tried = replace(delivery, attempts=(*map(_without_transcript, delivery.attempts), change.attempt), waiting="")
+    tried = (*map(_without_transcript, delivery.attempts), change.attempt)
     event = _attempt_event(change)
     match change.attempt.outcome:
         case Delivered():
-            return _after_overtaking(tried, _end(tried, State.DELIVERED, event))
+            return _after_overtaking(delivery, _end(delivery, State.DELIVERED, event, tried))
         case Bounced():
-            return _end(tried, State.FAILED, event)
+            return _end(delivery, State.FAILED, event, tried)
         case Deferred() | Unknown():
-            if change.next_at is None or change.next_at >= delivery.expires_at:
-                return _end(tried, State.FAILED, replace(event, kind=EventKind.FAILED))
-            waiting = replace(tried, state=State.QUEUED, lease=None, not_before=change.next_at, due_at=change.next_at)
-            return _with_event(waiting, event)
+            at = change.next_at
+            if at is None or at >= delivery.expires_at:
+                return _end(delivery, State.FAILED, replace(event, kind=EventKind.FAILED), tried)
+            queued = replace(delivery, attempts=tried, waiting="", state=State.QUEUED, lease=None)
+            return _with_event(replace(queued, not_before=at, due_at=at), event)
         case _:
             assert_never(change.attempt.outcome)
 
@@ -265,18 +276,18 @@ def _answered_late(delivery: Delivery, change: Record) -> Delivery | Refusal:
     is_waiting = delivery.state in (State.QUEUED, State.HELD) and last.number == change.attempt.number
     if not (is_waiting and isinstance(last.outcome, Unknown) and isinstance(outcome, Delivered | Bounced)):
         return Refusal.REPEATED
-    known = replace(delivery, attempts=(*earlier, change.attempt))
+    known = (*earlier, change.attempt)
     if isinstance(outcome, Delivered):
-        return _after_overtaking(known, _end(known, State.DELIVERED, _attempt_event(change)))
-    return _end(known, State.FAILED, _attempt_event(change))
+        return _after_overtaking(delivery, _end(delivery, State.DELIVERED, _attempt_event(change), known))
+    return _end(delivery, State.FAILED, _attempt_event(change), known)
 
 
-def _after_overtaking(tried: Delivery, ended: Delivery) -> Delivery:
+def _after_overtaking(before: Delivery, ended: Delivery) -> Delivery:
     """Let a DSN that overtook the record of its own attempt have the last word: the next hop took it all back.
 
     Its event is told once more, after `delivered`, since an account may only hear the newest.
     """
-    bounce = next((event for event in reversed(tried.events) if event.dsn and event.kind is EventKind.FAILED), None)
+    bounce = next((event for event in reversed(before.events) if event.dsn and event.kind is EventKind.FAILED), None)
     if bounce is None:
         return ended
     return replace(_with_event(ended, replace(bounce, source="")), state=State.FAILED, rev=ended.rev)
