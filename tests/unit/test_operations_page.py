@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 from egret.contracts.metrics import Counter, Gauge, Histogram
+from egret.usecases.waiting import BUSY, DUE, NO_UNIT, PORT25_CLOSED
 from egret_egress import metrics as egress
+from egret_egress.reasons import GREYLISTED, POLICY
+from egret_egress.register import DOMAIN_FULL
 from functions.deliver.handler import METRICS
 from functions.sweep.handler import QUEUE_DUE, QUEUE_OLDEST, UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, of_type
@@ -39,3 +42,19 @@ def test_the_metrics_of_the_functions_are_on_the_page() -> None:
 def test_the_readme_counts_the_alarms() -> None:
     """As many as the template has."""
     assert f"{len(of_type('AWS::CloudWatch::Alarm'))} alarms" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_has_the_sentences_that_an_account_reads() -> None:
+    """As they are said, at least their first part."""
+    page = (ROOT / "docs" / "operations.md").read_text().partition("\n## Why is my message not there yet?\n")[2]
+    sentences = (
+        DUE,
+        BUSY,
+        NO_UNIT.partition(". ")[0],
+        PORT25_CLOSED.partition(". ")[0],
+        DOMAIN_FULL,
+        GREYLISTED,
+        POLICY,
+    )
+
+    assert [sentence for sentence in sentences if sentence not in page] == []
