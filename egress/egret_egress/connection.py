@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             transport = await self._loop.start_tls(
                 self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout_s
             )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
+        except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:  # ValueError: a name that is none for SNI
             reason = f"TLS could not be agreed on ({_words(error)})"
             self._end(reason)
             # asyncio does not tell the protocol of a connection that ends within the handshake.

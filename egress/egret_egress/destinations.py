@@ -185,7 +185,7 @@ class Direct:
             return Bounced(
                 "the recipient's domain says in the DNS that it takes no mail at all (null MX)", Reply(556, (words,))
             )
-        valid = [record for record in real if len(record.host) <= 253 and _HOST_NAME.fullmatch(record.host)]
+        valid = [record for record in real if _is_host_name(record.host)]
         if not valid:
             return Deferred(f"the MX records of {domain} in the DNS name no valid host")
         ranked = sorted((record.preference, self._dice.number(), record.host) for record in valid)
@@ -194,10 +194,16 @@ class Direct:
 
     async def _implicit(self, domain: str, found: Answer[MxRecord]) -> NextHops:
         """Return the domain, or what its CNAMEs lead to, as its own host."""
+        if not _is_host_name(found.expanded):
+            return Deferred(f"the alias (CNAME) of {domain} in the DNS leads to something that is no valid host")
         if not (await self._resolver.addresses(found.expanded)).records:
             words = "5.1.2 The domain has neither MX nor address records"
             return Bounced("the recipient's domain has no mail server in the DNS", Reply(550, (words,)))
         return Hops(domain, found.expanded, found.is_authentic, (Host(found.expanded, self._port),))
+
+
+def _is_host_name(name: str) -> bool:
+    return len(name) <= 253 and _HOST_NAME.fullmatch(name) is not None
 
 
 async def _addresses(resolver: Resolver, host: Host) -> Answer[str]:

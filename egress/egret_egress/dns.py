@@ -34,6 +34,8 @@ from egret_egress.destinations import Answer, DnsTrouble, MxRecord
 T = TypeVar("T")
 
 CACHE_ENTRIES = 50_000
+CACHED_CHARS = 4096
+"""Longest answer that is kept, written out: whoever owns many names could else fill the memory with 64 KB for each."""
 LIFETIME_S = 10.0
 """For one question, over all servers."""
 MAX_RECORDS = 64
@@ -138,6 +140,8 @@ class DnsResolver:
             raise DnsTrouble("its aliases (CNAME) lead nowhere") from error
         except (dns.exception.DNSException, OSError, ValueError) as error:
             raise DnsTrouble(f"the answer is no use ({type(error).__name__})") from error
+        if len(repr(answer.records)) > CACHED_CHARS:
+            return answer
         self._cache[key] = asyncio.get_running_loop().time() + ttl_s, answer
         self._cache.move_to_end(key)
         if len(self._cache) > CACHE_ENTRIES:

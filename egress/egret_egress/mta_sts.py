@@ -212,7 +212,10 @@ class MtaSts:
         """Fetch policies again that are half a day old, for ever: who blocks that must do so until they run out."""
         while True:
             await asyncio.sleep(REFRESH_EVERY_S)
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("the MTA-STS policies were not fetched again")
 
     async def refresh(self, pause_s: float = REFRESH_PAUSE_S) -> None:
         """Fetch again what is stale, one after the other. Trouble is logged; what is known still counts."""

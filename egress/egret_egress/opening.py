@@ -36,6 +36,7 @@ def _unverified_context() -> ssl.SSLContext:
 
 def _verified_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.hostname_checks_common_name = False  # the names that count are the alternative ones (RFC 8461 section 4.2)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

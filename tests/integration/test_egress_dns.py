@@ -32,6 +32,7 @@ ZONE = {
 ZONE |= {
     ("_25._tcp.mx.example.", "TLSA"): ["3 1 1 " + "ab" * 32, "2 0 1 " + "cd" * 32],
     ("text.example.", "TXT"): ['"v=STSv1; " "id=1"', '"other"', '"' + "x" * 200 + '"'],
+    ("long.example.", "TXT"): [f'"{n}' + "x" * 200 + '"' for n in range(40)],
     ("chained.example.", "CNAME"): ["a.example.org."],
     ("loop1.example.", "CNAME"): ["loop2.example."],
     ("loop2.example.", "CNAME"): ["loop1.example."],
@@ -191,6 +192,20 @@ def test_answers_are_kept_for_their_ttl() -> None:
             return server.questions
 
     assert asyncio.run(run()) == 1
+
+
+def test_an_answer_that_is_larger_than_anybody_needs_is_not_kept() -> None:
+    """Many of them would fill the memory; to ask again costs only whoever gave it."""
+
+    async def run() -> int:
+        async with resolving() as (resolver, server):
+            before = 0
+            for _ in range(2):
+                before = server.questions
+                await resolver.txt("long.example")
+            return server.questions - before
+
+    assert asyncio.run(run()) > 0
 
 
 def test_everybody_who_asks_at_once_shares_one_question() -> None:

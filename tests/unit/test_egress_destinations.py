@@ -125,6 +125,11 @@ def test_records_that_name_no_host_are_left_out() -> None:
     assert isinstance(hops(Zone(tuple(bad))), Deferred)
 
 
+def test_an_alias_to_what_is_no_host_is_put_off() -> None:
+    """Its name would stand in TLS and in records, and whoever owns the domain chooses it."""
+    assert isinstance(hops(Zone((), ("192.0.2.1",), {"example.org": "a\\032b.example"})), Deferred)
+
+
 @pytest.mark.parametrize("zone", [Zone(None), Zone((), ())], ids=["NXDOMAIN", "no records"])
 def test_a_domain_without_anything_bounces(zone: Zone) -> None:
     """A typing error in the domain is told at once: 5.1.2."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.mtasts import Invalid, PolicyText, StsMode, allows, parse_policy, parse_record
+from egret.core.mtasts import MAX_PATTERNS, Invalid, PolicyText, StsMode, allows, parse_policy, parse_record
 
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.Example.net\r\nmax_age: 604800\r\n"
 
@@ -83,6 +83,15 @@ def test_unknown_keys_and_repetitions_are_ignored() -> None:
 def test_a_policy_that_breaks_the_rules_is_none(old: bytes, new: bytes) -> None:
     """Nothing is guessed."""
     assert isinstance(parse_policy(POLICY.replace(old, new)), Invalid)
+
+
+@pytest.mark.parametrize(("count", "kept"), [(MAX_PATTERNS, True), (MAX_PATTERNS + 1, False)])
+def test_a_policy_names_a_bounded_number_of_hosts(count: int, *, kept: bool) -> None:
+    """Units remember the policies of all domains that they meet."""
+    hosts = "".join(f"mx: mx{number}.example.org\n" for number in range(count))
+    found = parse_policy(f"version: STSv1\nmode: enforce\nmax_age: 86400\n{hosts}".encode())
+
+    assert isinstance(found, PolicyText) is kept
 
 
 @pytest.mark.rfc("8461", "4.1")

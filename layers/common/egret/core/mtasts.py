@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MAX_BYTES = 64 * 1024
 """A policy may have so much; the longest that is seen has a few hundred bytes."""
+MAX_PATTERNS = 100
+"""A policy is remembered by every unit and looked through for every host; a domain has a handful of them."""
 MAX_MAX_AGE_S = 31_557_600
 """One year (RFC 8461 section 3.2)."""
 
@@ -104,6 +106,8 @@ def _policy(fields: dict[str, str], patterns: tuple[str, ...]) -> PolicyText | I
         return Invalid(f"the policy's max_age is not a number of seconds up to {MAX_MAX_AGE_S}")
     if mode is not StsMode.NONE and not patterns:
         return Invalid("the policy names no MX host")
+    if len(patterns) > MAX_PATTERNS:
+        return Invalid(f"the policy names more than {MAX_PATTERNS} MX hosts")
     if any(len(pattern) > 255 or not _PATTERN.fullmatch(pattern) for pattern in patterns):
         return Invalid("the policy has an mx that is no host name")
     return PolicyText(mode, int(age), patterns)
