@@ -413,15 +413,22 @@ class Pacing:
         )
 
     def forget(self, now: float) -> None:
-        """Drop what has run out, and lanes that nobody has used for a day; of too many the ones used longest ago."""
+        """Drop what has run out, and lanes that nobody has used for a day; of too many the ones used longest ago.
+
+        Suspended ones go last: meeting thousands of providers must not end what one of them has asked for.
+        """
         for key in [key for key, lane in self._lanes.items() if lane.is_forgettable(now)]:
             del self._lanes[key]
         for name in [name for name, trouble in self._everywhere.items() if trouble.until <= now]:
             del self._everywhere[name]
         for recipient in [recipient for recipient, hold in self._recipients.items() if hold.until <= now]:
             del self._recipients[recipient]
-        idle = sorted((one.state.used_at, key) for key, one in self._lanes.items() if not (one.open or one.opening))
-        for _, key in idle[: max(0, len(self._lanes) - MAX_LANES * 9 // 10)]:
+        idle = sorted(
+            (one.hold(now) is not None, one.state.used_at, key)
+            for key, one in self._lanes.items()
+            if not (one.open or one.opening)
+        )
+        for _, _, key in idle[: max(0, len(self._lanes) - MAX_LANES * 9 // 10)]:
             del self._lanes[key]
 
     # --- across restarts
@@ -448,15 +455,16 @@ class Pacing:
 
 
 _TAG = re.compile(r"\[[A-Z]{2,6}\d{1,6}\]|\b[A-Z]{1,3}[-]?\d{3,6}\b")
-_SHORT = 60
 
 
 def short(reply: Reply) -> str:
-    """Return what is worth reading of a reply: codes, and the provider's own tag or the beginning of the text."""
-    text = reply.lines[0].removeprefix(reply.enhanced_code).strip()
+    """Return codes and the provider's own tag, never its words.
+
+    Every account whose mail waits reads it, and the words may name the address or the domain of the one that the reply
+    was for; that one has all of it in its attempt.
+    """
     tag = _TAG.search(" ".join(reply.lines))
-    words = tag[0] if tag else (text if len(text) <= _SHORT else f"{text[:_SHORT].rstrip()}…")
-    return " ".join(part for part in (str(reply.code), reply.enhanced_code, words) if part)
+    return " ".join(part for part in (str(reply.code), reply.enhanced_code, tag[0] if tag else "") if part)
 
 
 def clock(now: float) -> str:
