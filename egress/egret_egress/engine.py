@@ -42,13 +42,14 @@ class Capacity:
 
     deliveries: in hand, that is taken and not recorded. size_bytes: of their messages, beyond which one may go: three
     or four of the largest, which leaves the smallest instance, of 1 GiB, enough for all else. workers: transactions
-    under way or waiting for a connection, over all domains; per_domain: of one domain. turn: transactions of one domain
-    that a worker makes before it looks whether another domain waits.
+    under way or waiting for a connection, over all domains: more than one account can have in hand, so that its dead
+    domains keep no other's mail from a worker; per_domain: of one domain. turn: transactions of one domain that a
+    worker makes before it looks whether another domain waits.
     """
 
     deliveries: int = 2000
     size_bytes: int = 96 * 1024 * 1024
-    workers: int = 500
+    workers: int = 1200
     per_domain: int = 20
     turn: int = 50
 

@@ -34,14 +34,14 @@ class PoolLimits:
 
     per_host: open to one MX host at a time, and messages: transactions on one connection, where the provider's limits
     are lifted. idle_s: seconds that such a connection waits for the next message. idle_total: over all hosts.
-    waiting: callers that may wait for one provider, and patience_s: for how long.
+    waiting: callers that may wait for one provider, a part of the engine's workers, and patience_s: for how long.
     """
 
     per_host: int = 20
     messages: int = 100
     idle_s: float = 15.0
     idle_total: int = 500
-    waiting: int = 1000
+    waiting: int = 300
     patience_s: float = 60.0
 
 

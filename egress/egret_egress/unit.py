@@ -218,11 +218,19 @@ async def _serve_smtp(
 
 
 def _on_duty(stack: contextlib.AsyncExitStack, task: asyncio.Task[None]) -> None:
+    """Let a task run until the unit ends; one that ends before is told in the log."""
+    task.add_done_callback(_gave_up)
+
     async def relieve() -> None:
         task.cancel()
         await asyncio.wait([task])
 
     stack.push_async_callback(relieve)
+
+
+def _gave_up(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a duty of the unit has ended", exc_info=error, extra={"duty": str(task.get_coro())})
 
 
 async def _drain(engine: Engine, announcer: Announcer, executor: ThreadPoolExecutor, limit_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,7 +13,8 @@ from egret.contracts.handoff import Content, Transaction
 from egret.core.delivery import Attempt, Lease
 from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
-from egret_egress.destinations import Answer, Host, NextHops
+from egret.core.tls_policy import PLAIN
+from egret_egress.destinations import Answer, Hops, Host, NextHops
 from egret_egress.engine import Capacity
 from egret_egress.holdings import Full
 from egret_egress.journal import MemoryJournal
@@ -31,6 +33,23 @@ from tests.integration.egress_rig import (
     sinking,
     transaction,
 )
+
+
+class ByDomain:
+    """A router whose domains have a port each. others: the port of all that are not named."""
+
+    def __init__(self, ports: Mapping[str, int], others: int) -> None:
+        self._ports = ports
+        self._others = others
+
+    async def next_hops(self, domain: str) -> Hops:
+        """Return the one host of a domain."""
+        host = Host("127.0.0.1", self._ports.get(domain, self._others), PLAIN, addresses=("127.0.0.1",))
+        return Hops(domain, domain, is_authentic=False, hosts=(host,))
+
+    async def addresses(self, host: Host) -> Answer[str]:
+        """Return what it has."""
+        return Answer(host.addresses, host.name)
 
 
 def test_a_handoff_is_delivered_and_recorded() -> None:
@@ -116,6 +135,30 @@ def test_a_silent_server_does_not_hold_up_the_next_message_for_its_domain() -> N
             return sink
 
     assert asyncio.run(run()).connections == 2
+
+
+def test_an_account_whose_domains_are_all_stuck_keeps_no_other_from_a_worker() -> None:
+    """It fills its share of the unit, and there are more workers than that."""
+
+    async def run() -> tuple[int, int]:
+        stuck, free = Sink(gate=asyncio.Event()), Sink()
+        async with sinking(stuck), sinking(free):
+            router = ByDomain({"free.example": free.port}, stuck.port)
+            async with rig_for(0, Wishes(router=router)) as rig:
+                dead = (transaction(1024 * n, domain=f"d{n}.example", account="stuckacc") for n in range(1, 1501))
+                taken = sum(rig.engine.take(handoff(*dead)).taken)
+                await stuck.dots.wait()
+                assert rig.engine.take(handoff(transaction(1024 * 2000, domain="free.example"))).taken == [True]
+                async with asyncio.timeout(10):
+                    await free.dots.wait()
+                assert stuck.gate is not None
+                stuck.gate.set()
+                return taken, len(free.bodies)
+
+    taken, delivered = asyncio.run(run())
+
+    assert taken >= 1000
+    assert delivered == 1
 
 
 def test_the_same_attempt_again_is_not_sent_again() -> None:
