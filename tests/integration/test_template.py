@@ -61,12 +61,7 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
     of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
-    left_alone = {
-        "EGRET_SOURCE_ADDRESSES",
-        "EGRET_ANSWER_TIMEOUT_S",
-        "EGRET_SMTP_TIMEOUTS",
-        "EGRET_SHAPING",
-    } | of_the_image
+    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     read = names_in_code("egress/egret_egress") | app | {"EGRET_SECRET", "EGRET_KMS_KEY_ID"}
     given = {name for name in container_variables() if name.startswith("EGRET_")}
