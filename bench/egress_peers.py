@@ -50,6 +50,9 @@ def sink() -> Iterator[int]:
     process = subprocess.Popen([program("smtp-sink"), "-u", "nobody", "-m", "2000", f"{SINK}:{SINK_PORT}", "1000"])
     try:
         wait_for_port((SINK, SINK_PORT))
+        time.sleep(0.2)
+        if process.poll() is not None:
+            raise RuntimeError(f"smtp-sink does not run: does another benchmark have {SINK}:{SINK_PORT}?")
         yield process.pid
     finally:
         process.terminate()
