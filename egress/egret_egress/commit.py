@@ -34,11 +34,11 @@ class GroupCommit:
         while self._waiting:
             await self._gather()
             waiting, self._waiting = self._waiting, []
-            error: OSError | None = None
+            error: Exception | None = None
             try:
                 self._write()
                 await loop.run_in_executor(self._thread, self._sync)
-            except OSError as failed:
+            except Exception as failed:  # a bug, too, is for whoever waits: else they would wait for ever
                 error = failed
             for done in waiting:
                 if done.done():
