@@ -38,7 +38,7 @@ class GroupCommit:
             try:
                 self._write()
                 await loop.run_in_executor(self._thread, self._sync)
-            except Exception as failed:  # a bug, too, is for whoever waits: else they would wait for ever
+            except Exception as failed:  # noqa: BLE001 (a bug, too, is for whoever waits: they would wait for ever)
                 error = failed
             for done in waiting:
                 if done.done():
