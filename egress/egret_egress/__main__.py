@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ from egret_egress.recorder import THREADS
 from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
 from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
+
+log = logging.getLogger(__name__)
 
 CONNECTIONS = THREADS + INBOUND_THREADS + WORKERS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
@@ -75,17 +78,19 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         wrapper=app.key_wrapper,
         metrics=metrics,
         exposition=Exposition(metrics.text, CONTENT_TYPE),
-        resolver=_resolver(config),
+        resolver=resolver_of(config),
         inside=DnsResolver() if config.resolver_validates else None,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 
 
-def _resolver(config: Config) -> DnsResolver:
-    if config.resolver is None:
-        return DnsResolver(validates=config.resolver_validates)
-    address, port = config.resolver
-    return DnsResolver([address], port, validates=config.resolver_validates)
+def resolver_of(config: Config) -> DnsResolver:
+    """Return the resolver of the names of the world; says so in the log when its word about DNSSEC cannot count."""
+    address, port = config.resolver or ("", 53)
+    resolver = DnsResolver([address] if address else (), port, validates=config.resolver_validates)
+    if config.resolver_validates and not resolver.is_believed:
+        log.warning("no server is protected by DANE: the resolver is said to validate DNSSEC, and is not on this machine")
+    return resolver
 
 
 async def serve(config: Config, ports: UnitPorts, limits: Limits | None = None) -> None:

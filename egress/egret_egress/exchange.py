@@ -48,7 +48,7 @@ class Envelope(msgspec.Struct, frozen=True):
     @property
     def has_utf8_path(self) -> bool:
         """A path is not ASCII."""
-        return not (self.reverse_path.isascii() and all(path.isascii() for path in self.forward_paths))
+        return not (self.reverse_path.isascii() and "".join(self.forward_paths).isascii())
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -179,11 +179,6 @@ class Exchange:
         if at <= len(self._asked):
             return Stage.RCPT
         return Stage.DATA if at == len(self._asked) + 1 else Stage.FINAL
-
-    @property
-    def replies_read(self) -> int:
-        """How many replies were read."""
-        return self._answered
 
     @property
     def accepted(self) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 
 from egret.aws.table import WORKERS
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
-from egret_egress.__main__ import app_of, main
+from egret_egress.__main__ import app_of, main, resolver_of
 from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_environment, host_port
 from egret_egress.destinations import Host
 from egret_egress.health import check
@@ -174,3 +174,16 @@ def test_every_thread_has_a_connection_to_each_service() -> None:
     config: Any = app_of(environ).clients.s3.meta.config
 
     assert config.max_pool_connections == THREADS + INBOUND_THREADS + WORKERS
+
+
+@pytest.mark.parametrize(
+    ("resolver", "is_believed"), [("127.0.0.1:5335", True), ("192.0.2.53:53", False)], ids=["here", "far"]
+)
+def test_a_resolver_that_cannot_be_believed_is_reported(
+    caplog: pytest.LogCaptureFixture, resolver: str, *, is_believed: bool
+) -> None:
+    """DANE would be off, and nobody would know."""
+    config = from_environment({**LEAST, "EGRET_RESOLVER": resolver, "EGRET_RESOLVER_VALIDATES": "1"})
+
+    assert resolver_of(config).is_believed is is_believed
+    assert [record.levelname for record in caplog.records] == ([] if is_believed else ["WARNING"])
