@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _NUMBERS = ("0", "1", "2", "3", "4", "5", "6", "7", "8+")
 """Attempts by number, as metrics tell them apart."""
+_NO_TIME = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,7 @@ class Attempting:
         self._keys = keys_of(transaction)
         self._undecided = set(range(len(self._keys)))
         self._may_be_sent: set[int] = set()
-        self._ledger = keeping.ledger
-        self._commit = keeping.commit
-        self._recorder = keeping.recorder
-        self._clock = keeping.clock
-        self._may_begin = keeping.may_begin
-        self._metrics = keeping.metrics
+        self._keeping = keeping
         self._started_at: datetime | None = None
 
     @property
@@ -63,39 +59,40 @@ class Attempting:
         """Note the time; raises TooLate when a lease has run out or the unit is not announced any more."""
         if self._started_at is not None:
             return
-        now = self._clock.now()
-        leases = (self._ledger.lease_until(key) for key in self._keys)
-        if not self._may_begin(now) or any(until is None or until <= now for until in leases):
+        keeping = self._keeping
+        now = keeping.clock.now()
+        if not keeping.may_begin(now) or not keeping.ledger.holds(self._keys, now):
             raise TooLate
         self._started_at = now
 
     async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
         """Note the dot, durably."""
-        started_at = self._started_at or self._clock.now()
-        self._ledger.note_dot([self._keys[index] for index in recipients], started_at, remote)
-        await self._commit.commit()
+        keeping = self._keeping
+        started_at = self._started_at or keeping.clock.now()
+        keeping.ledger.note_dot([self._keys[index] for index in recipients], started_at, remote)
+        await keeping.commit.commit()
         self._may_be_sent.update(recipients)
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace = NO_TRACE) -> None:
         """Keep an outcome and have it recorded."""
         self._undecided.discard(recipient)
-        key = self._keys[recipient]
-        now = self._clock.now()
+        keeping, key = self._keeping, self._keys[recipient]
+        now = keeping.clock.now()
         started_at = self._started_at or now
-        attempt = self._ledger.finish(key, outcome, started_at, max(timedelta(0), now - started_at), trace)
-        self._recorder.record(key, attempt)
-        self._count(attempt)
+        attempt = keeping.ledger.finish(key, outcome, started_at, max(_NO_TIME, now - started_at), trace)
+        keeping.recorder.record(key, attempt)
+        duration_s, result = attempt.duration.total_seconds(), name_of(attempt.outcome)
+        self._count(attempt, result, duration_s)
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)
-            fields.update(_facts(outcome), duration_s=attempt.duration.total_seconds())
+            fields.update(_facts(outcome), duration_s=duration_s)
             tell(log, "attempt", fields)
 
-    def _count(self, attempt: Attempt) -> None:
-        result = name_of(attempt.outcome)
-        labels = (result, self._transaction.transport or "direct", attempt.trace.policy or "none")
-        self._metrics.count(ATTEMPTS, labels)
+    def _count(self, attempt: Attempt, result: str, duration_s: float) -> None:
+        metrics, transport = self._keeping.metrics, self._transaction.transport
+        metrics.count(ATTEMPTS, (result, transport or "direct", attempt.trace.policy or "none"))
         number = _NUMBERS[min(attempt.number, len(_NUMBERS) - 1)]
-        self._metrics.observe(ATTEMPT_SECONDS, attempt.duration.total_seconds(), (number, result))
+        metrics.observe(ATTEMPT_SECONDS, duration_s, (number, result))
 
     def _ids_of(self, key: AttemptKey) -> dict[str, object]:
         transaction = self._transaction
@@ -124,10 +121,10 @@ class Attempting:
         """
         for index in sorted(self._undecided):
             key = self._keys[index]
-            if self._ledger.releasing(key):
+            if self._keeping.ledger.releasing(key):
                 self._undecided.discard(index)
-                self._recorder.release(key, until, waiting)
-                self._metrics.count(RELEASES, (why,))
+                self._keeping.recorder.release(key, until, waiting)
+                self._keeping.metrics.count(RELEASES, (why,))
                 log.info("released", extra={**self._ids_of(key), "why": why})
 
 

@@ -321,10 +321,13 @@ class Ledger:
         entry = self._entries.get(key)
         return Lease(key.attempt, self._unit, entry.lease_until) if entry else None
 
-    def lease_until(self, key: AttemptKey) -> datetime | None:
-        """Return until when an attempt may begin, None when it is not known."""
-        entry = self._entries.get(key)
-        return entry.lease_until if entry else None
+    def holds(self, keys: Iterable[AttemptKey], now: datetime) -> bool:
+        """Return whether all of these attempts may begin: known, and their leases have not run out."""
+        for key in keys:
+            entry = self._entries.get(key)
+            if entry is None or entry.lease_until <= now:
+                return False
+        return True
 
     # --- time and restarts
 
@@ -457,7 +460,8 @@ class Ledger:
 
 def keys_of(transaction: Transaction) -> list[AttemptKey]:
     """Return the attempts of a transaction, in the order of its legs."""
-    return [AttemptKey(transaction.account, leg.delivery_id, leg.attempt) for leg in transaction.legs]
+    account = transaction.account
+    return [AttemptKey(account, leg.delivery_id, leg.attempt) for leg in transaction.legs]
 
 
 def _only_new(transaction: Transaction, phases: Sequence[Phase | None]) -> Transaction:

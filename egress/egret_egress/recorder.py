@@ -27,6 +27,9 @@ BATCH = 100
 """As many as the table gives in one read."""
 PATIENCE_S = 0.03
 """How long a short queue waits for threads at work before one more comes: a few round trips to the table."""
+GATHER_S = 0.005
+"""How long a thread that comes from one batch waits for the next to become more than a few."""
+FEW = BATCH // 2
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 
@@ -73,6 +76,7 @@ class Recorder:
         self._queue: deque[_Entry] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._is_watching = False
+        self._written = 0
         self._open = 0
         self._given_up = 0
         self._idle: asyncio.Future[None] | None = None
@@ -117,18 +121,19 @@ class Recorder:
             self._employ()
         elif not self._is_watching:
             self._is_watching = True
-            asyncio.get_running_loop().call_later(PATIENCE_S, self._look_again)
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._look_again, self._written)
 
     def _employ(self) -> None:
         task = asyncio.get_running_loop().create_task(self._work())
         self._workers.add(task)
         task.add_done_callback(self._workers.discard)
 
-    def _look_again(self) -> None:
+    def _look_again(self, written: int) -> None:
         """Those at work may be waiting for a table that does not answer; others may be luckier."""
         self._is_watching = False
         if self._queue and len(self._workers) < THREADS:
-            self._employ()
+            if self._written == written:
+                self._employ()
             self._kick()
 
     async def _work(self) -> None:
@@ -137,8 +142,11 @@ class Recorder:
         while self._queue:
             batch = self._batch()
             errors = await loop.run_in_executor(self._executor, self._perform, batch)
+            self._written += len(batch)
             for entry, error in zip(batch, errors, strict=True):
                 self._settle(entry, error)
+            if 0 < len(self._queue) < FEW:
+                await asyncio.sleep(GATHER_S)
 
     def _batch(self) -> list[_Entry]:
         """Take from the queue: outcomes of different deliveries, or one release."""

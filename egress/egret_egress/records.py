@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -47,14 +48,14 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     name: str
     reason: str
     code: int
-    lines: list[str]
+    lines: tuple[str, ...]
     mx_host: str
     address: str
     names_recipient: bool = True
     transport: str = ""
     policy: str = ""
     tls: str = ""
-    transcript: list[str] = []
+    transcript: tuple[str, ...] = ()
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
@@ -85,9 +86,8 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(JournalRecord)
 
 
-def encode(record: JournalRecord) -> bytes:
-    """Return the bytes of a record."""
-    return _encoder.encode(record)
+encode: Callable[[JournalRecord], bytes] = _encoder.encode
+"""Returns the bytes of a record."""
 
 
 def decode(line: bytes) -> JournalRecord | None:
@@ -113,26 +113,26 @@ def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
         name=name_of(outcome),
         reason="" if isinstance(outcome, Delivered) else outcome.reason,
         code=reply.code if reply else 0,
-        lines=list(reply.lines) if reply else [],
+        lines=reply.lines if reply else (),
         mx_host=remote.mx_host,
         address=remote.address,
         names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
         transport=trace.transport,
         policy=trace.policy,
         tls=trace.tls,
-        transcript=list(trace.transcript),
+        transcript=trace.transcript,
     )
 
 
 def attempt_of(record: Finished) -> Attempt:
     """Return the attempt that a record remembers."""
     duration = timedelta(microseconds=record.duration_us)
-    trace = SessionTrace(record.transport, record.policy, record.tls, tuple(record.transcript))
+    trace = SessionTrace(record.transport, record.policy, record.tls, record.transcript)
     return Attempt(record.attempt, record.started_at, duration, _outcome(record), trace)
 
 
 def _outcome(record: Finished) -> Outcome:
-    reply = Reply(record.code, tuple(record.lines)) if record.code else None
+    reply = Reply(record.code, record.lines) if record.code else None
     remote = Remote(record.mx_host, record.address)
     match record.name:
         case "delivered" if reply is not None:

@@ -90,7 +90,8 @@ def _nothing() -> Exchange | None:
 class Session:
     """An open conversation that can carry transactions one after the other.
 
-    transactions: how many it has carried. is_usable: it may carry another one. opening: what was said before the first.
+    remote: the server, for records. transactions: how many it has carried. is_usable: it may carry another one.
+    opening: what was said before the first.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Session:
     ) -> None:
         self.opening = opening
         self.endpoint = endpoint
+        self.remote = endpoint.remote
         self.peer = peer
         self.transactions = 0
         self.needs_reset = False
@@ -143,7 +145,7 @@ class Session:
 
     def exchange(self, envelope: Envelope) -> Exchange:
         """Return a transaction to run here; raises wire.WireError when a path cannot be written."""
-        return Exchange(envelope, self.peer, self.endpoint.remote, reset=self.needs_reset, most=self._most_recipients)
+        return Exchange(envelope, self.peer, self.remote, reset=self.needs_reset, most=self._most_recipients)
 
     def exchange_ahead(self, envelope: Envelope) -> Exchange | None:
         """Return a transaction for `Upcoming`, None when this session can carry no other. Raises wire.WireError.
@@ -153,7 +155,7 @@ class Session:
         """
         if self.is_used_up:
             return None
-        exchange = Exchange(envelope, self.peer, self.endpoint.remote, most=self._most_recipients)
+        exchange = Exchange(envelope, self.peer, self.remote, most=self._most_recipients)
         exchange.is_ahead = True
         return exchange
 

@@ -292,7 +292,7 @@ class Visit:
 
         async def before_dot() -> None:
             accepted = [recipients[position] for position in exchange.accepted]
-            await self._parcel.progress.before_dot(accepted, session.endpoint.remote)
+            await self._parcel.progress.before_dot(accepted, session.remote)
 
         def following() -> Exchange | None:
             return self._follow(turn, session, stop)
@@ -381,7 +381,7 @@ def _prepare(session: Session, envelope: Envelope) -> Exchange | Bounced: ...
 def _prepare(session: Session, envelope: Envelope, *, is_ahead: Literal[True]) -> Exchange | Bounced | None: ...
 def _prepare(session: Session, envelope: Envelope, *, is_ahead: bool = False) -> Exchange | Bounced | None:
     """Return the transaction to run, or why this server cannot take it; None: it cannot begin behind a dot."""
-    remote = session.endpoint.remote
+    remote = session.remote
     if (refusal := refusal_before(envelope, session.peer)) is not None:
         return replace(refusal, remote=remote)
     try:

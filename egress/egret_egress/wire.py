@@ -234,7 +234,7 @@ def helo(name: str) -> bytes:
 
 def mail_from(reverse_path: str, parameters: Sequence[str] = ()) -> bytes:
     """Return the MAIL command. reverse_path: without <>, "" is the null reverse-path. Raises WireError."""
-    words = b"".join(b" " + _word(parameter) for parameter in parameters)
+    words = b"".join([b" " + _word(parameter) for parameter in parameters])
     return b"MAIL FROM:<" + _path(reverse_path) + b">" + words + b"\r\n"
 
 
@@ -242,12 +242,14 @@ def rcpt_to(forward_path: str, parameters: Sequence[str] = ()) -> bytes:
     """Return the RCPT command. forward_path: without <>. Raises WireError."""
     if not forward_path:
         raise WireError("The recipient's address is empty.")
-    words = b"".join(b" " + _word(parameter) for parameter in parameters)
+    words = b"".join([b" " + _word(parameter) for parameter in parameters])
     return b"RCPT TO:<" + _path(forward_path) + b">" + words + b"\r\n"
 
 
 def xtext(text: str) -> str:
     """Return ASCII text as a value of ENVID or ORCPT (RFC 3461 section 4)."""
+    if _NOT_XCHAR.search(text) is None:
+        return text
     return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
 
 
@@ -271,7 +273,7 @@ def _path(path: str) -> bytes:
     if _PLAIN_PATH.fullmatch(path):
         return path.encode("ascii")
     quoted = _QUOTED_LOCAL_PART.match(path)
-    if _UNSAFE_IN_PATH.search(path, quoted.end() if quoted else 0):
+    if _UNSAFE_IN_PATH.search(path, quoted.end() if quoted else 0) or (quoted and "@" in path[quoted.end() :]):
         raise WireError("The address has characters that cannot be written in an SMTP command.")
     try:
         return path.encode()

@@ -77,7 +77,8 @@ def test_an_attempt_under_way_is_not_begun_again() -> None:
 
     assert taking.taken == [True]
     assert [[leg.delivery_id for leg in transaction.legs] for transaction in taking.start] == [[1025]]
-    assert book.lease_until(KEY) == NOW + 2 * LEASE
+    assert book.holds([KEY], NOW + 2 * LEASE - timedelta(microseconds=1))
+    assert not book.holds([KEY], NOW + 2 * LEASE)
 
 
 def test_an_attempt_that_has_ended_gets_its_remembered_outcome() -> None:
