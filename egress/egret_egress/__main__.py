@@ -89,7 +89,9 @@ def resolver_of(config: Config) -> DnsResolver:
     address, port = config.resolver or ("", 53)
     resolver = DnsResolver([address] if address else (), port, validates=config.resolver_validates)
     if config.resolver_validates and not resolver.is_believed:
-        log.warning("no server is protected by DANE: the resolver is said to validate DNSSEC, and is not on this machine")
+        log.warning(
+            "no server is protected by DANE: the resolver is said to validate DNSSEC, and is not on this machine"
+        )
     return resolver
 
 
