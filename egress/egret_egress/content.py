@@ -13,18 +13,15 @@ class Content:
     """A message ready to be sent.
 
     raw: the message, CRLF line ends expected; bare CR and LF are made CRLF, since a line end that servers read
-    differently could smuggle in a second message. size_bytes: without the doubled dots, as SIZE counts.
+    differently could smuggle in a second message. size_bytes: without the doubled dots, as SIZE counts (RFC 1870
+    section 3). is_8bit: not only ASCII.
     """
 
     def __init__(self, raw: bytes) -> None:
         self._content = with_crlf(raw)
         self._small = (stuffed(self._content),) if len(self._content) <= CHUNK_BYTES else None
         self.is_8bit = not self._content.isascii()
-
-    @property
-    def size_bytes(self) -> int:
-        """Octets of the message with CRLF line ends (RFC 1870 section 3)."""
-        return len(self._content)
+        self.size_bytes = len(self._content)
 
     def chunks(self) -> Iterable[bytes]:
         """Give the dot-stuffed content in pieces; a large message is stuffed piece by piece for each sending."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from egret.contracts.handoff import Transaction
 from egret_egress.attempt import Attempting, Keeping
@@ -13,8 +14,7 @@ from egret_egress.following import Ahead
 from egret_egress.parcel import Parcel
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(msgspec.Struct, frozen=True):
     """One transaction. ahead: when it began behind the final dot of the one before."""
 
     transaction: Transaction

@@ -8,8 +8,9 @@ has not taken it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from egret_egress.destinations import Host, Router
 from egret_egress.exchange import Exchange
@@ -22,8 +23,7 @@ SHY_S = 3600.0
 MAX_SHY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """A host, and how it may be used. is_first: no other host was asked before it."""
 
     host: Host
@@ -31,8 +31,7 @@ class Stop:
     is_first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ahead:
+class Ahead(msgspec.Struct, frozen=True):
     """A parcel whose transaction has begun: it goes on at this stop, with this turn. deadline: loop time of its dot."""
 
     parcel: Parcel

@@ -78,14 +78,11 @@ class FileJournal:
         self._end += len(frames)
 
     def sync(self) -> None:
-        """Make it durable; while this waits, others may append or rotate."""
+        """Make it durable; while this waits, others may append. Who rotates waits for it."""
+        # One call that lets other threads run: each more would cost the loop a change of threads, and back.
         with self._swap:
-            descriptor = os.dup(self._descriptor)
-        try:
             self._keep_name()
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            os.fsync(self._descriptor)
 
     def read_all(self) -> list[bytes]:
         """Return every whole record."""

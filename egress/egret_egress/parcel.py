@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from egret.contracts.handoff import Transaction
 from egret.core.outcome import Outcome, Remote
@@ -33,8 +34,7 @@ class Progress(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(msgspec.Struct, frozen=True):
     """What is to be brought."""
 
     transaction: Transaction
@@ -43,12 +43,13 @@ class Parcel:
 
     def envelope(self, recipients: Sequence[int]) -> Envelope:
         """Return the envelope for some of the recipients."""
-        transaction, legs = self.transaction, [self.transaction.legs[index] for index in recipients]
+        transaction, content = self.transaction, self.content
+        legs = [transaction.legs[index] for index in recipients]
         return Envelope(
             reverse_path=transaction.reverse_path,
             forward_paths=tuple([leg.forward_path for leg in legs]),
-            size_bytes=self.content.size_bytes,
-            is_8bit=self.content.is_8bit,
+            size_bytes=content.size_bytes,
+            is_8bit=content.is_8bit,
             smtputf8=transaction.content.smtputf8,
             require_tls=transaction.content.require_tls,
             envid=f"{transaction.account}.{transaction.message_id}",
