@@ -23,8 +23,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
-LANES = 4
-"""Threads that write at a time: few, since others have more urgent work for them."""
+LANES = 2
+"""Threads that write at a time, for each kind of note: together fewer than there are, since the unit's announcement and
+the contents of messages are more urgent."""
 LONGEST_S = 60.0
 """How long one flush goes on; what is left then waits for the next."""
 

@@ -19,12 +19,12 @@ ATTEMPT_SECONDS: Final = Histogram(
 RELEASES: Final = Counter("egret_releases", "Attempts given back unmade. why: the kind of reason.", ("why",))
 SESSIONS: Final = Counter(
     "egret_sessions",
-    "Sessions that were to be opened. result: ok, or what failed: connect, greeting, tls, auth.",
+    "Sessions that were to be opened. result: ok, or what failed: connect, greeting or login, tls.",
     ("result",),
 )
 TLS_POLICIES: Final = Counter(
     "egret_tls_policy_decisions",
-    "What was decided for an MX host before connecting. policy: name. outcome: use, skip or defer.",
+    "What was decided for an MX host before connecting. policy: name. outcome: use or skip.",
     ("policy", "outcome"),
 )
 PLAIN_FALLBACKS: Final = Counter(

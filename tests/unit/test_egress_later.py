@@ -10,7 +10,7 @@ from datetime import datetime
 
 from egret.core.errors import ContractError, Unavailable
 from egret.memory.clock import FakeClock
-from egret_egress.later import Later, Writing
+from egret_egress.later import LANES, Later, Writing
 from tests.unit.builders import NOW
 
 
@@ -94,7 +94,7 @@ def test_what_the_table_does_not_take_waits_again() -> None:
     _flush(_later(slips, table.write))
 
     assert sorted(slips.waiting + table.written) == list(range(40))
-    assert slips.waiting == list(range(8, 40, 4))
+    assert slips.waiting == list(range(8, 40, LANES))
     assert slips.put_back_at == [NOW]
     table.error = None
     _flush(_later(slips, table.write))
