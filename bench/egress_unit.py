@@ -118,11 +118,15 @@ class Claimed(MemoryMailStore):
 
     def replace(self, old: Delivery, new: Delivery) -> bool:
         """Count it."""
+        return self.replace_many([(old, new)])[0]
+
+    def replace_many(self, pairs: Sequence[tuple[Delivery, Delivery]]) -> list[bool]:
+        """Count them."""
         with self.table.lock:
-            self._recorded += 1
-            self._delivered += new.state is State.DELIVERED
+            self._recorded += len(pairs)
+            self._delivered += sum(new.state is State.DELIVERED for _, new in pairs)
             self._tally.write(self._recorded, self._delivered)
-        return True
+        return [True] * len(pairs)
 
 
 class Zone:

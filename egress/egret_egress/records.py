@@ -82,6 +82,7 @@ class Over(msgspec.Struct, frozen=True, array_like=True, tag="over"):
 
 JournalRecord = Taken | Dotted | Finished | Recorded | Forgotten | Over
 
+_MICROSECOND = timedelta(microseconds=1)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(JournalRecord)
 
@@ -105,22 +106,22 @@ def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
     outcome, trace = attempt.outcome, attempt.trace
     reply, remote = outcome.reply, outcome.remote
     return Finished(
-        account=account,
-        delivery_id=delivery_id,
-        attempt=attempt.number,
-        started_at=attempt.started_at,
-        duration_us=attempt.duration // timedelta(microseconds=1),
-        name=name_of(outcome),
-        reason="" if isinstance(outcome, Delivered) else outcome.reason,
-        code=reply.code if reply else 0,
-        lines=reply.lines if reply else (),
-        mx_host=remote.mx_host,
-        address=remote.address,
-        names_recipient=not isinstance(outcome, Bounced) or outcome.names_recipient,
-        transport=trace.transport,
-        policy=trace.policy,
-        tls=trace.tls,
-        transcript=trace.transcript,
+        account,
+        delivery_id,
+        attempt.number,
+        attempt.started_at,
+        attempt.duration // _MICROSECOND,
+        name_of(outcome),
+        "" if isinstance(outcome, Delivered) else outcome.reason,
+        reply.code if reply else 0,
+        reply.lines if reply else (),
+        remote.mx_host,
+        remote.address,
+        not isinstance(outcome, Bounced) or outcome.names_recipient,
+        trace.transport,
+        trace.policy,
+        trace.tls,
+        trace.transcript,
     )
 
 
