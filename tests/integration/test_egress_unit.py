@@ -37,7 +37,7 @@ from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
-from egret_egress.unit import Running, UnitPorts, serving
+from egret_egress.unit import Running, UnitPorts, _on_duty, serving
 from tests.conformance.scripted import NoDns
 from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
 
@@ -560,3 +560,22 @@ def test_a_client_that_hangs_up_at_once_leaves_nothing_open() -> None:
             return server.connections
 
     assert asyncio.run(run()) == set()
+
+
+def test_a_duty_that_ends_by_a_fault_is_told_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Else a unit would go on without its announcements, or its notes, and nobody would know why."""
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    async def run() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            _on_duty(stack, asyncio.create_task(fail()))
+            _on_duty(stack, asyncio.create_task(asyncio.sleep(60)))
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "a duty of the unit has ended"
+    ]
