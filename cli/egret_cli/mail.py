@@ -53,7 +53,7 @@ def list_deliveries(ports: Ports, arguments: Namespace) -> Answer:
         | {"attempts": len(info.attempts), "subject": info.subject[:40], "waits for": info.waiting}
         for info in found
     ]
-    return Answer([_plain(info) for info in found], table(rows, "There is no such delivery."))
+    return Answer([_plain(info) for info in found], table(rows, "No delivery matches."))
 
 
 def _deliveries(ports: Ports, account: str, request: DeliveryListRequest, limit: int) -> Iterator[DeliveryInfo]:
@@ -215,7 +215,7 @@ COMMANDS = (
     Command(
         "hold",
         "add",
-        "Let mail wait: what is sent from now on and what waits already, if everything given matches.",
+        "Let mail wait: what waits already, and within a minute what is sent, if everything given matches.",
         (
             Argument("--account", "mail of this account", {**_TEXT, "metavar": "NAME"}),
             Argument("--sender", "mail with this From address or domain", {**_TEXT, "metavar": "ADDRESS"}),

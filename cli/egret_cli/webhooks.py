@@ -107,7 +107,7 @@ COMMANDS = (
         "Set the webhook of an account, all of it; a disabled one is called again. The first time, its secret is made.",
         (
             ACCOUNT,
-            Argument("url", "https:// URL that is called for every event"),
+            Argument("url", "https:// URL that is called for every event; http:// with --local too"),
             Argument(
                 "--event",
                 "event to be told, once for each; all of the reference's if not given",
