@@ -11,9 +11,12 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from egret.core.mtasts import MAX_BYTES
 from egret.core.tlsrpt import ResultType
@@ -24,6 +27,8 @@ from egret_egress.mta_sts import NotFetched
 PATH = "/.well-known/mta-sts.txt"
 TIME_S = 60.0
 """For all of it, however slowly the bytes come."""
+MAX_RECEIVED = 4 * MAX_BYTES
+"""Bytes read of an answer, headers, interim answers and the wrapping of chunks included: they have no other bound."""
 FETCHES = 100
 """At a time; the others wait. So many, because each of them may be a host that lets us wait for all of its time."""
 
@@ -70,6 +75,8 @@ class HttpsFetch:
             force_close=True,
             local_addr=(fetching.source_address, 0) if fetching.source_address else None,
         )
+        bounded = cast("partial[ResponseHandler]", partial(_Bounded, loop=asyncio.get_running_loop()))
+        connector._factory = bounded  # noqa: SLF001 (there is no other way)
         jar = aiohttp.DummyCookieJar()
         return aiohttp.ClientSession(connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False)
 
@@ -86,6 +93,19 @@ class HttpsFetch:
             except asyncio.IncompleteReadError as read:
                 return read.partial
             return _not_fetched("too-long", f"the policy is longer than {MAX_BYTES} bytes")
+
+
+class _Bounded(ResponseHandler):
+    """A connection that ends when too much has come: a host that floods us would keep the loop from all others."""
+
+    _received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received <= MAX_RECEIVED:
+            super().data_received(data)
+        elif self.transport is not None:
+            self.transport.abort()
 
 
 def _trust() -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from egret.core.mtasts import MAX_BYTES
 from egret.core.tlsrpt import ResultType
 from egret_egress.destinations import Answer, PublicOnly
 from egret_egress.mta_sts import NotFetched
-from egret_egress.sts_fetch import PATH, Fetching, HttpsFetch
+from egret_egress.sts_fetch import MAX_RECEIVED, PATH, Fetching, HttpsFetch
 from tests.certificates import Identity
 from tests.conformance.scripted import NoDns
 
@@ -158,3 +159,41 @@ def test_a_host_inside_our_network_is_not_asked(tmp_path: Path) -> None:
 
     assert failure(asyncio.run(run())) == (ResultType.STS_POLICY_FETCH_ERROR, "connection")
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("head", "flood"),
+    [
+        pytest.param(b"", b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n", id="interim answers"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5;",
+            b"a" * 1000,
+            id="the extension of a chunk",
+        ),
+    ],
+)
+def test_a_host_that_floods_us_is_given_up(tmp_path: Path, head: bytes, flood: bytes) -> None:
+    """What is no body is bounded, too: reading it for all of the time would keep the loop from everything else."""
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing() and sent < 64 * MAX_RECEIVED:
+                writer.write(flood * 100)
+                sent += len(flood) * 100
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    async def run() -> bytes | NotFetched:
+        identity = Identity(HOST)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=identity.server(tmp_path))
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await HttpsFetch(Fetching(Loopback(), identity.trusting(), port, 20))("example.org")
+
+    assert failure(asyncio.run(run())) == (ResultType.STS_POLICY_FETCH_ERROR, "connection")
+    assert sent < 64 * MAX_RECEIVED
