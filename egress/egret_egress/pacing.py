@@ -7,11 +7,11 @@ replies. Instants are Unix seconds. Its state survives a restart as a few kiloby
 from __future__ import annotations
 
 import enum
+import logging
 import math
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -19,10 +19,13 @@ import msgspec
 
 from egret.contracts.records import Suspension
 from egret.core.reply import Reply
+from egret_egress.briefly import clock, short
 from egret_egress.governors import Connections, Rate, Turns
 from egret_egress.providers import Provider, Providers
 from egret_egress.shaping import UNLIMITED, Action, Limits, Rule, Scope
-from egret_egress.warmup import DayCount, tomorrow
+from egret_egress.warmup import DAY_S, DayCount, tomorrow
+
+log = logging.getLogger(__name__)
 
 MESSAGE_SLACK_S = 0.03
 CONNECTION_SLACK_S = 5.0
@@ -37,6 +40,8 @@ MAX_LANES = 5_000
 MAX_DOMAINS = 100
 MAX_SUSPENSIONS = 100
 FORGOTTEN_AFTER_S = 24 * 3600.0
+CLOCK_SLACK_S = 2.0
+"""A clock that is corrected by less is not worth a thought."""
 
 
 class Advice(enum.Enum):
@@ -308,11 +313,30 @@ class Lane:
         self.state.stop = None
         self.state.rate.restart(RESTART_RATE)
 
+    def move(self, by_s: float, now: float) -> None:
+        """Move every instant: the clock was set back to now."""
+        state, today = self.state, int(now // DAY_S)
+        self._short_at = -math.inf
+        for learned in (state.rate, state.connections):
+            learned.quiet_until += by_s
+            learned.probe_at += by_s
+            learned.grown_at += by_s
+        state.messages.next_at += by_s
+        state.openings.next_at += by_s
+        state.complained_at += by_s
+        state.used_at = min(now, state.used_at)
+        state.stop, state.slow = _moved(state.stop, by_s), _moved(state.slow, by_s)
+        state.days.day, state.days.first_day = min(today, state.days.day), min(today, state.days.first_day)
+
     def is_forgettable(self, now: float) -> bool:
         """Say whether nothing is lost by forgetting it."""
         state = self.state
         is_busy = self.open or self.opening or self.hold(now) or self._slow(now)
         return not is_busy and self.provider.warmup is None and now > state.used_at + FORGOTTEN_AFTER_S
+
+
+def _moved(trouble: Trouble | None, by_s: float) -> Trouble | None:
+    return None if trouble is None else msgspec.structs.replace(trouble, until=trouble.until + by_s)
 
 
 class Pacing:
@@ -417,6 +441,7 @@ class Pacing:
 
         Suspended ones go last: meeting thousands of providers must not end what one of them has asked for.
         """
+        self._notice_clock(now)
         for key in [key for key, lane in self._lanes.items() if lane.is_forgettable(now)]:
             del self._lanes[key]
         for name in [name for name, trouble in self._everywhere.items() if trouble.until <= now]:
@@ -430,6 +455,19 @@ class Pacing:
         )
         for _, _, key in idle[: max(0, len(self._lanes) - MAX_LANES * 9 // 10)]:
             del self._lanes[key]
+
+    def _notice_clock(self, now: float) -> None:
+        """Begin nothing later than asked because the clock was set back: what was used in the future tells of it."""
+        by_s = now - max((lane.state.used_at for lane in self._lanes.values()), default=now)
+        if by_s > -CLOCK_SLACK_S:
+            return
+        log.warning("the clock was set back; what providers asked for ends as much earlier", extra={"by_s": -by_s})
+        for lane in self._lanes.values():
+            lane.move(by_s, now)
+        for trouble in self._everywhere.values():
+            trouble.until += by_s
+        for key, hold in self._recipients.items():
+            self._recipients[key] = replace(hold, until=hold.until + by_s)
 
     # --- across restarts
 
@@ -452,21 +490,4 @@ class Pacing:
         self._everywhere.update(state.everywhere)
         for provider, recipient, until, reason in state.recipients:
             self._recipients[provider, recipient] = Hold(until, reason)
-
-
-_TAG = re.compile(r"\[[A-Z]{2,6}\d{1,6}\]|\b[A-Z]{1,3}[-]?\d{3,6}\b")
-
-
-def short(reply: Reply) -> str:
-    """Return codes and the provider's own tag, never its words.
-
-    Every account whose mail waits reads it, and the words may name the address or the domain of the one that the reply
-    was for; that one has all of it in its attempt.
-    """
-    tag = _TAG.search(" ".join(reply.lines))
-    return " ".join(part for part in (str(reply.code), reply.enhanced_code, tag[0] if tag else "") if part)
-
-
-def clock(now: float) -> str:
-    """Return hours and minutes, UTC."""
-    return f"{datetime.fromtimestamp(now, UTC):%H:%M}"
+        self._notice_clock(now)

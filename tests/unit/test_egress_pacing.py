@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
+from egret_egress.briefly import short
 from egret_egress.governors import Connections, Rate, Turns
-from egret_egress.pacing import MAX_DOMAINS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing, short
+from egret_egress.pacing import MAX_DOMAINS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing
 from egret_egress.pacing_file import NAME, PacingFile
 from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.providers import Providers
@@ -401,6 +402,30 @@ def test_a_unit_goes_on_from_its_file(tmp_path: Path) -> None:
     PacingFile(tmp_path, again, clock).load()
 
     assert lane_to(again, YAHOO).hold(NOW) is not None
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_clock_that_is_set_back_stops_nothing(is_restarted: bool) -> None:
+    """Messages go on at their pace, and a suspension lasts as long as it was asked for."""
+    paced = pacing()
+    google, yahoo = lane_to(paced, GOOGLE), lane_to(paced, YAHOO)
+    google.begin(NOW)
+    yahoo.begin(NOW)
+    say(paced, yahoo, TSS04)
+    before, hour_ago = yahoo.hold(NOW), NOW - 3600
+    if is_restarted:
+        saved = paced.dump()
+        paced = pacing()
+        paced.load(saved, hour_ago)
+        google, yahoo = lane_to(paced, GOOGLE), lane_to(paced, YAHOO)
+    paced.forget(hour_ago)
+    after = yahoo.hold(hour_ago)
+
+    assert before is not None
+    assert after is not None
+    assert before.until - 3600 == after.until
+    assert google.message_at(hour_ago) < hour_ago + 1
+    assert google.connection_at(hour_ago) <= hour_ago
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"lanes": 3}'])
