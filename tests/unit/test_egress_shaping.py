@@ -213,3 +213,20 @@ def test_a_warmup_grows_evenly_and_ends() -> None:
     assert days[5] == 10_000
     assert days[10:] == [None, None]
     assert days[:10] == sorted(days[:10], key=lambda ceiling: ceiling or 0)
+
+
+def test_no_reply_takes_long_to_understand() -> None:
+    """A server cannot choose words that cost time by their square: no pattern repeats anything without a bound."""
+    patterns = [rule.text.pattern for rule in load().rules if rule.text is not None]
+    assert [pattern for pattern in patterns if re.search(r"[*+]|,\}", pattern)] == []
+
+
+def test_what_microsoft_says_means_nothing_from_others() -> None:
+    """Codes of one provider in another's answer, which a customer of it may have chosen, suspend nothing."""
+    reply = Reply(550, ("5.7.1 S3150",))
+    assert [rule for rule in PROVIDERS.of("mx.hoster.example").rules if rule.fits(reply)] == []
+
+
+def test_customers_of_a_registry_are_not_one_provider() -> None:
+    """What a host below a name that anybody can have answers goes for that host only."""
+    assert PROVIDERS.of("a.duckdns.org").name != PROVIDERS.of("b.duckdns.org").name
