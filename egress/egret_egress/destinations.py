@@ -153,7 +153,7 @@ class Direct:
             found = await self._resolver.mx(domain)
             if not found.exists:
                 words = "5.1.2 The domain does not exist"
-                return Bounced("the recipient's domain does not exist: is it spelled right?", Reply(550, (words,)))
+                return Bounced("the recipient's domain does not exist (is it spelled right?)", Reply(550, (words,)))
             if found.records:
                 return self._hosts(domain, found)
             return await self._implicit(domain, found)

@@ -33,7 +33,7 @@ from egret_egress.destinations import Answer, DnsTrouble, MxRecord
 
 T = TypeVar("T")
 
-CACHE_ENTRIES = 50_000
+CACHE_ENTRIES = 10_000
 CACHED_CHARS = 4096
 """Longest answer that is kept, written out: whoever owns many names could else fill the memory with 64 KB for each."""
 LIFETIME_S = 10.0

@@ -18,6 +18,7 @@ class LocalSettings:
     root: the checkout. state: folder of everything that survives a restart. real: speak to real MX hosts.
     fresh: forget the state first. retry_base_s: wait after the first attempt (it doubles), short so that retries show.
     sweep_s: pause between two sweeps (a minute on AWS). resolver: host:port of a DNS server, "" = the system's.
+    shaping: path of an own shaping file, "" = none.
     """
 
     root: Path
@@ -33,6 +34,7 @@ class LocalSettings:
     retry_base_s: float
     sweep_s: float
     resolver: str = ""
+    shaping: str = ""
 
     @property
     def emulator_url(self) -> str:
@@ -63,7 +65,7 @@ class LocalSettings:
 
 
 def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
-    """Read the settings; raises ValueError with a sentence when one is no number or no port."""
+    """Read the settings; raises ValueError with a sentence when one cannot be understood."""
     return LocalSettings(
         root=root,
         state=Path(environ.get("STATE", str(root / ".egret"))),
@@ -73,12 +75,20 @@ def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
         receiver_port=_port(environ, "RECEIVER_PORT", 1082),
         sink_port=_port(environ, "SINK_PORT", 1026),
         emulator_port=_port(environ, "EMULATOR_PORT", 1083),
-        real=environ.get("DELIVER", "") == "real",
+        real=_is_real(environ.get("DELIVER", "")),
         fresh=environ.get("FRESH", "") not in ("", "0"),
         retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),
         sweep_s=_number(environ, "SWEEP_S", 1.0),
         resolver=environ.get("RESOLVER", ""),
+        shaping=environ.get("EGRET_SHAPING", ""),
     )
+
+
+def _is_real(deliver: str) -> bool:
+    if deliver not in ("", "sink", "real"):
+        message = f'DELIVER must be "real" (to the mail servers of the world) or "sink" (nobody else), not {deliver!r}'
+        raise ValueError(message)
+    return deliver == "real"
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

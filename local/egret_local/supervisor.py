@@ -251,6 +251,8 @@ def _egress(settings: LocalSettings) -> dict[str, str]:
         }
     if settings.resolver:
         variables["EGRET_RESOLVER"] = settings.resolver
+    if settings.shaping:
+        variables["EGRET_SHAPING"] = settings.shaping
     return variables
 
 

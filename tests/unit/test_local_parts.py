@@ -77,6 +77,19 @@ def test_a_setting_that_cannot_be_is_named(variables: dict[str, str], tmp_path: 
         from_environment(variables, tmp_path)
 
 
+@pytest.mark.parametrize(("deliver", "is_real"), [("", False), ("sink", False), ("real", True)])
+def test_mail_leaves_this_machine_only_when_that_is_said(tmp_path: Path, deliver: str, *, is_real: bool) -> None:
+    """DELIVER=real is the one word for it."""
+    assert from_environment({"DELIVER": deliver}, tmp_path).real is is_real
+
+
+@pytest.mark.parametrize("deliver", ["reel", "REAL", "1"])
+def test_a_mistyped_way_of_delivery_is_refused(tmp_path: Path, deliver: str) -> None:
+    """Nobody waits for mail that was never sent."""
+    with pytest.raises(ValueError, match="DELIVER must be"):
+        from_environment({"DELIVER": deliver}, tmp_path)
+
+
 def test_a_taken_port_is_named_with_its_variable() -> None:
     """The user learns what to set."""
     with socket.socket() as held:
