@@ -14,20 +14,35 @@ from tests.peers.nameserver import nameserver
 from tests.peers.postfix import ADDRESS, DOMAIN, HOST, Postfix, is_possible, running_postfix
 from tests.peers.receiver import Receiver, receiver
 
-ZONE = {(DOMAIN, "MX"): f"10 {HOST}.", (HOST, "A"): ADDRESS}
+ASCII_DOMAIN, ASCII_HOST, ASCII_ADDRESS = "ascii.example", "mx.ascii.example", "127.0.0.28"
+ZONE = {
+    (DOMAIN, "MX"): f"10 {HOST}.",
+    (HOST, "A"): ADDRESS,
+    (ASCII_DOMAIN, "MX"): f"10 {ASCII_HOST}.",
+    (ASCII_HOST, "A"): ASCII_ADDRESS,
+}
 RETRY_BASE_S = 5
+RECIPIENT_LIMIT = 2
+SETTINGS = {"smtpd_recipient_limit": str(RECIPIENT_LIMIT), "smtputf8_enable": "yes"}
+ASCII_SETTINGS = {
+    "smtputf8_enable": "no",
+    "virtual_mailbox_domains": ASCII_DOMAIN,
+    "virtual_mailbox_maps": "static:all/",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Peers:
     """An installation, the Postfix that it sends to, and the receiver of the account that it sends for.
 
-    access: what that Postfix answers to RCPT. login: of an account with fromids; plain: of one without. keys: DKIM
+    access: what that Postfix answers to RCPT, of which it takes RECIPIENT_LIMIT at a time. ascii_only: another Postfix,
+    for ASCII_DOMAIN, without SMTPUTF8. login: of an account with fromids; plain: of one without. keys: DKIM
     records by name.
     """
 
     installation: Installation
     postfix: Postfix
+    ascii_only: Postfix
     access: Access
     receiver: Receiver
     login: Login
@@ -48,14 +63,18 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
         back = f"smtp:[127.0.0.1]:{installation.ports['SMTP_PORT']}"
         domains = ("sender.example", "plain.example")
         access = stack.enter_context(access_table())
-        postfix = stack.enter_context(running_postfix({f"bounces.{name}": back for name in domains}, access.port))
+        ways_back = {f"bounces.{name}": back for name in domains}
+        postfix = stack.enter_context(running_postfix(ways_back, access.port, overrides=SETTINGS))
+        ascii_only = stack.enter_context(
+            running_postfix(ways_back, access.port, address=ASCII_ADDRESS, overrides=ASCII_SETTINGS)
+        )
         told = stack.enter_context(receiver())
         installation.start()
         keys: dict[str, str] = {}
         login = _account(installation, "sender", "--uses-fromid", keys)
         plain = _account(installation, "plain", "--no-uses-fromid", keys)
         told.secret = installation.cli("webhook", "set", "sender", told.url)["secret"]
-        yield Peers(installation, postfix, access, told, login, plain, keys)
+        yield Peers(installation, postfix, ascii_only, access, told, login, plain, keys)
 
 
 def _account(installation: Installation, name: str, fromid: str, keys: dict[str, str]) -> Login:

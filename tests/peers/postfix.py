@@ -27,7 +27,7 @@ PROGRAM = shutil.which("postfix") or "/usr/sbin/postfix"
 ADDRESS = "127.0.0.25"
 HOST = "mx.remote.example"
 DOMAIN = "remote.example"
-MAILBOXES = ("ann", "bob", "later", "secret")
+MAILBOXES = ("ann", "bob", "later", "secret", "jürgen", "plain", *(f"many{number}" for number in range(1, 6)))
 GONE = "gone"
 """Accepted at RCPT, and unknown when the mail is to be delivered: its alias leads nowhere."""
 
@@ -148,6 +148,7 @@ class Postfix:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
+        assert not self._is_listening(), f"another server, left over or not, listens on {self.address}:25"
         self.run("start")
         wait_until(self._is_listening, "listening")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime, timedelta
 from email.parser import BytesParser
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from egret.core.retry import DELIVERY_JITTER
 from tests.e2e.installation import wait_until
-from tests.peers.conftest import RETRY_BASE_S, Peers
+from tests.peers.conftest import ASCII_DOMAIN, RECIPIENT_LIMIT, RETRY_BASE_S, Peers
 from tests.peers.postfix import DOMAIN, GONE, Mail
 
 pytestmark = pytest.mark.peers
@@ -127,3 +128,71 @@ def test_starttls_is_used_with_a_certificate_that_nobody_vouches_for(peers: Peer
     received = BytesParser().parsebytes(arrived(peers, "secret").content)["Received"]
     assert re.search(r"using TLSv1\.[23] with cipher", received)
     assert "with ESMTPS " in received
+
+
+@pytest.mark.rfc("5321", "4.5.3.1.10")
+def test_recipients_that_are_one_too_many_follow_on_the_same_connection(peers: Peers) -> None:
+    """Five recipients, a server that takes two at a time (452 from the third on): 2 + 2 + 1, each of them once."""
+    mailboxes = [f"many{number}" for number in range(1, 6)]
+    request = {"To": [{"Address": f"{name}@{DOMAIN}"} for name in mailboxes], "Subject": "Five", "Text": "Hello."}
+    submissions = peers.installation.ask("Send", request, peers.plain)["Submissions"]
+    deliveries = [peers.installation.await_end(one["QueueMsgID"], peers.plain) for one in submissions]
+
+    assert {delivery["State"] for delivery in deliveries} == {"delivered"}
+    attempts = [attempt for delivery in deliveries for attempt in delivery["Attempts"]]
+    assert [(attempt["Outcome"], attempt["Code"]) for attempt in attempts] == [("delivered", 250)] * 5
+    queue_ids = Counter(attempt["Reply"][0].rpartition(" queued as ")[2] for attempt in attempts)
+    assert sorted(queue_ids.values()) == [1, RECIPIENT_LIMIT, RECIPIENT_LIMIT]
+    for mailbox in mailboxes:
+        arrived(peers, mailbox)
+    assert len(connections_of(peers.postfix.log, set(queue_ids))) == 1
+
+
+def connections_of(log: list[str], queue_ids: set[str]) -> set[tuple[str, int]]:
+    """Return on which connections Postfix took mails: its process, and the how-manieth of that process."""
+    met: Counter[str] = Counter()
+    found = set()
+    for line in log:
+        if (match := re.search(r"postfix/smtpd\[(\d+)\]: (\S+)( from)?", line)) is None:
+            continue
+        process, word = match[1], match[2].rstrip(":")
+        met[process] += word == "connect"
+        if word in queue_ids:
+            found.add((process, met[process]))
+    return found
+
+
+@pytest.mark.rfc("6531", "3.2")
+def test_an_address_beyond_ascii_is_delivered_over_smtputf8(peers: Peers) -> None:
+    """Postfix takes it, and says in its header that it came that way."""
+    queue_msg_id = peers.installation.send(f"jürgen@{DOMAIN}", login=peers.login)["QueueMsgID"]
+    delivery = peers.installation.await_end(queue_msg_id, peers.login)
+
+    assert [attempt["Outcome"] for attempt in delivery["Attempts"]] == ["delivered"], delivery
+    mail = arrived(peers, "jürgen")
+    assert b"with UTF8SMTPS " in mail.content
+    assert f"To: <jürgen@{DOMAIN}>\r\n".encode() in mail.content
+    assert verdicts(peers, mail) == [True, True]
+
+
+@pytest.mark.rfc("6531", "3.5")
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"To": [{"Address": f"jürgen@{ASCII_DOMAIN}"}]}, "5.6.7"),
+        ({"To": [{"Address": f"ann@{ASCII_DOMAIN}"}], "ReplyTo": [{"Address": "jürgen@sender.example"}]}, "5.6.9"),
+    ],
+    ids=["address", "header"],
+)
+def test_what_needs_smtputf8_bounces_at_once_where_there_is_none(peers: Peers, fields: Found, code: str) -> None:
+    """One attempt, and nothing was handed to the server; it says what is missing. Other mail goes there as before."""
+    request = {**fields, "Subject": "Hello", "Text": "Hello."}
+    (submission,) = peers.installation.ask("Send", request, peers.login)["Submissions"]
+    delivery = peers.installation.await_end(submission["QueueMsgID"], peers.login)
+
+    assert delivery["State"] == "failed"
+    assert [(attempt["Outcome"], attempt["EnhancedCode"]) for attempt in delivery["Attempts"]] == [("bounced", code)]
+    assert [event["SMTPEnhancedCode"] for event in delivery["Events"]] == [code]
+    assert not any(line for line in peers.ascii_only.log if f"from=<{submission['FromID']}" in line)
+    again = peers.installation.send(f"plain@{ASCII_DOMAIN}", login=peers.login)["QueueMsgID"]
+    assert peers.installation.await_end(again, peers.login)["State"] == "delivered"

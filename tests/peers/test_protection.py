@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,13 @@ from egret_egress.destinations import Direct, PublicOnly
 from egret_egress.dns import DnsResolver
 from egret_egress.mta_sts import MtaSts
 from egret_egress.opening import Dialing
+from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool
 from egret_egress.security import Security
 from egret_egress.sts_fetch import PATH, Fetching, HttpsFetch
 from tests.certificates import Identity
 from tests.conformance.scripted import Notes, parcel
+from tests.e2e.installation import wait_until
 from tests.integration.protected import Sent, Told
 from tests.peers import dnssec
 from tests.peers.dnssec import BOGUS, SIGNED, UNSIGNED, validating_resolver
@@ -132,7 +134,7 @@ def send(
         letter = parcel(notes, [f"{local_part}@{domain}"], b"Subject: x\r\n\r\nhello\r\n")
         content = structs.replace(letter.transaction.content, require_tls=require_tls)
         transaction = structs.replace(letter.transaction, domain=domain, content=content)
-        await courier.deliver(replace(letter, transaction=transaction))
+        await courier.deliver(Parcel(transaction, letter.content, notes))
         await pool.close()
         await runner.cleanup()
         return Sent(notes.outcomes[0], notes, Told())
@@ -175,7 +177,11 @@ def test_mail_goes_where_the_protection_holds(remote: Remote, tmp_path: Path, do
 
     assert isinstance(sent.outcome, Delivered), sent.reason
     assert (sent.policy, sent.notes.traces[0].tls) == (policy, "TLSv1.3")
-    assert [line for line in remote.postfix.log if "TLS connection established from" in line]
+
+    def was_encrypted() -> bool:
+        return any("TLS connection established from" in line for line in remote.postfix.log)
+
+    wait_until(was_encrypted, "noted by Postfix")
 
 
 @pytest.mark.rfc("7672", "2.2")
