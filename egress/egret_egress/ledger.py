@@ -148,6 +148,7 @@ class Ledger:
         self._later = later
         self._entries: dict[AttemptKey, Entry] = {}
         self._over = Remembered(KEPT)
+        self._since: datetime | None = None
         self._unwritten: list[bytes] = []
         self._is_asked = False
         self._has_dots = False
@@ -187,7 +188,8 @@ class Ledger:
         Refused: another unit's or version's handoff, something new under a lease that has run out, or that there is no
         room for, an attempt that is just being given back. An attempt that is under way or recorded is taken again
         without a second start; one that has ended but is not recorded is taken and its outcome is to be recorded again.
-        Something new that the journal cannot keep is refused.
+        Something new that the journal cannot keep is refused, and so is what was claimed before this run of the unit: a
+        loss of power may have taken the memory of what became of it. Its dot was not noted, so that it was never sent.
         """
         self.forget(now)
         if handoff.unit != self._unit or handoff.version > VERSION:
@@ -209,7 +211,7 @@ class Ledger:
             return False
         new = phases.count(None)
         # What is known is never refused for being late, or for want of room: "not taken" would let another unit begin.
-        if new and (transaction.lease_until <= now or not admits(transaction, new)):
+        if new and (transaction.lease_until <= now or self._is_of_before(transaction) or not admits(transaction, new)):
             return False
         for key, phase in zip(keys, phases, strict=True):
             if phase is None:
@@ -220,6 +222,11 @@ class Ledger:
             self.holdings.add(transaction.account, transaction.domain, new)
             taking.start.append(transaction if new == len(keys) else _only_new(transaction, phases))
         return True
+
+    def _is_of_before(self, transaction: Transaction) -> bool:
+        """Tell whether it was claimed while another run of the unit, or none, was there."""
+        claimed_at = transaction.claimed_at
+        return claimed_at is not None and self._since is not None and claimed_at < self._since
 
     def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
         entry = self._entries[key]
@@ -362,6 +369,7 @@ class Ledger:
 
         Call once, before anything else. Attempts to be released are in phase RELEASING afterwards.
         """
+        self._since = now
         for line in self._journal.read_all():
             self._replay(records.decode(line))
             self._written += 1

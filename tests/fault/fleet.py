@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final, cast
 
-from egret.contracts.handoff import Handoff, HandoffAnswer, Transaction
+from egret.contracts.handoff import VERSION, Handoff, HandoffAnswer, Transaction
 from egret.contracts.ports import Units
 from egret.contracts.records import UNIT_GONE_AFTER, UNIT_VALIDITY, HandoffRefused, Suspension, Unit
 from egret.core.delivery import Attempt, Lease
@@ -183,7 +183,8 @@ class Process:
         self.valid_until = self._around.clock.now() + UNIT_VALIDITY
         full = self.ledger.holdings.full(ROOM, ROOM)
         suspended = tuple(Suspension(one.domain, self.valid_until, "full", one.account) for one in full)
-        unit = Unit(self.id, "http://unit", "mail.example", (), True, self.room, self.valid_until, suspended)
+        facts = (self.id, "http://unit", "mail.example", (), True, self.room, self.valid_until, suspended)
+        unit = Unit(*facts, handoff_version=VERSION)
         self._around.units.put(unit)
 
     def take(self, handoff: Handoff) -> HandoffAnswer:

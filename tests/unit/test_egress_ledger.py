@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,34 @@ def test_what_cannot_be_begun_is_refused(refused: Handoff) -> None:
 
     assert (taking.taken, taking.start, taking.rerecord) == ([False], [], [])
     assert book.remembered == 0
+
+
+@pytest.mark.parametrize(("claimed_s", "taken"), [(-1, False), (0, True), (1, True), (None, True)])
+def test_what_was_claimed_before_this_run_is_not_begun(claimed_s: int | None, *, taken: bool) -> None:
+    """A loss of power may have taken the memory that it is over; a handoff that was on its way meanwhile is refused."""
+    book = ledger()
+    book.recover(NOW)
+    (transaction,) = handoff(1024).transactions
+    claimed_at = None if claimed_s is None else NOW + timedelta(seconds=claimed_s)
+
+    taking = book.take(Handoff("unit-1", [msgspec.structs.replace(transaction, claimed_at=claimed_at)]), NOW)
+
+    assert taking.taken == [taken]
+
+
+def test_what_is_known_from_before_this_run_is_taken() -> None:
+    """Refused, it could be begun elsewhere while its outcome is still to be recorded."""
+    journal = MemoryJournal()
+    before = ledger(journal)
+    before.take(handoff(1024), NOW)
+    before.dot([KEY], NOW, REMOTE)
+    book = ledger(journal)
+    book.recover(NOW + timedelta(minutes=1))
+    (transaction,) = handoff(1024).transactions
+
+    again = Handoff("unit-1", [msgspec.structs.replace(transaction, claimed_at=NOW)])
+
+    assert (book.take(again, NOW).taken, book.take(again, NOW).start) == ([True], [])
 
 
 def test_an_attempt_under_way_is_not_begun_again() -> None:
