@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -267,7 +267,7 @@ class Sender:
         legs = [structs.replace(leg, attempt=self.setting.attempt) for leg in transaction.legs]
         earlier = list(self.setting.earlier)
         transaction = structs.replace(transaction, content=content, legs=legs, earlier=earlier)
-        await self._courier.deliver(replace(letter, transaction=transaction))
+        await self._courier.deliver(structs.replace(letter, transaction=transaction))
         return Sent(notes.outcomes[0], notes, self.told)
 
 
