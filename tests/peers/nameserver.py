@@ -39,6 +39,23 @@ class _Udp(socketserver.ThreadingUDPServer):
 
 class _Tcp(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    allow_reuse_address = True
+
+
+PORT_TRIES = 50
+
+Handler = type[socketserver.BaseRequestHandler]
+
+
+def _on_one_port(over_udp: Handler, over_tcp: Handler) -> tuple[_Udp, _Tcp]:
+    """Return servers on one free port: what is free for UDP may be taken for TCP, so that another one is tried."""
+    for _ in range(PORT_TRIES):
+        udp = _Udp(("127.0.0.1", 0), over_udp)
+        try:
+            return udp, _Tcp(("127.0.0.1", udp.server_address[1]), over_tcp)
+        except OSError:
+            udp.server_close()
+    raise OSError(f"none of {PORT_TRIES} ports was free for both UDP and TCP")
 
 
 @contextlib.contextmanager
@@ -56,7 +73,8 @@ def nameserver(zone: Zone) -> Iterator[str]:
             response = answer(zone, dns.message.from_wire(self.rfile.read(length))).to_wire()
             self.wfile.write(struct.pack("!H", len(response)) + response)
 
-    with _Udp(("127.0.0.1", 0), OverUdp) as udp, _Tcp(("127.0.0.1", udp.server_address[1]), OverTcp) as tcp:
+    udp, tcp = _on_one_port(OverUdp, OverTcp)
+    with udp, tcp:
         servers: tuple[socketserver.BaseServer, ...] = (udp, tcp)
         for server in servers:
             threading.Thread(target=server.serve_forever, daemon=True).start()
