@@ -63,7 +63,15 @@ class MxRecord:
     host: str
 
 
-class Resolver(Protocol):
+class Texts(Protocol):
+    """DNS as those need it who look for what a domain says of itself."""
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Return the TXT records, the strings of each joined. Raises DnsTrouble."""
+        ...
+
+
+class Resolver(Texts, Protocol):
     """DNS as delivery needs it. Names are A-labels without trailing dot; CNAMEs are followed. All raise DnsTrouble."""
 
     async def mx(self, domain: str) -> Answer[MxRecord]:
@@ -76,10 +84,6 @@ class Resolver(Protocol):
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:
         """Return the TLSA records of a name such as `_25._tcp.mx.example.org`."""
-        ...
-
-    async def txt(self, name: str) -> Answer[str]:
-        """Return the TXT records, the strings of each joined."""
         ...
 
 

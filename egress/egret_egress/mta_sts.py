@@ -22,7 +22,7 @@ from egret.core.errors import ContractError, Unavailable
 from egret.core.mtasts import Invalid, PolicyText, parse_policy, parse_record
 from egret.core.tlsrpt import ResultType
 from egret_egress.certificates import TlsFailure
-from egret_egress.destinations import DnsTrouble, Resolver
+from egret_egress.destinations import DnsTrouble, Texts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class MtaSts:
     """The policies of recipient domains. store, executor: calls to the store block, and go there."""
 
     def __init__(
-        self, resolver: Resolver, fetch: Fetch, store: StsPolicies, clock: Clock, executor: Executor | None = None
+        self, resolver: Texts, fetch: Fetch, store: StsPolicies, clock: Clock, executor: Executor | None = None
     ) -> None:
         self._resolver = resolver
         self._fetch = fetch

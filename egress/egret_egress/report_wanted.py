@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from egret.contracts.ports import Clock
 from egret.core.tlsrpt import TlsResult, report_addresses
-from egret_egress.destinations import DnsTrouble, Resolver
+from egret_egress.destinations import DnsTrouble, Texts
 
 KNOWN = 50_000
 """Domains that are remembered: some 10 MB."""
@@ -22,7 +22,7 @@ AT_A_TIME = 32
 class Wanted:
     """Asks DNS, and remembers; for the event loop's thread."""
 
-    def __init__(self, resolver: Resolver, clock: Clock, known: int = KNOWN) -> None:
+    def __init__(self, resolver: Texts, clock: Clock, known: int = KNOWN) -> None:
         self._resolver = resolver
         self._clock = clock
         self._most = known

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from egret.contracts.ports import Clock
 from egret.contracts.tls import DomainTls, TlsResults
 from egret_egress import domain_tls, tls_results
-from egret_egress.destinations import Resolver
+from egret_egress.destinations import Texts
 from egret_egress.domain_tls import DomainTlsNotes
 from egret_egress.report_wanted import Wanted
 from egret_egress.tls_results import TlsResultNotes
@@ -27,7 +27,7 @@ class TlsPorts:
 class TlsNotes:
     """The notes of one unit. support, results: whom an `observing.Observer` tells of sessions."""
 
-    def __init__(self, ports: TlsPorts, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, ports: TlsPorts, resolver: Texts, clock: Clock) -> None:
         self.support = DomainTlsNotes()
         self.results = TlsResultNotes()
         wanted = Wanted(resolver, clock)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from egret.core.tls_policy import Tlsa
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, ResultKey, Tally, TlsResult
 from egret.memory.clock import FakeClock
-from egret_egress.destinations import Answer, DnsTrouble, MxRecord
+from egret_egress.destinations import Answer, DnsTrouble
 from egret_egress.report_wanted import AT_A_TIME, DOUBT_HOLDS, HOLDS, Wanted
 from tests.unit.builders import NOW
 
@@ -34,15 +33,6 @@ class Dns:
         if name in self.broken:
             raise DnsTrouble("the name servers fail")
         return Answer((self.records[name],) if name in self.records else ())
-
-    async def mx(self, domain: str) -> Answer[MxRecord]:
-        raise NotImplementedError
-
-    async def addresses(self, host: str) -> Answer[str]:
-        raise NotImplementedError
-
-    async def tlsa(self, name: str) -> Answer[Tlsa]:
-        raise NotImplementedError
 
 
 def _result(recipient: str, policy: str = "") -> TlsResult:

@@ -6,11 +6,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from egret.contracts.tls import TlsSupport
-from egret.core.tls_policy import Tlsa
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, Tally, TlsResult, TlsSession
 from egret.memory.clock import FakeClock
 from egret.memory.tls import MemoryDomainTls, MemoryTlsResults
-from egret_egress.destinations import Answer, MxRecord
+from egret_egress.destinations import Answer
 from egret_egress.tls_notes import TlsNotes, TlsPorts
 from tests.unit.builders import ACCOUNT, NOW
 
@@ -21,15 +20,6 @@ class Dns:
     async def txt(self, name: str) -> Answer[str]:
         wanted = name == "_smtp._tls.example.net"
         return Answer(("v=TLSRPTv1; rua=mailto:tls@example.net",) if wanted else ())
-
-    async def mx(self, domain: str) -> Answer[MxRecord]:
-        raise NotImplementedError
-
-    async def addresses(self, host: str) -> Answer[str]:
-        raise NotImplementedError
-
-    async def tlsa(self, name: str) -> Answer[Tlsa]:
-        raise NotImplementedError
 
 
 def test_everything_is_in_the_table_after_the_last_flush() -> None:
