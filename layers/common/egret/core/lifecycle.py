@@ -218,18 +218,11 @@ def _release(delivery: Delivery, change: Release) -> Delivery | Refusal:
 
 def _postpone(delivery: Delivery, change: Postpone) -> Delivery | Refusal:
     """Put it off for as long as it lives at most: nothing outlives its maximum age by waiting."""
-    match delivery.state:
-        case State.QUEUED:
-            if change.at < delivery.not_before:
-                return Refusal.NOT_DUE
-        case State.ATTEMPTING:
-            return Refusal.LEASED
-        case State.HELD:
-            return Refusal.HELD
-        case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
-            return Refusal.TERMINAL
-        case _:
-            assert_never(delivery.state)
+    refusal = _not_queued(delivery.state)
+    if refusal is not None:
+        return refusal
+    if change.at < delivery.not_before:
+        return Refusal.NOT_DUE
     not_before = min(change.not_before, delivery.expires_at)
     return replace(delivery, not_before=not_before, due_at=not_before, waiting=change.waiting, rev=delivery.rev + 1)
 
@@ -328,18 +321,26 @@ def _expire(delivery: Delivery, change: Expire) -> Delivery | Refusal:
 
 
 def _hold(delivery: Delivery, change: Hold) -> Delivery | Refusal:
-    match delivery.state:
+    """Hold it. While an attempt is made that is refused: the rule is looked at again before the next one."""
+    refusal = _not_queued(delivery.state)
+    if refusal is not None:
+        return refusal
+    return replace(delivery, state=State.HELD, due_at=None, held_at=change.at, rev=delivery.rev + 1)
+
+
+def _not_queued(state: State) -> Refusal | None:
+    """Return why nothing can be done that only what waits for its next attempt allows, None when it can."""
+    match state:
         case State.QUEUED:
-            return replace(delivery, state=State.HELD, due_at=None, held_at=change.at, rev=delivery.rev + 1)
+            return None
+        case State.ATTEMPTING:
+            return Refusal.LEASED
         case State.HELD:
             return Refusal.HELD
-        case State.ATTEMPTING:
-            # The rule is looked at again before the next attempt, if there is one.
-            return Refusal.LEASED
         case State.DELIVERED | State.FAILED | State.SUPPRESSED | State.CANCELED:
             return Refusal.TERMINAL
         case _:
-            assert_never(delivery.state)
+            assert_never(state)
 
 
 def _unhold(delivery: Delivery, change: Unhold) -> Delivery | Refusal:
