@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from bench.egress_mail import Letter
 from bench.egress_unit import CONNECTIONS
-from egret_egress.__main__ import loop_factory
+from egret.posix import loop_factory
 from tests.peers.postfix import SERVICES, Postfix
 
 SINK: Final = "127.0.0.77"
@@ -87,20 +87,9 @@ class Relay(Postfix):
 
     def _relaying(self) -> dict[str, str]:
         return {
-            "compatibility_level": "3.6",
-            "queue_directory": f"{self.folder}/queue",
-            "data_directory": f"{self.folder}/data",
-            "maillog_file": f"{self.folder}/log",
-            "maillog_file_prefixes": str(self.folder),
+            **self.private(),
             "myhostname": "relay.example",
-            "inet_interfaces": "127.0.0.1",
-            "inet_protocols": "ipv4",
             "mynetworks": "127.0.0.0/8",
-            "mydestination": "",
-            "alias_maps": "",
-            "alias_database": "",
-            "local_recipient_maps": "",
-            "smtp_dns_support_level": "disabled",
             "relayhost": f"[{SINK}]:{SINK_PORT}",
             "default_destination_concurrency_limit": str(CONNECTIONS),
             "initial_destination_concurrency": str(CONNECTIONS),

@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from egret import posix
 from egret.aws.clock import SystemClock, SystemDice
 from egret.contracts.settings import DEFAULT_RETRY
 from egret.core.delivery import Delivery, Lease, State
@@ -31,7 +32,7 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.units import MemoryUnits
 from egret.usecases.record_outcome import RecordPorts
 from egret_egress import logs
-from egret_egress.__main__ import UseCaseBook, loop_factory, serve, tune
+from egret_egress.__main__ import UseCaseBook, serve, tune
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, MxRecord
 from egret_egress.engine import Capacity
@@ -215,7 +216,7 @@ def serve_with(wish: Wish, ports: UnitPorts) -> None:
     journal = wish.folder / "journal"
     journal.mkdir(exist_ok=True)
     (journal / "unit.id").write_text(UNIT)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
         runner.run(serve(config_of(wish), ports, limits()))
 
 

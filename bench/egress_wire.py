@@ -16,7 +16,7 @@ from typing import Final
 from bench import egress_peers as peers
 from bench.egress_mail import Letter, letters
 from egret.core.tls_policy import PLAIN
-from egret_egress.__main__ import loop_factory
+from egret.posix import loop_factory
 from egret_egress.content import Content
 from egret_egress.exchange import Envelope, Exchange
 from egret_egress.opening import Dialing, NoSession, open_session

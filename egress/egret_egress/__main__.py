@@ -114,7 +114,7 @@ def main(environ: Mapping[str, str]) -> int:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 2
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
             runner.run(serve(config, ports))
     except (OSError, ShapingError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
@@ -130,16 +130,6 @@ def tune() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS, 20, 50)
-
-
-def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop, which is twice as fast, where it exists (not on Windows)."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return None
-    loop: type[asyncio.AbstractEventLoop] = uvloop.Loop
-    return loop
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from egret.contracts.settings import Smarthost, SmarthostTls, Transport
 from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import name_of
 from egret.usecases.record_outcome import Ended
-from egret_egress.__main__ import loop_factory, tune
+from egret_egress.__main__ import tune
 from egret_egress.unit import serving
 from tests.integration.egress_rig import Notebook
 from tests.integration.test_egress_unit import World, config_in
@@ -76,5 +76,5 @@ async def run(directory: Path, drain_s: float, port: int) -> None:
 
 if __name__ == "__main__":
     tune()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
         runner.run(run(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))

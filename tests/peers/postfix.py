@@ -95,23 +95,29 @@ class Postfix:
         lines = [f"{name} = {value}" for name, value in settings.items()]
         (self._config / "main.cf").write_text("\n".join(lines) + "\n")
 
-    def _settings(self, transports: Mapping[str, str], access_port: int) -> dict[str, str]:
-        user, group = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid
+    def private(self) -> dict[str, str]:
+        """Return what keeps an instance to itself: folders of its own, this machine only, no mailbox and no DNS."""
         return {
             "compatibility_level": "3.6",
             "queue_directory": f"{self.folder}/queue",
             "data_directory": f"{self.folder}/data",
             "maillog_file": f"{self.folder}/log",
             "maillog_file_prefixes": str(self.folder),
-            "myhostname": HOST,
             "inet_interfaces": "127.0.0.1",  # of our address it would say that no interface has it
             "inet_protocols": "ipv4",
-            "mynetworks": "",
             "mydestination": "",
             "alias_maps": "",
             "alias_database": "",
             "local_recipient_maps": "",
             "smtp_dns_support_level": "disabled",
+        }
+
+    def _settings(self, transports: Mapping[str, str], access_port: int) -> dict[str, str]:
+        user, group = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid
+        return {
+            **self.private(),
+            "myhostname": HOST,
+            "mynetworks": "",
             "virtual_mailbox_domains": DOMAIN,
             "virtual_mailbox_base": f"{self.folder}/mail",
             "virtual_mailbox_maps": _inline({f"{name}@{DOMAIN}": f"{name}/" for name in MAILBOXES}),

@@ -37,6 +37,16 @@ def ledger(journal: MemoryJournal | None = None) -> Ledger:
     return Ledger("unit-1", journal or MemoryJournal())
 
 
+class FullLater(MemoryJournal):
+    """A journal whose disk is full from the second write on."""
+
+    def append(self, *records: bytes) -> None:
+        """Write once."""
+        if self.read_all():
+            raise OSError(28, "No space left on device")
+        super().append(*records)
+
+
 def test_a_handoff_is_taken_and_begun() -> None:
     """What is new is taken and to be started."""
     book = ledger()
@@ -386,13 +396,6 @@ def test_what_is_known_is_taken_however_late() -> None:
 
 def test_a_full_disk_does_not_refuse_what_is_known() -> None:
     """The attempt is under way, whatever becomes of the note that it was asked for again."""
-
-    class FullLater(MemoryJournal):
-        def append(self, *records: bytes) -> None:
-            if self.read_all():
-                raise OSError(28, "No space left on device")
-            super().append(*records)
-
     book = ledger(FullLater())
     book.take(handoff(1024), NOW)
 
@@ -463,13 +466,6 @@ def test_a_dot_that_could_not_be_written_is_not_forgotten() -> None:
 
 def test_a_full_disk_refuses_only_what_is_new() -> None:
     """Of one handoff, what is known is taken and what is new leaves no trace."""
-
-    class FullLater(MemoryJournal):
-        def append(self, *records: bytes) -> None:
-            if self.read_all():
-                raise OSError(28, "No space left on device")
-            super().append(*records)
-
     book = ledger(FullLater())
     book.take(handoff(1024), NOW)
     both = Handoff("unit-1", [*handoff(1024).transactions, *handoff(2048).transactions])
