@@ -215,7 +215,7 @@ def serve_with(wish: Wish, ports: UnitPorts) -> None:
     tune()
     journal = wish.folder / "journal"
     journal.mkdir(exist_ok=True)
-    (journal / "unit.id").write_text(UNIT)
+    (journal / "unit.id").write_text(f"{UNIT} {posix.boot_id()}")
     with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
         runner.run(serve(config_of(wish), ports, limits()))
 

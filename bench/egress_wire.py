@@ -28,7 +28,7 @@ MADE: Final = 5000
 ATTEMPT_S: Final = 600.0
 
 
-async def _noted() -> None:
+def _noted() -> None:
     """Stand for the journal."""
 
 

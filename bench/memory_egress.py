@@ -40,7 +40,7 @@ class Witness:
     def begin(self) -> None:
         """A connection is about to be used."""
 
-    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+    def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
         """The final dot is about to go out."""
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:

@@ -13,7 +13,6 @@ from egret.contracts.ports import Clock
 from egret.core.delivery import Attempt
 from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, name_of
 from egret.core.trace import NO_TRACE, SessionTrace
-from egret_egress.commit import GroupCommit
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.logs import tell
 from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES
@@ -32,7 +31,6 @@ class Keeping:
     """What keeps the state of attempts. may_begin: whether the unit's own announcement holds at an instant."""
 
     ledger: Ledger
-    commit: GroupCommit
     recorder: Recorder
     clock: Clock
     may_begin: Callable[[datetime], bool]
@@ -65,12 +63,11 @@ class Attempting:
             raise TooLate
         self._started_at = now
 
-    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
-        """Note the dot, durably."""
+    def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+        """Note the dot in the journal."""
         keeping = self._keeping
         started_at = self._started_at or keeping.clock.now()
-        keeping.ledger.note_dot([self._keys[index] for index in recipients], started_at, remote)
-        await keeping.commit.commit()
+        keeping.ledger.dot([self._keys[index] for index in recipients], started_at, remote)
         self._may_be_sent.update(recipients)
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace = NO_TRACE) -> None:

@@ -2,23 +2,17 @@
 
 Synchronous, and without I/O of its own: it stands on a `JournalFile`, so that engine and simulator run the same code.
 An attempt goes TAKEN -> DOTTED -> FINISHED -> RECORDED, or TAKEN -> RELEASING -> forgotten. The journal notes each
-step; "dot about to go" must be durable before the dot goes. After a restart: no dot noted -> it was not sent, give it
-back; dot without outcome -> `Unknown`; outcome not recorded -> record it again.
-
-What happens at the same time is written at once. Two things wait for a write: the answer to a handoff, for "taken", and
-the dot, for "dot about to go". The rest follows with the next of them, or at the end of the loop's turn: a process that
-dies before that is as one that died before it heard of the outcome, or of its being recorded.
+step when it happens; "taken" before the handoff is answered, "dot about to go" before the dot goes. After a restart: no
+dot noted -> it was not sent, give it back; dot without outcome -> `Unknown`; outcome not recorded -> record it again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -46,11 +40,7 @@ class JournalFile(Protocol):
     """An append-only file. Errors of storage raise OSError, and then nothing of those records is in the file."""
 
     def append(self, *records: bytes) -> None:
-        """Add records; durable after the next `sync`, safe from the death of this process at once."""
-        ...
-
-    def sync(self) -> None:
-        """Make everything appended so far durable."""
+        """Add records: when this returns they are safe from the death of this process."""
         ...
 
     def read_all(self) -> list[bytes]:
@@ -58,7 +48,7 @@ class JournalFile(Protocol):
         ...
 
     def rotate(self, records: Iterable[bytes]) -> None:
-        """Replace the content by these records, durably and atomically."""
+        """Replace the content by these records, atomically."""
         ...
 
 
@@ -124,43 +114,21 @@ def all_fit(_transaction: Transaction, _new: int) -> bool:
     return True
 
 
-Later = Callable[[Callable[[], None]], object]
-"""Calls back soon: the loop's `call_soon`, for a unit that runs in one."""
-
-
-def at_once(callback: Callable[[], None]) -> None:
-    """Call back now: every record is written by itself."""
-    callback()
-
-
 class Ledger:
     """The attempts of one unit.
 
-    unit: its id; a handoff to another one is refused whole. later: when what nobody waits for is written.
+    unit: its id; a handoff to another one is refused whole. is_failing: the journal could not be written the last time.
     """
 
-    def __init__(
-        self, unit: str, journal: JournalFile, compact_after: int = COMPACT_AFTER, later: Later = at_once
-    ) -> None:
+    def __init__(self, unit: str, journal: JournalFile, compact_after: int = COMPACT_AFTER) -> None:
         self._unit = unit
         self._journal = journal
         self._compact_after = compact_after
-        self._later = later
         self._entries: dict[AttemptKey, Entry] = {}
         self._over = Remembered(KEPT)
-        self._since: datetime | None = None
-        self._unwritten: list[bytes] = []
-        self._is_asked = False
-        self._has_dots = False
-        self._lost: OSError | None = None
         self._written = 0
-        self._failing: set[str] = set()
+        self.is_failing = False
         self.holdings = Holdings()
-
-    @property
-    def is_failing(self) -> bool:
-        """The journal could not be written, or not be made durable, the last time."""
-        return bool(self._failing)
 
     @property
     def in_hand(self) -> int:
@@ -188,50 +156,46 @@ class Ledger:
         Refused: another unit's or version's handoff, something new under a lease that has run out, or that there is no
         room for, an attempt that is just being given back. An attempt that is under way or recorded is taken again
         without a second start; one that has ended but is not recorded is taken and its outcome is to be recorded again.
-        Something new that the journal cannot keep is refused, and so is what was claimed before this run of the unit: a
-        loss of power may have taken the memory of what became of it. Its dot was not noted, so that it was never sent.
+        Something new that the journal cannot keep is refused.
         """
         self.forget(now)
         if handoff.unit != self._unit or handoff.version > VERSION:
             return Taking([False] * len(handoff.transactions), [], [])
-        taking = Taking([], [], [])
+        taking, notes = Taking([], [], []), list[bytes]()
         for transaction in handoff.transactions:
-            taking.taken.append(self._take(transaction, now, taking, admits))
+            taking.taken.append(self._take(transaction, now, taking, admits, notes))
         try:
-            self._flush()
+            self._append(notes)
         except OSError:
             records.log.exception("the journal cannot be written: nothing new can be taken")
             return self._without_new(handoff, taking)
         return taking
 
-    def _take(self, transaction: Transaction, now: datetime, taking: Taking, admits: Admits) -> bool:
+    def _take(
+        self, transaction: Transaction, now: datetime, taking: Taking, admits: Admits, notes: list[bytes]
+    ) -> bool:
         keys = keys_of(transaction)
         phases = [self.phase(key) for key in keys]
         if not keys or len(set(keys)) < len(keys) or Phase.RELEASING in phases:
             return False
         new = phases.count(None)
         # What is known is never refused for being late, or for want of room: "not taken" would let another unit begin.
-        if new and (transaction.lease_until <= now or self._is_of_before(transaction) or not admits(transaction, new)):
+        if new and (transaction.lease_until <= now or not admits(transaction, new)):
             return False
         for key, phase in zip(keys, phases, strict=True):
             if phase is None:
                 self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
             if phase is not Phase.RECORDED:
                 self._take_known(key, transaction.lease_until, taking)
+                notes.append(records.encode(Taken(*key, transaction.lease_until)))
         if new:
             self.holdings.add(transaction.account, transaction.domain, new)
             taking.start.append(transaction if new == len(keys) else _only_new(transaction, phases))
         return True
 
-    def _is_of_before(self, transaction: Transaction) -> bool:
-        """Tell whether it was claimed while another run of the unit, or none, was there."""
-        claimed_at = transaction.claimed_at
-        return claimed_at is not None and self._since is not None and claimed_at < self._since
-
     def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
         entry = self._entries[key]
         entry.lease_until = max(entry.lease_until, lease_until)
-        self._unwritten.append(records.encode(Taken(*key, lease_until)))
         if entry.finished is not None:
             taking.rerecord.append((key, entry.finished))
 
@@ -248,33 +212,13 @@ class Ledger:
 
     # --- the attempt
 
-    def note_dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote) -> None:
-        """Note that the final dot is about to go; `write` and then `sync` must have returned before it does."""
+    def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
+        """Note that the final dot is about to go: when this returns it may. Raises OSError."""
+        keys = list(keys)
+        self._append([records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)) for key in keys])
         for key in keys:
-            self._unwritten.append(records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)))
             entry = self._entries[key]
             entry.phase, entry.started_at, entry.remote = Phase.DOTTED, started_at, remote
-        self._has_dots = True
-        self._ask()
-
-    def write(self) -> None:
-        """Write what was noted; raises OSError when a dot that was noted since the last call cannot be written."""
-        with contextlib.suppress(OSError):
-            self._flush()
-        lost, self._lost = self._lost, None
-        if lost is not None:
-            raise lost
-
-    def sync(self) -> None:
-        """Make everything written durable; may run in another thread. Raises OSError."""
-        with self._watching("sync"):
-            self._journal.sync()
-
-    def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
-        """Note the dot durably: when this returns, the final dot (or BDAT LAST) may go. Raises OSError."""
-        self.note_dot(keys, started_at, remote)
-        self.write()
-        self.sync()
 
     def finish(
         self,
@@ -361,15 +305,12 @@ class Ledger:
 
         self._journal.rotate(lines())
         self._written = count
-        self._unwritten.clear()
-        self._has_dots = False
 
     def recover(self, now: datetime) -> Recovery:
         """Read the journal of the last run: what to give back, what is unknown now, what to record again.
 
         Call once, before anything else. Attempts to be released are in phase RELEASING afterwards.
         """
-        self._since = now
         for line in self._journal.read_all():
             self._replay(records.decode(line))
             self._written += 1
@@ -421,49 +362,45 @@ class Ledger:
     # --- writing
 
     def _note(self, record: JournalRecord) -> None:
-        """Have a record written soon. That it cannot be is logged, and does not matter to anybody who waits."""
-        self._unwritten.append(records.encode(record))
-        self._ask()
-
-    def _ask(self) -> None:
-        if not self._is_asked:
-            self._is_asked = True
-            self._later(self._flush_quietly)
-
-    def end(self) -> None:
-        """Write what is left, before the journal is closed."""
-        self._flush_quietly()
-
-    def _flush_quietly(self) -> None:
-        self._is_asked = False
+        """Write a record. That it cannot be written is logged, and does not matter to anybody who waits."""
         try:
-            self._flush()
+            self._append([records.encode(record)])
         except OSError:
             records.log.exception("the journal cannot be written")
 
-    def _flush(self) -> None:
-        """Write everything noted, in one write; what cannot be written is dropped, and a dot is not forgotten."""
-        lines, self._unwritten = self._unwritten, []
-        has_dots, self._has_dots = self._has_dots, False
+    def _append(self, lines: Sequence[bytes]) -> None:
         if not lines:
             return
-        try:
-            with self._watching("append"):
-                self._journal.append(*lines)
-        except OSError as error:
-            if has_dots:
-                self._lost = error
-            raise
+        self.is_failing = True
+        self._journal.append(*lines)
+        self.is_failing = False
         self._written += len(lines)
 
-    @contextmanager
-    def _watching(self, step: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            self._failing.add(step)
-            raise
-        self._failing.discard(step)
+
+def ended_in(lines: Iterable[bytes]) -> list[tuple[AttemptKey, Attempt]]:
+    """Return the outcomes in a journal of which it does not say that they stand in the table.
+
+    Of a unit that is gone nothing else counts: what its journal does not say may have happened all the same.
+    """
+    gone = Ledger("", _Read(lines))
+    return gone.recover(datetime.min.replace(tzinfo=UTC)).rerecord
+
+
+class _Read:
+    """A journal that is only read."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = list(lines)
+
+    def append(self, *records: bytes) -> None:
+        """Keep nothing."""
+
+    def read_all(self) -> list[bytes]:
+        """Return what there was."""
+        return self._lines
+
+    def rotate(self, records: Iterable[bytes]) -> None:
+        """Keep nothing."""
 
 
 def keys_of(transaction: Transaction) -> list[AttemptKey]:

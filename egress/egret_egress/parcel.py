@@ -25,8 +25,8 @@ class Progress(Protocol):
         """A connection is about to be used for it; raises TooLate when it may not begin."""
         ...
 
-    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
-        """The final dot is about to go out for these; returns once that is durable. Raises OSError."""
+    def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+        """The final dot is about to go out for these; when this returns, that is on record. Raises OSError."""
         ...
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
-from egret import posix
 from egret.contracts.handoff import VERSION
 from egret.contracts.ports import Clock, Units
 from egret.contracts.records import UNIT_VALIDITY, Suspension, Unit
@@ -28,26 +24,6 @@ DOMAIN_FULL = "as much mail to this domain is being sent as there may be at a ti
 ACCOUNT_FULL = "as much mail of this account is being sent as there may be at a time"
 PROBE_EVERY_S = 300.0
 PROBE_TIMEOUT_S = 15.0
-_UNIT_ID = re.compile(r"[a-z0-9-]{8,64}")
-
-
-def unit_id_in(directory: Path) -> str:
-    """Return the id that belongs to this journal directory, made when there is none.
-
-    It stays with the volume: a restarted unit finds its own attempts; a lost volume makes another unit, so that the
-    attempts of the lost one are known to be unknown.
-    """
-    path = directory / "unit.id"
-    with contextlib.suppress(FileNotFoundError):
-        text = path.read_text().strip()
-        if _UNIT_ID.fullmatch(text):
-            return text
-    unit_id = f"unit-{secrets.token_hex(8)}"
-    beside = directory / "unit.id.new"
-    beside.write_text(unit_id + "\n")
-    beside.replace(path)
-    posix.sync_directory(directory)
-    return unit_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Implements: RFC 5321 sections 3.3 and 4.5.3.2. How it is opened is `opening`'s; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ class Endpoint:
         return Remote(self.mx_host, self.address)
 
 
-BeforeDot = Callable[[], Awaitable[None]]
+BeforeDot = Callable[[], None]
 Upcoming = Callable[[], Exchange | None]
 """Asked when the final dot is about to go: the next transaction on this session, if there is one to begin now."""
 
@@ -169,7 +169,7 @@ class Session:
     ) -> None:
         """Run the transaction; afterwards every recipient has an outcome or is put back.
 
-        before_dot: returns once it is on record that the final dot goes out; what it raises passes through, the
+        before_dot: when it returns it is on record that the final dot goes out; what it raises passes through, the
         connection is closed then and the message was not sent. deadline: loop time by which the dot must have gone.
         upcoming: the transaction that it returns (of `exchange_ahead`) has begun with the dot, and must be the next.
         """
@@ -237,9 +237,7 @@ class Session:
             last = chunk
         if not connection.is_quiet():
             return
-        await sending.before_dot()
-        if not connection.is_quiet():
-            return  # the dot is on record but does not go out: what there is to read tells why
+        sending.before_dot()
         exchange.dot_goes()
         self._write_end(exchange, last, sending.upcoming)
 

@@ -16,9 +16,8 @@ from aiohttp import web
 from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, KeyWrapper, SettingsReader, Units
 from egret.core.fromid import FromIdKeys
-from egret.posix import FileLock
+from egret.posix import FileLock, boot_id
 from egret_egress.attempt import Keeping
-from egret_egress.commit import GroupCommit
 from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
@@ -36,11 +35,13 @@ from egret_egress.pool import Pool, PoolLimits
 from egret_egress.protecting import Protection, Surroundings, TlsStores
 from egret_egress.providers import Providers
 from egret_egress.recorder import THREADS, Book, Recorder
-from egret_egress.register import Announcer, Identity, unit_id_in
+from egret_egress.register import Announcer, Identity
 from egret_egress.shaping_file import ShapingError, load
 from egret_egress.shaping_gauges import watch_pacing
 from egret_egress.sts_fetch import Fetching
+from egret_egress.succession import succeed
 from egret_egress.transports import Routers, Transports
+from egret_egress.volume import open_volume
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +110,13 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
     config.journal_dir.mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(FileLock(config.journal_dir / "lock"))
-        journal = FileJournal(config.journal_dir / "journal")
+        volume = open_volume(config.journal_dir, boot_id())
+        unit_id = volume.unit_id
+        journal = FileJournal(volume.journal, is_synced=volume.is_synced)
         stack.callback(journal.close)
-        unit_id = unit_id_in(config.journal_dir)
         recording = stack.enter_context(ThreadPoolExecutor(THREADS, "record"))
         helping = stack.enter_context(ThreadPoolExecutor(INBOUND_THREADS, "help"))
-        ledger = Ledger(unit_id, journal, later=asyncio.get_running_loop().call_soon)
-        stack.callback(ledger.end)
-        commit = GroupCommit(ledger.write, ledger.sync)
-        stack.callback(commit.close)
+        ledger = Ledger(unit_id, journal)
         pacing = _pacing(config)
         kept = PacingFile(config.journal_dir, pacing, ports.clock)
         kept.load()
@@ -128,7 +127,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe, paced)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         recorder = Recorder(ports.book, ledger, recording)
-        keeping = Keeping(ledger, commit, recorder, ports.clock, announcer.holds, ports.metrics)
+        keeping = Keeping(ledger, recorder, ports.clock, announcer.holds, ports.metrics)
         routers = _routers(config, ports)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
         protection = _protection(config, ports, helping, pacing)
@@ -147,7 +146,8 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
         own = (announcer.keep_announcing(helping), announcer.keep_probing(), kept.keep_saving(helping))
-        for duty in (*own, *protection.duties()):
+        succession = succeed(volume.predecessors, ports.book, ports.units, helping)
+        for duty in (*own, succession, *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
         stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
         log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})

@@ -290,9 +290,9 @@ class Visit:
         if isinstance(exchange, Bounced):
             return self._cannot(exchange, session, stop)
 
-        async def before_dot() -> None:
+        def before_dot() -> None:
             accepted = [recipients[position] for position in exchange.accepted]
-            await self._parcel.progress.before_dot(accepted, session.remote)
+            self._parcel.progress.before_dot(accepted, session.remote)
 
         def following() -> Exchange | None:
             return self._follow(turn, session, stop)

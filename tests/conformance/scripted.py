@@ -194,7 +194,7 @@ class Notes:
     def begin(self) -> None:
         """The attempt may always begin."""
 
-    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+    def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
         """Note for whom."""
         self.dots.append(list(recipients))
 

@@ -20,9 +20,8 @@ from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Un
 from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.attempt import Attempting, Keeping
-from egret_egress.commit import GroupCommit
 from egret_egress.journal import MemoryJournal
-from egret_egress.ledger import AttemptKey, Ledger, keys_of
+from egret_egress.ledger import AttemptKey, Ledger, ended_in, keys_of
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Book, Recorder
 from tests.fault.faults import Build, Crash, Faults, pick
@@ -64,34 +63,10 @@ class SimJournal(MemoryJournal):
             raise OSError(28, "no space left")
         super().append(*records)
 
-    def sync(self) -> None:
-        """Make it durable, unless the build forgets it."""
-        if self._build is not Build.NO_SYNC:
-            super().sync()
-
     def survivors(self, *, power: bool) -> list[bytes]:
-        """Return what a new process finds."""
-        return self.crash(power=power).read_all()
-
-
-class _Pause:
-    """A place where a coroutine of the engine waits for a thread."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
-
-
-class _Commit:
-    """Stands for `GroupCommit`: the record is written later, and synced still later; crashes may come between."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    async def commit(self) -> None:
-        await _Pause()
-        self._ledger.write()
-        await _Pause()
-        self._ledger.sync()
+        """Return what a new process finds: everything, or after a loss of power only the beginning."""
+        records = self.read_all()
+        return records[: int(self._rng.random() * (len(records) + 1))] if power else records
 
 
 @dataclass(slots=True)
@@ -136,23 +111,32 @@ class Surroundings:
     build: Build
 
 
-class Process:
-    """One run of the engine of one unit."""
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A volume whose unit does not run. is_whole: its host has not gone down since."""
 
-    def __init__(self, unit_id: str, records: list[bytes], around: Surroundings) -> None:
+    records: list[bytes]
+    is_whole: bool = True
+
+
+class Process:
+    """One run of the engine of one unit. before: the unit that ended with its host, and what is left of its journal."""
+
+    def __init__(
+        self, unit_id: str, records: list[bytes], around: Surroundings, before: tuple[str, list[bytes]] | None = None
+    ) -> None:
         self.id = unit_id
         self.is_alive = True
         self.is_draining = False
         self.is_cut_off = False
         self.journal = SimJournal(records, around.faults, around.rng, around.build)
-        self._unwritten: list[Callable[[], None]] = []
-        self.ledger = Ledger(unit_id, self.journal, later=self._unwritten.append)
+        self.ledger = Ledger(unit_id, self.journal)
+        self.before = before
         self.trials: list[_Trial] = []
         self.queue = _Queue(self.ledger)
         self.valid_until: datetime | None = None
         self._around = around
-        commit, recorder = cast("GroupCommit", _Commit(self.ledger)), cast("Recorder", self.queue)
-        self._keeping = Keeping(self.ledger, commit, recorder, around.clock, self.holds)
+        self._keeping = Keeping(self.ledger, cast("Recorder", self.queue), around.clock, self.holds)
 
     def holds(self, now: datetime) -> bool:
         """Whether attempts may begin."""
@@ -175,6 +159,20 @@ class Process:
             self.queue.release(key)
         for key, attempt in (*recovery.unknown, *recovery.rerecord):
             self.queue.entries.append((key, attempt))
+
+    def succeed(self) -> None:
+        """Finish what the unit before has left, as `succession.succeed`."""
+        if self.before is None or self.is_cut_off:
+            return
+        unit_id, records = self.before
+        try:
+            for key, attempt in ended_in(records):
+                self._around.book.record(key.account, key.delivery_id, attempt)
+            self._around.units.remove(unit_id)
+        except Unavailable:
+            return
+        self._around.note(f"{self.id} has succeeded {unit_id}")
+        self.before = None
 
     def announce(self) -> None:
         """Write the row, unless the table cannot be reached."""
@@ -238,7 +236,7 @@ class Process:
         if not accepted:
             return
         yield
-        yield from attempting.before_dot(accepted, REMOTE).__await__()
+        attempting.before_dot(accepted, REMOTE)
         yield
         outcome, is_received = _after_dot(rng)
         if is_received:
@@ -251,12 +249,6 @@ class Process:
 
     # --- steps
 
-    def _end_turn(self) -> None:
-        """Write what nobody waited for, as at the end of the loop's turn."""
-        due, self._unwritten[:] = list(self._unwritten), []
-        for write in due:
-            write()
-
     def step(self) -> None:
         """Do one thing of those that wait."""
         choice = int(self._around.rng.random() * (len(self.trials) + len(self.queue.entries) or 1))
@@ -264,7 +256,6 @@ class Process:
             self._advance(self.trials[choice])
         elif self.queue.entries:
             self._record(choice - len(self.trials))
-        self._end_turn()
 
     def _advance(self, trial: _Trial) -> None:
         late = trial.deadline is not None and self._around.clock.now() >= trial.deadline
@@ -302,7 +293,7 @@ class Process:
         now = self._around.clock.now()
         for trial in [one for one in self.trials if one.deadline is not None and now >= one.deadline]:
             self._advance(trial)
-        self._end_turn()
+        self.succeed()
         self.announce()
 
     def drain(self) -> None:
@@ -323,7 +314,6 @@ class Process:
             except StopIteration:
                 continue
         self.trials = []
-        self._end_turn()
 
 
 def _before_dot(rng: Random) -> Outcome | None:
@@ -361,7 +351,7 @@ class Fleet:
 
     around: Surroundings
     running: dict[str, Process] = field(default_factory=dict)
-    down: dict[str, list[bytes]] = field(default_factory=dict)
+    down: dict[str, Left] = field(default_factory=dict)
     late: list[Handoff] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     answered: dict[AttemptKey, str] = field(default_factory=dict)
@@ -369,18 +359,25 @@ class Fleet:
 
     def start(self) -> None:
         """Start a unit with an empty volume."""
+        self._run(self._new_id(), [])
+
+    def _new_id(self) -> str:
         self.count += 1
-        self._run(f"unit-{self.count}", [])
+        return f"unit-{self.count}"
 
     def restart(self, unit_id: str) -> None:
-        """Start a unit whose volume was kept."""
+        """Start a unit whose volume was kept; another one where the host went down."""
         row = self.around.units.get(unit_id)
         if row is not None and row.valid_until + UNIT_GONE_AFTER <= self.around.clock.now():
             self.lost.add(unit_id)
-        self._run(unit_id, self.down.pop(unit_id))
+        left = self.down.pop(unit_id)
+        if left.is_whole or self.around.build is Build.SAME_UNIT:
+            self._run(unit_id, left.records)
+        else:
+            self._run(self._new_id(), [], (unit_id, left.records))
 
-    def _run(self, unit_id: str, records: list[bytes]) -> None:
-        process = Process(unit_id, records, self.around)
+    def _run(self, unit_id: str, records: list[bytes], before: tuple[str, list[bytes]] | None = None) -> None:
+        process = Process(unit_id, records, self.around, before)
         process.queue.answered = self._answered
         self.running[unit_id] = process
         self.around.note(f"{unit_id} starts with {len(records)} records")
@@ -399,7 +396,7 @@ class Fleet:
         process.is_alive = False
         del self.running[process.id]
         if volume:
-            self.down[process.id] = process.journal.survivors(power=power)
+            self.down[process.id] = Left(process.journal.survivors(power=power), not power)
         if power or not volume or process.journal.has_failed:
             self.lost.add(process.id)
         self.around.note(f"{process.id} dies{' with power' if power else ''}{'' if volume else ' for good'}")

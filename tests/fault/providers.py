@@ -263,7 +263,7 @@ class _Notes:
     def begin(self) -> None:
         """It may always begin."""
 
-    async def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
+    def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
         """Nothing is kept."""
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:

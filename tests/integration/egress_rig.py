@@ -17,7 +17,6 @@ from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
 from egret.usecases.record_outcome import Ended
 from egret_egress.attempt import Keeping
-from egret_egress.commit import GroupCommit
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Fixed, Host, Router
@@ -164,14 +163,13 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
     """Run an engine that delivers everything to a loopback port, and drain it at the end."""
     wishes = wishes or Wishes()
     clock = FakeClock(NOW)
-    ledger = Ledger("unit-1", wishes.journal, later=asyncio.get_running_loop().call_soon)
+    ledger = Ledger("unit-1", wishes.journal)
     with ThreadPoolExecutor(4) as executor:
-        commit = GroupCommit(ledger.write, ledger.sync)
         recorder = Recorder(wishes.book, ledger, executor, first_pause_s=0.001)
         pool = Pool(wishes.limits, wishes.pacing)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())
         courier = Courier(router, pool, Dialing("unit.example", SHORT))
-        keeping = Keeping(ledger, commit, recorder, clock, wishes.may_begin, wishes.metrics)
+        keeping = Keeping(ledger, recorder, clock, wishes.may_begin, wishes.metrics)
         engine = Engine(Parts(keeping, courier, Contents(wishes.fetch, executor)), wishes.capacity)
         engine.recover()
         try:
@@ -179,7 +177,6 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
         finally:
             await engine.drain(2)
             await pool.close()
-            commit.close()
 
 
 def transaction(

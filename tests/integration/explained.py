@@ -21,7 +21,6 @@ from egret.usecases.deliveries import delivery_get
 from egret.usecases.record_outcome import RecordPorts
 from egret_egress.__main__ import UseCaseBook
 from egret_egress.attempt import Keeping
-from egret_egress.commit import GroupCommit
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Router
@@ -119,9 +118,8 @@ async def working(way: Way) -> AsyncIterator[Office]:
     """Run one."""
     service = Service()
     clock, setting = service.clock, way.setting
-    ledger = Ledger("unit-1", MemoryJournal(), later=asyncio.get_running_loop().call_soon)
+    ledger = Ledger("unit-1", MemoryJournal())
     with ThreadPoolExecutor(4) as executor:
-        commit = GroupCommit(ledger.write, ledger.sync)
         recorder = Recorder(UseCaseBook(RecordPorts(service.store, clock, RETRY)), ledger, executor)
         pacing = Pacing(Providers(load()))
         loop = asyncio.get_running_loop()
@@ -132,7 +130,7 @@ async def working(way: Way) -> AsyncIterator[Office]:
         announcer = Announcer(
             identity, service.units, clock, load_of, way.probes, lambda at: pacing.suspensions(at, ("",))
         )
-        keeping = Keeping(ledger, commit, recorder, clock, announcer.holds)
+        keeping = Keeping(ledger, recorder, clock, announcer.holds)
         dialing = Dialing("unit.example", way.timeouts, verified=setting.trust.trusting(), has_route=lambda _: True)
         router = way.router or Direct(setting.dns, _Dice(), way.port)
         courier = Courier(router, pool, dialing, security=setting.security())
@@ -145,4 +143,3 @@ async def working(way: Way) -> AsyncIterator[Office]:
         finally:
             await engine.drain(2)
             await pool.close()
-            commit.close()

@@ -523,17 +523,6 @@ def test_a_unit_of_version_1_gets_what_it_understands() -> None:
     assert [(handoff.version, handoff.transactions[0].earlier) for handoff in world.handoffs] == [(1, [])]
 
 
-@pytest.mark.parametrize("version", [1, VERSION])
-def test_a_unit_is_told_when_it_was_claimed(version: int) -> None:
-    """One that has started since must not begin it; a unit of version 1 does not know the field."""
-    world = routed(a_unit(handoff_version=version))
-    claimed_at = world.clock.now()
-    world.deliver(world.accept(a_delivery()))
-
-    told = [transaction.claimed_at for transaction in transactions_of(world)]
-    assert told == [claimed_at if version > 1 else None]
-
-
 def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:
     """It would send it directly: the delivery waits, or a newer unit takes it."""
     world = routed(a_unit(room=1000), ROUTE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egret import posix
 from egret.contracts.handoff import VERSION, Content, Handoff, Leg, Transaction
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import records
-from egret_egress.journal import MAGIC, FileJournal, MemoryJournal, frame_of
-from egret_egress.ledger import KEPT, AttemptKey, Ledger, Phase
+from egret_egress.journal import MAGIC, FileJournal, MemoryJournal, frame_of, records_in
+from egret_egress.ledger import KEPT, AttemptKey, Ledger, Phase, ended_in
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=40)
@@ -79,19 +79,6 @@ def test_what_cannot_be_begun_is_refused(refused: Handoff) -> None:
     assert book.remembered == 0
 
 
-@pytest.mark.parametrize(("claimed_s", "taken"), [(-1, False), (0, True), (1, True), (None, True)])
-def test_what_was_claimed_before_this_run_is_not_begun(claimed_s: int | None, *, taken: bool) -> None:
-    """A loss of power may have taken the memory that it is over; a handoff that was on its way meanwhile is refused."""
-    book = ledger()
-    book.recover(NOW)
-    (transaction,) = handoff(1024).transactions
-    claimed_at = None if claimed_s is None else NOW + timedelta(seconds=claimed_s)
-
-    taking = book.take(Handoff("unit-1", [msgspec.structs.replace(transaction, claimed_at=claimed_at)]), NOW)
-
-    assert taking.taken == [taken]
-
-
 def test_what_is_known_from_before_this_run_is_taken() -> None:
     """Refused, it could be begun elsewhere while its outcome is still to be recorded."""
     journal = MemoryJournal()
@@ -102,7 +89,7 @@ def test_what_is_known_from_before_this_run_is_taken() -> None:
     book.recover(NOW + timedelta(minutes=1))
     (transaction,) = handoff(1024).transactions
 
-    again = Handoff("unit-1", [msgspec.structs.replace(transaction, claimed_at=NOW)])
+    again = Handoff("unit-1", [msgspec.structs.replace(transaction, lease_until=NOW + 2 * LEASE)])
 
     assert (book.take(again, NOW).taken, book.take(again, NOW).start) == ([True], [])
 
@@ -180,8 +167,7 @@ def test_an_attempt_whose_dot_is_noted_cannot_be_given_back() -> None:
     assert not book.releasing(KEY)
 
 
-@pytest.mark.parametrize("power", [False, True])
-def test_a_restart_sorts_attempts_by_what_the_journal_says(power: bool) -> None:
+def test_a_restart_sorts_attempts_by_what_the_journal_says() -> None:
     """No dot: released. Dot without outcome: unknown. Outcome without record: recorded again. Recorded: remembered."""
     journal = MemoryJournal()
     book = ledger(journal)
@@ -191,7 +177,7 @@ def test_a_restart_sorts_attempts_by_what_the_journal_says(power: bool) -> None:
     book.recorded(keys[3])
     book.dot([keys[1]], NOW, REMOTE)
 
-    reborn = ledger(journal.crash(power=power))
+    reborn = ledger(journal.crash())
     recovery = reborn.recover(NOW + timedelta(seconds=5))
 
     assert [keys[0]] == recovery.release
@@ -211,10 +197,10 @@ def test_an_unknown_outcome_is_the_same_after_a_second_restart() -> None:
     book = ledger(journal)
     book.take(handoff(1024), NOW)
     book.dot([KEY], NOW, REMOTE)
-    second = journal.crash(power=True)
+    second = journal.crash()
     unknown = ledger(second).recover(NOW).unknown
 
-    assert unknown == ledger(second.crash(power=False)).recover(NOW + LEASE).rerecord
+    assert unknown == ledger(second.crash()).recover(NOW + LEASE).rerecord
 
 
 def test_a_released_attempt_stays_released_after_a_restart() -> None:
@@ -225,7 +211,7 @@ def test_a_released_attempt_stays_released_after_a_restart() -> None:
     book.releasing(KEY)
     book.released(KEY)
 
-    assert ledger(journal.crash(power=False)).recover(NOW).release == []
+    assert ledger(journal.crash()).recover(NOW).release == []
 
 
 def test_compaction_keeps_what_is_remembered() -> None:
@@ -239,11 +225,11 @@ def test_compaction_keeps_what_is_remembered() -> None:
     for key in keys[3:]:
         book.finish(key, DELIVERED, NOW, timedelta(0))
     book.recorded(keys[5])
-    before = ledger(journal.crash(power=False)).recover(NOW)
+    before = ledger(journal.crash()).recover(NOW)
 
     book.compact()
 
-    assert before == ledger(journal.crash(power=True)).recover(NOW)
+    assert before == ledger(journal.crash()).recover(NOW)
 
 
 def test_the_journal_does_not_grow_with_what_is_over() -> None:
@@ -297,7 +283,7 @@ def test_an_outcome_survives_the_journal(outcome: Outcome, duration: timedelta) 
     book.take(handoff(1024), NOW)
     attempt = book.finish(KEY, outcome, NOW, duration)
 
-    assert [(KEY, attempt)] == ledger(journal.crash(power=False)).recover(NOW).rerecord
+    assert [(KEY, attempt)] == ledger(journal.crash()).recover(NOW).rerecord
 
 
 def test_records_of_a_later_version_are_left_out() -> None:
@@ -308,13 +294,12 @@ def test_records_of_a_later_version_are_left_out() -> None:
 def test_a_file_journal_keeps_records_over_a_reopening(tmp_path: Path) -> None:
     """What was appended is there, in order, before and after a rotation."""
     journal = FileJournal(tmp_path / "journal")
-    for record in (b"a", b"", b"c" * 5000):
+    for record in (b"a", b"b\0", b"c" * 5000):
         journal.append(record)
-    journal.sync()
     journal.close()
 
     again = FileJournal(tmp_path / "journal")
-    assert again.read_all() == [b"a", b"", b"c" * 5000]
+    assert again.read_all() == [b"a", b"b\0", b"c" * 5000]
     again.rotate([b"x"])
     again.append(b"y")
     again.close()
@@ -323,36 +308,69 @@ def test_a_file_journal_keeps_records_over_a_reopening(tmp_path: Path) -> None:
     last.close()
 
 
-def test_a_rotation_whose_name_is_not_durable_loses_nothing_that_follows(tmp_path: Path) -> None:
-    """Records go into the new file, and none counts as durable before the new file's name is."""
-
-    class Directory:
-        is_broken = False
-
-        def sync(self, _: Path) -> None:
-            if self.is_broken:
-                raise OSError(5, "Input/output error")
-
-    directory = Directory()
-    journal = FileJournal(tmp_path / "journal", directory.sync)
-    directory.is_broken = True
-    with pytest.raises(OSError, match="Input/output"):
-        journal.rotate([b"kept"])
+def test_what_was_appended_outlives_the_process(tmp_path: Path) -> None:
+    """Nothing is flushed or closed: another process finds what stands in the file."""
+    journal = FileJournal(tmp_path / "journal")
+    journal.append(b"a", b"b")
+    journal.rotate([b"kept"])
     journal.append(b"new")
-    with pytest.raises(OSError, match="Input/output"):
-        journal.sync()
-    directory.is_broken = False
-    journal.sync()
-    directory.is_broken = True
-    journal.sync()
+
+    assert records_in(tmp_path / "journal") == [b"kept", b"new"]
     journal.close()
 
-    again = FileJournal(tmp_path / "journal")
-    assert again.read_all() == [b"kept", b"new"]
-    again.close()
+
+def test_a_journal_grows_and_is_read_whole(tmp_path: Path) -> None:
+    """More than is reserved at a time, with a record across the border."""
+    journal = FileJournal(tmp_path / "journal")
+    lines = [number.to_bytes(4, "big") * 4000 for number in range(1, 600)]
+    for line in lines:
+        journal.append(line)
+    journal.close()
+
+    assert records_in(tmp_path / "journal") == lines
 
 
-@given(st.lists(st.binary(max_size=30), max_size=5), st.integers(0, 400), st.binary(max_size=3))
+def test_without_room_on_the_disk_nothing_of_it_is_in_the_file(tmp_path: Path) -> None:
+    """The disk is asked for room before anything is written, so that writing cannot fail."""
+
+    class Disk:
+        is_full = False
+
+        def reserve(self, descriptor: int, offset: int, length: int) -> None:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            posix.reserve(descriptor, offset, length)
+
+    disk = Disk()
+    journal = FileJournal(tmp_path / "journal", reserve=disk.reserve)
+    journal.append(b"a" * 1000)
+    disk.is_full = True
+    large = [b"b" * (1 << 20)] * 4
+    with pytest.raises(OSError, match="No space"):
+        journal.append(*large)
+    with pytest.raises(OSError, match="No space"):
+        journal.rotate(large)
+    journal.append(b"c")
+
+    assert journal.read_all() == [b"a" * 1000, b"c"]
+    disk.is_full = False
+    journal.append(*large)
+    assert journal.read_all() == [b"a" * 1000, b"c", *large]
+    journal.close()
+
+
+def test_where_restarts_cannot_be_noticed_the_disk_is_waited_for(tmp_path: Path) -> None:
+    """The same records, by the slow way."""
+    journal = FileJournal(tmp_path / "journal", is_synced=True)
+    journal.append(b"a")
+    journal.rotate([b"b"])
+    journal.append(b"c")
+    journal.close()
+
+    assert records_in(tmp_path / "journal") == [b"b", b"c"]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(0, 400), st.binary(max_size=3))
 def test_a_torn_tail_is_dropped_and_overwritten(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int, noise: bytes
 ) -> None:
@@ -412,56 +430,27 @@ class Counting(MemoryJournal):
         super().append(*records)
 
 
-def test_what_happens_together_is_written_together() -> None:
-    """A handoff is one write; then outcomes and records go with the next dots, or at the end of the turn."""
-    journal, later = Counting(), list[Callable[[], None]]()
-    book = Ledger("unit-1", journal, later=later.append)
-    book.take(handoff(1024, 1025, 1026), NOW)
-    keys = [AttemptKey("aaaaaaaa", id_, 1) for id_ in (1024, 1025, 1026)]
-    taken = journal.writes
+def test_a_handoff_is_one_write() -> None:
+    """However many transactions and recipients it has."""
+    journal = Counting()
+    book = Ledger("unit-1", journal)
 
-    book.note_dot(keys[:2], NOW, REMOTE)
-    book.write()
-    for key in keys[:2]:
-        book.finish(key, DELIVERED, NOW, timedelta(0))
-    book.recorded(keys[0])
-    book.note_dot(keys[2:], NOW, REMOTE)
-    book.write()
-    written = journal.writes
-    book.recorded(keys[1])
-    for callback in later:
-        callback()
+    book.take(Handoff("unit-1", [*handoff(1024, 1025).transactions, *handoff(2048).transactions]), NOW)
 
-    assert (taken, written, journal.writes) == (1, 3, 4)
-    recovery = ledger(journal.crash(power=False)).recover(NOW)
-    assert ([], [keys[2]], []) == (recovery.release, [key for key, _ in recovery.unknown], recovery.rerecord)
+    assert (journal.writes, len(journal.read_all())) == (1, 3)
 
 
-def test_a_dot_that_could_not_be_written_is_not_forgotten() -> None:
-    """Whoever wrote in between and failed: the dot may not go, and the next one may when the disk is well again."""
+def test_of_a_unit_that_is_gone_only_outcomes_are_believed() -> None:
+    """Its journal may have lost its end: what it calls begun may be over, and what it calls taken may be another's."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024, 1025, 1026, 1027), NOW)
+    keys = [AttemptKey("aaaaaaaa", id_, 1) for id_ in (1024, 1025, 1026, 1027)]
+    book.dot(keys[1:], NOW, REMOTE)
+    ended = [book.finish(key, DELIVERED, NOW, timedelta(seconds=2)) for key in keys[2:]]
+    book.recorded(keys[3])
 
-    class FullForAMoment(MemoryJournal):
-        is_full = False
-
-        def append(self, *records: bytes) -> None:
-            if self.is_full:
-                raise OSError(28, "No space left on device")
-            super().append(*records)
-
-    journal, later = FullForAMoment(), list[Callable[[], None]]()
-    book = Ledger("unit-1", journal, later=later.append)
-    book.take(handoff(1024, 1025), NOW)
-    book.note_dot([KEY], NOW, REMOTE)
-    journal.is_full = True
-    later[-1]()
-    journal.is_full = False
-
-    with pytest.raises(OSError, match="No space"):
-        book.write()
-    book.note_dot([AttemptKey("aaaaaaaa", 1025, 1)], NOW, REMOTE)
-    book.write()
-
-    assert not book.is_failing
+    assert ended_in(journal.read_all()) == [(keys[2], ended[0])]
 
 
 def test_a_full_disk_refuses_only_what_is_new() -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if sys.platform == "win32":
@@ -21,7 +22,6 @@ else:
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
     from types import FrameType, TracebackType
     from typing import IO
 
@@ -37,6 +37,35 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def boot_id() -> str:
+    """Return what names this run of the operating system: the same for all its processes, new after each start.
+
+    "" where the system does not tell (Windows).
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    elif sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+        with contextlib.suppress(OSError):
+            return subprocess.run(command, capture_output=True, check=False).stdout.decode("ascii", "ignore").strip()  # noqa: S603
+    return ""
+
+
+def reserve(descriptor: int, offset: int, length: int) -> None:
+    """Make a file longer by zeros that have their place on the disk: what is written there later finds room.
+
+    Raises OSError when there is none. offset: the file's end.
+    """
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, offset, length)
+    else:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        left = memoryview(bytes(length))
+        while left:
+            left = left[os.write(descriptor, left) :]
 
 
 class FileLock:

@@ -59,8 +59,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     account: whose. message_id: id of the message item. domain: A-label recipient domain (or "[address]").
     lease_until: no attempt may begin after this instant; a unit refuses what comes later. transport: name of the
     transport that a route chose, "" = the unit's own way. ret: RET of RFC 3461 ("FULL", "HDRS"), "" = not asked.
-    earlier: the attempts that were made before, oldest first. claimed_at: when the lease was taken, None = not told; a
-    unit that has started since begins nothing of it, since it may have forgotten what became of it.
+    earlier: the attempts that were made before, oldest first.
     """
 
     account: str
@@ -73,7 +72,6 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     transport: str = ""
     ret: str = ""
     earlier: list[Earlier] = []
-    claimed_at: datetime | None = None
 
 
 class Handoff(msgspec.Struct, frozen=True):

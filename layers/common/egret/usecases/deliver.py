@@ -239,7 +239,7 @@ def _plan(
     if isinstance(leased, Refusal) or leased.lease is None:
         return None
     again = delivery.lease is not None
-    return delivery, Claimed(leased, unit, message, content, leased.lease, again, way.transport, fleet.now)
+    return delivery, Claimed(leased, unit, message, content, leased.lease, again, way.transport)
 
 
 def _put_off(ports: DeliverPorts, delivery: Delivery, suspension: Suspension | None, tally: Tally) -> None:

@@ -21,7 +21,7 @@ MAX_HANDOFF_BYTES = 4 * 1024 * 1024
 class Claimed:
     """A delivery under a lease, the unit that is to try it, and what it carries (bytes, or the key of a blob).
 
-    again: the lease was lost before, so the unit may be making this very attempt. transport, claimed_at: as in
+    again: the lease was lost before, so the unit may be making this very attempt. transport: as in
     `Transaction`.
     """
 
@@ -32,7 +32,6 @@ class Claimed:
     lease: Lease
     again: bool
     transport: str = ""
-    claimed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,6 @@ def _transactions(claimed: Sequence[Claimed], version: int) -> Iterator[Transact
                 lease_until=_first_end(part),
                 transport=transport,
                 earlier=_earlier(part) if version > 1 else [],
-                claimed_at=part[0].claimed_at if version > 1 else None,
             )
 
 
