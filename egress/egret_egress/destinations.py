@@ -118,12 +118,14 @@ class Hops:
     """Where mail for a domain goes: hosts in the order in which they are to be asked.
 
     expanded: the name that the domain's CNAMEs lead to. is_authentic: DNSSEC vouches that these are the domain's hosts.
+    is_tied: the dice have chosen the first among equals.
     """
 
     domain: str
     expanded: str
     is_authentic: bool
     hosts: tuple[Host, ...]
+    is_tied: bool = False
 
 
 NextHops = Hops | Bounced | Deferred
@@ -194,7 +196,9 @@ class Direct:
             return Deferred(f"the MX records of {domain} in the DNS name no valid host")
         ranked = sorted((record.preference, self._dice.number(), record.host) for record in valid)
         names = list(dict.fromkeys(name for _, _, name in ranked))[:MAX_HOSTS]
-        return Hops(domain, found.expanded, found.is_authentic, tuple(Host(name, self._port) for name in names))
+        hosts = tuple(Host(name, self._port) for name in names)
+        is_tied = any(preference == ranked[0][0] and name != names[0] for preference, _, name in ranked)
+        return Hops(domain, found.expanded, found.is_authentic, hosts, is_tied)
 
     async def _implicit(self, domain: str, found: Answer[MxRecord]) -> NextHops:
         """Return the domain, or what its CNAMEs lead to, as its own host."""

@@ -1,6 +1,7 @@
 """The engine: takes transactions by the ledger, tries each through the courier, has every outcome recorded.
 
-Fair in turns: between the accounts of a domain, and between domains when all workers are busy. Fair in what is taken:
+Fair in turns: between the accounts of a place and the domains of an account, and between places when all workers are
+busy. Fair in what is taken:
 no domain and no account fills the unit, see `holdings`.
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from egret_egress.attempt import Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
-from egret_egress.errands import Errand, Errands
+from egret_egress.errands import Errand, Errands, Work
 from egret_egress.holdings import Full
 from egret_egress.ledger import keys_of
 from egret_egress.metrics import HANDOFFS, RELEASES
@@ -43,14 +43,14 @@ class Capacity:
     deliveries: in hand, that is taken and not recorded. size_bytes: of their messages, beyond which one may go: three
     or four of the largest, which leaves the smallest instance, of 1 GiB, enough for all else. workers: transactions
     under way or waiting for a connection, over all domains: more than one account can have in hand, so that its dead
-    domains keep no other's mail from a worker; per_domain: of one domain. turn: transactions of one domain that a
-    worker makes before it looks whether another domain waits.
+    domains keep no other's mail from a worker; per_place: of one host, or of a domain whose host is not known.
+    turn: transactions of one place that a worker makes before it looks whether another place waits.
     """
 
     deliveries: int = 2000
     size_bytes: int = 96 * 1024 * 1024
     workers: int = 1200
-    per_domain: int = 20
+    per_place: int = 20
     turn: int = 50
 
 
@@ -77,9 +77,10 @@ class Engine:
         self._capacity = capacity or Capacity()
         self._metrics = parts.keeping.metrics
         self._backlog: Backlog[Transaction] = Backlog()
+        self._work_of_all = Work(self._backlog, parts.keeping, parts.courier.courses)
         self._workers: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._starved: deque[str] = deque()
+        self._starved: dict[str, None] = {}
         self._watched: set[str] = set()
         self._is_draining = False
 
@@ -135,9 +136,8 @@ class Engine:
             self._contents.let_go(transaction)
         for key, attempt in taking.rerecord:
             self._keeping.recorder.record(key, attempt)
-        for transaction in taking.start:
-            self._backlog.add(transaction.domain, transaction.account, transaction)
-            self._employ(transaction.domain)
+        for place in dict.fromkeys([self._put(transaction) for transaction in taking.start]):
+            self._employ(place)
         count = sum(taking.taken)
         for word, amount in (("taken", count), ("refused", len(taking.taken) - count)):
             self._metrics.count(HANDOFFS, (word,), amount)
@@ -157,62 +157,68 @@ class Engine:
 
     # --- workers
 
-    def _employ(self, domain: str) -> None:
-        """See to it that enough workers look after a domain: the first at once, more as its queue grows."""
-        busy = self._workers.get(domain, 0)
-        if busy >= self._capacity.per_domain:
-            return
-        if busy and self._backlog.count(domain) < 2 * busy:
-            self._look_again(domain)
-            return
-        if len(self._tasks) >= self._capacity.workers:
-            if not busy and domain not in self._starved:
-                self._starved.append(domain)
-            return
-        self._start_worker(domain, busy)
+    def _put(self, transaction: Transaction) -> str:
+        """Let a transaction wait at its place, which is returned."""
+        place = self._parts.courier.courses.place(transaction, asyncio.get_running_loop().time())
+        self._backlog.add(place, transaction.account, transaction.domain, transaction)
+        return place
 
-    def _start_worker(self, domain: str, busy: int) -> None:
-        self._workers[domain] = busy + 1
-        task = asyncio.get_running_loop().create_task(self._work(domain))
+    def _employ(self, place: str) -> None:
+        """See to it that enough workers look after a place: the first at once, more as its queue grows."""
+        busy, waiting = self._workers.get(place, 0), self._backlog.count(place)
+        while busy < self._capacity.per_place and waiting >= max(1, 2 * busy):
+            if len(self._tasks) >= self._capacity.workers:
+                if not busy and place not in self._starved:
+                    self._starved[place] = None
+                return
+            self._start_worker(place, busy)
+            busy += 1
+        if waiting and busy < self._capacity.per_place:
+            self._look_again(place)
+
+    def _start_worker(self, place: str, busy: int) -> None:
+        self._workers[place] = busy + 1
+        task = asyncio.get_running_loop().create_task(self._work(place))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._dismiss(done, domain))
+        task.add_done_callback(lambda done: self._dismiss(done, place))
 
-    def _look_again(self, domain: str) -> None:
+    def _look_again(self, place: str) -> None:
         """Trust the busy workers with a short queue, but not for long: they may be stuck with a silent server."""
-        if domain not in self._watched:
-            self._watched.add(domain)
-            asyncio.get_running_loop().call_later(PATIENCE_S, self._reinforce, domain)
+        if place not in self._watched:
+            self._watched.add(place)
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._reinforce, place)
 
-    def _reinforce(self, domain: str) -> None:
-        self._watched.discard(domain)
-        busy = self._workers.get(domain, 0)
-        if not self._backlog.count(domain) or busy >= self._capacity.per_domain:
+    def _reinforce(self, place: str) -> None:
+        self._watched.discard(place)
+        busy = self._workers.get(place, 0)
+        if not self._backlog.count(place) or busy >= self._capacity.per_place:
             return
         if len(self._tasks) < self._capacity.workers:
-            self._start_worker(domain, busy)
-        if self._backlog.count(domain):
-            self._look_again(domain)
+            self._start_worker(place, busy)
+        if self._backlog.count(place):
+            self._look_again(place)
 
-    def _dismiss(self, task: asyncio.Task[None], domain: str) -> None:
+    def _dismiss(self, task: asyncio.Task[None], place: str) -> None:
         self._tasks.discard(task)
-        self._workers[domain] -= 1
-        if not self._workers[domain]:
-            del self._workers[domain]
+        self._workers[place] -= 1
+        if not self._workers[place]:
+            del self._workers[place]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a worker failed", exc_info=error, extra={"domain": domain})
+            log.error("a worker failed", exc_info=error, extra={"place": place})
         while self._starved and len(self._tasks) < self._capacity.workers:
-            self._employ(self._starved.popleft())
-        if self._backlog.count(domain):
-            self._employ(domain)
+            first = next(iter(self._starved))
+            del self._starved[first]
+            self._employ(first)
+        if self._backlog.count(place):
+            self._employ(place)
 
-    async def _work(self, domain: str) -> None:
+    async def _work(self, place: str) -> None:
         done = 0
         errands = Errands(
-            domain,
-            self._backlog,
-            self._keeping,
+            place,
+            self._work_of_all,
             lambda: not self._starved or done < self._capacity.turn,
-            lambda: self._backlog.count(domain) >= 2 * self._workers[domain],
+            lambda: self._backlog.count(place) >= 2 * self._workers[place],
         )
         try:
             while (errand := errands.next()) is not None:
@@ -220,10 +226,10 @@ class Engine:
                 if errand.ahead is not None and self._is_draining:
                     self._drop(errand)
                     return
-                try:
-                    await self._attempt(errand, errands)
-                finally:
-                    self._contents.let_go(errand.transaction)
+                if not await self._attempt(errand, errands, place):
+                    self._employ(self._put(errand.transaction))
+                    continue
+                self._contents.let_go(errand.transaction)
         finally:
             if (left := errands.begun()) is not None:
                 self._drop(left)
@@ -235,11 +241,14 @@ class Engine:
         errand.attempting.give_back("Stopped")
         self._contents.let_go(errand.transaction)
 
-    async def _attempt(self, errand: Errand, errands: Errands) -> None:
-        """Try one transaction; whatever happens, each of its attempts is decided or given back."""
+    async def _attempt(self, errand: Errand, errands: Errands, place: str) -> bool:
+        """Try one transaction; whatever happens, each of its attempts is decided or given back.
+
+        False: it was not tried, since it turned out that it is to wait at another place.
+        """
         attempting = errand.attempting
         try:
-            await self._deliver(errand, errands)
+            return await self._deliver(errand, errands, place)
         except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except NotNow as wait:
@@ -249,23 +258,29 @@ class Engine:
             log.exception("the journal cannot be written")
         except asyncio.CancelledError:
             attempting.abandon("the egress stopped during the attempt", "Stopped")
+            self._contents.let_go(errand.transaction)
             raise
         except Exception:
             attempting.fail(Deferred("the egress failed; its operators can read why in its log"))
             log.exception("an attempt failed by a fault of the egress", extra=attempting.ids)
+        return True
 
-    async def _deliver(self, errand: Errand, errands: Errands) -> None:
+    async def _deliver(self, errand: Errand, errands: Errands, place: str) -> bool:
         if errand.ahead is not None:
-            await self._parts.courier.deliver(errand.ahead.parcel, errands, errand.ahead)
-            return
+            await self._parts.courier.go_on(errand.ahead, errands)
+            return True
         transaction, attempting = errand.transaction, errand.attempting
+        course = await self._parts.courier.courses.find(transaction)
+        if course.place != place and not self._is_draining:
+            return False
         content = await self._contents.get(transaction.content)
         if content is None:
             attempting.begin()
             attempting.fail(Deferred("the stored message could not be found"))
             log.error("the content is missing", extra=attempting.ids)
-            return
-        await self._parts.courier.deliver(Parcel(transaction, content, attempting), errands)
+            return True
+        await self._parts.courier.deliver(Parcel(transaction, content, attempting), errands, course)
+        return True
 
     # --- the end
 

@@ -1,8 +1,10 @@
-"""What one worker does: the waiting transactions of a domain one after the other, the next of which may have begun."""
+"""What one worker does: the waiting transactions of a place one after the other, the next of which may have begun."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,8 +12,17 @@ from egret.contracts.handoff import Transaction
 from egret_egress.attempt import Attempting, Keeping
 from egret_egress.backlog import Backlog
 from egret_egress.content import Content
+from egret_egress.course import Course, Courses
 from egret_egress.following import Ahead
 from egret_egress.parcel import Parcel
+
+
+class Work(NamedTuple):
+    """What all workers share."""
+
+    backlog: Backlog[Transaction]
+    keeping: Keeping
+    courses: Courses
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -29,48 +40,45 @@ class Errands:
     behind the answer to another message: with few, another connection is sooner there than a receiver that scans.
     """
 
-    def __init__(
-        self,
-        domain: str,
-        backlog: Backlog[Transaction],
-        keeping: Keeping,
-        may_begin: Callable[[], bool],
-        is_long: Callable[[], bool],
-    ) -> None:
-        self._domain = domain
-        self._backlog = backlog
-        self._keeping = keeping
+    def __init__(self, place: str, work: Work, may_begin: Callable[[], bool], is_long: Callable[[], bool]) -> None:
+        self._place = place
+        self._work = work
         self._may_begin = may_begin
         self._is_long = is_long
         self._begun: Errand | None = None
-        self._peeked: Errand | None = None
+        self._peeked: Parcel | None = None
 
     def next(self) -> Errand | None:
         """Take the next errand, None when there is none: first what has begun."""
         if (errand := self.begun()) is not None:
             return errand
-        transaction = self._backlog.pop(self._domain) if self._may_begin() else None
-        return None if transaction is None else Errand(transaction, Attempting(transaction, self._keeping))
+        transaction = self._work.backlog.pop(self._place) if self._may_begin() else None
+        return None if transaction is None else Errand(transaction, Attempting(transaction, self._work.keeping))
 
     def begun(self) -> Errand | None:
         """Take the errand that has begun, if there is one."""
         errand, self._begun = self._begun, None
         return errand
 
-    def peek(self) -> Parcel | None:
-        """Return the next parcel, if its content need not be fetched first."""
-        transaction = self._backlog.peek(self._domain) if self._is_long() and self._may_begin() else None
+    def peek(self) -> tuple[Parcel, Course] | None:
+        """Return the next parcel and its course, if neither content nor course need be fetched first."""
+        work = self._work
+        transaction = work.backlog.peek(self._place) if self._is_long() and self._may_begin() else None
         if transaction is None or transaction.content.inline is None:
             return None
-        errand = self._peeked
-        if errand is None or errand.transaction is not transaction:
-            errand = self._peeked = Errand(transaction, Attempting(transaction, self._keeping))
-        return Parcel(transaction, Content(transaction.content.inline), errand.attempting)
+        course = work.courses.known(transaction, asyncio.get_running_loop().time())
+        if course is None:
+            return None
+        parcel = self._peeked
+        if parcel is None or parcel.transaction is not transaction:
+            content, attempting = Content(transaction.content.inline), Attempting(transaction, work.keeping)
+            parcel = self._peeked = Parcel(transaction, content, attempting)
+        return parcel, course
 
     def take(self, ahead: Ahead) -> None:
         """Take the transaction that was looked at: it has begun."""
-        transaction = self._backlog.pop(self._domain)
-        if self._peeked is None or transaction is not self._peeked.transaction:
+        transaction, parcel = self._work.backlog.pop(self._place), ahead.parcel
+        if transaction is not parcel.transaction or not isinstance(parcel.progress, Attempting):
             raise LookupError("another transaction has begun than the one that was looked at")
-        self._begun = Errand(transaction, self._peeked.attempting, ahead)
+        self._begun = Errand(transaction, parcel.progress, ahead)
         self._peeked = None

@@ -12,10 +12,9 @@ from typing import Protocol
 
 import msgspec
 
-from egret_egress.destinations import Host, Router
+from egret_egress.course import Course, Stop
 from egret_egress.exchange import Exchange
 from egret_egress.parcel import Parcel
-from egret_egress.security import Use
 from egret_egress.turns import Turn
 
 SHY_S = 3600.0
@@ -23,21 +22,16 @@ SHY_S = 3600.0
 MAX_SHY = 1000
 
 
-class Stop(msgspec.Struct, frozen=True):
-    """A host, and how it may be used. is_first: no other host was asked before it."""
-
-    host: Host
-    verdict: Use
-    is_first: bool
-
-
 class Ahead(msgspec.Struct, frozen=True):
-    """A parcel whose transaction has begun: it goes on at this stop, with this turn. deadline: loop time of its dot."""
+    """A parcel whose transaction has begun: it goes on at its course's first stop, with this turn.
+
+    deadline: loop time of its dot.
+    """
 
     parcel: Parcel
+    course: Course
     stop: Stop
     turn: Turn
-    router: Router
     exchange: Exchange
     deadline: float
 
@@ -45,8 +39,8 @@ class Ahead(msgspec.Struct, frozen=True):
 class Upcoming(Protocol):
     """What whoever brings a parcel would bring next."""
 
-    def peek(self) -> Parcel | None:
-        """Return the next parcel to the same domain if it is at hand; nothing is taken by that."""
+    def peek(self) -> tuple[Parcel, Course] | None:
+        """Return the next parcel, and its course, if both are at hand; nothing is taken by that."""
         ...
 
     def take(self, ahead: Ahead) -> None:

@@ -14,9 +14,11 @@ from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
-from egret_egress.destinations import DnsTrouble, Hops, Host, Router
+from egret_egress.course import Course, Stop, stop_at
+from egret_egress.destinations import DnsTrouble, Hops, Host
 from egret_egress.exchange import Envelope, Exchange, refusal_before
-from egret_egress.following import NOTHING_MORE, Ahead, Shy, Stop, Upcoming
+from egret_egress.following import NOTHING_MORE, Ahead, Shy, Upcoming
+from egret_egress.mta_sts import NOTHING, Found
 from egret_egress.observing import Observer
 from egret_egress.opening import Dialing, NoSession, open_session
 from egret_egress.pacing import Advice
@@ -54,14 +56,13 @@ class _Failure:
 class Visit:
     """One parcel on its way.
 
-    router: knows the hosts' addresses. pending: recipients without an outcome, by position. is_stopped: the provider
-    asked us to slow down, so that no other host of the domain is asked either.
+    pending: recipients without an outcome, by position. is_stopped: the provider asked us to slow down, so that no
+    other host of the domain is asked either.
     """
 
-    def __init__(self, router: Router, parcel: Parcel, means: Means, upcoming: Upcoming = NOTHING_MORE) -> None:
+    def __init__(self, parcel: Parcel, means: Means, upcoming: Upcoming = NOTHING_MORE) -> None:
         self.pending = list(range(len(parcel.transaction.legs)))
         self.is_stopped = False
-        self.router = router
         self._pool = means.pool
         self._dialing = means.dialing
         self._security = means.security
@@ -84,14 +85,14 @@ class Visit:
         self._asked = ahead.stop.host.name
         await self._ask(ahead.stop, ahead)
 
-    async def make(self, hops: Hops) -> None:
+    async def make(self, course: Course, hops: Hops) -> None:
         """Ask the hosts in order; afterwards everybody has an outcome.
 
         Raises NotNow for the recipients that have to wait, once all others have an outcome.
         """
         wait = self._set_aside(hops)
         if self.pending:
-            await self._ask_all(hops)
+            await self._ask_all(course, hops)
         if wait is not None:
             raise wait
 
@@ -104,17 +105,15 @@ class Visit:
         self.pending = [index for index in self.pending if index not in waits]
         return max(waits.values(), key=lambda wait: wait.until, default=None)
 
-    async def _ask_all(self, hops: Hops) -> None:
-        require_tls = self._parcel.transaction.content.require_tls
-        found = await self._security.of_domain(hops, require_tls=require_tls)
-        if isinstance(found, Deferred):
-            self.end(found)
+    async def _ask_all(self, course: Course, hops: Hops) -> None:
+        if isinstance(course.found, Deferred):
+            self.end(course.found)
             return
         for host in hops.hosts:
             if self.is_stopped:
                 break
             if host.name != self._asked:
-                await self._host(Question(hops, host, found, require_tls))
+                await self._host(host, course, hops)
             if not self.pending:
                 return
         last = self._last_failure()
@@ -147,15 +146,24 @@ class Visit:
 
     # --- one host
 
-    async def _host(self, question: Question) -> None:
+    async def _host(self, host: Host, course: Course, hops: Hops) -> None:
         """Ask one host, if it may be used: over an idle connection if there is one, else at each of its addresses."""
-        verdict = await self._security.of_host(question, self.router)
-        if isinstance(verdict, Skip):
-            self._observer.skipped(self._parcel.transaction, verdict)
-            self._fail(verdict.outcome, self._trace(verdict.policy))
+        stop = course.first if host is hops.hosts[0] and course.first else await self._judge(host, course, hops)
+        if isinstance(stop, Skip):
+            self._observer.skipped(self._parcel.transaction, stop)
+            self._fail(stop.outcome, self._trace(stop.policy))
             return
-        is_first = not self._failures and not self._asked and question.host is question.hops.hosts[0]
-        await self._ask(Stop(question.host, verdict, is_first))
+        await self._ask(stop)
+
+    async def _judge(self, host: Host, course: Course, hops: Hops) -> Stop | Skip:
+        """Say whether and how a host may be used that is not the first one."""
+        transaction, found = self._parcel.transaction, course.found
+        sts = found if isinstance(found, Found) else NOTHING
+        question = Question(hops, host, sts, transaction.content.require_tls)
+        verdict = await self._security.of_host(question, course.router)
+        if isinstance(verdict, Skip):
+            return verdict
+        return stop_at(host, course.router, verdict, transaction.transport)
 
     async def _ask(self, stop: Stop, ahead: Ahead | None = None) -> None:
         for left in reversed(range(MAX_TURNS)):
@@ -184,12 +192,9 @@ class Visit:
 
     async def _turn(self, stop: Stop) -> Turn | None:
         """Wait for leave to send; None, with a failure, when that takes too long and the attempt has begun."""
-        transaction, host = self._parcel.transaction, stop.host
-        # A connection has its login and its protection: it carries nothing that is to be protected otherwise.
-        key = (transaction.transport, host.name, host.port, stop.verdict.policy)
-        source = self._dialing.source_address
+        transaction, source = self._parcel.transaction, self._dialing.source_address
         whose, is_own_way = (transaction.domain, transaction.account), not transaction.transport
-        wish = Wish(key, host.name, *whose, source, len(self.pending), is_own_way)
+        wish = Wish(stop.key, stop.host.name, *whose, source, len(self.pending), is_own_way)
         try:
             return await self._pool.take(wish)
         except NotNow as wait:
@@ -238,7 +243,7 @@ class Visit:
         """Return the addresses in the order in which they are to be asked now."""
         host = stop.host
         try:
-            found = await self._reachable(host)
+            found = await self._reachable(stop)
         except DnsTrouble as trouble:
             reason = f"the address of {host.name} could not be looked up in the DNS: {trouble}"
             self._fail(Deferred(reason), self._trace(stop.verdict.policy.name))
@@ -246,8 +251,8 @@ class Visit:
         earlier = self._parcel.transaction.earlier
         return families.in_order(found, [attempt for attempt in earlier if attempt.mx_host == host.name])
 
-    async def _reachable(self, host: Host) -> tuple[str, ...]:
-        return families.reachable((await self.router.addresses(host)).records, self._dialing.reaches)
+    async def _reachable(self, stop: Stop) -> tuple[str, ...]:
+        return families.reachable((await stop.router.addresses(stop.host)).records, self._dialing.reaches)
 
     async def _open(self, stop: Stop, address: str, turn: Turn) -> Advice:
         """Open a connection for the turn; without one, say what is to be done now."""
@@ -262,14 +267,14 @@ class Visit:
             self._pool.opened(turn, opened.session)
             return Advice.ELSEWHERE
         self._observer.not_opened(transaction, verdict, opened)
-        self._fail(await self._turned_away(opened, stop.host), self._trace(verdict.policy.name, "", opened.transcript))
+        self._fail(await self._turned_away(opened, stop), self._trace(verdict.policy.name, "", opened.transcript))
         return self._pool.turned_down(turn, opened.reply) if opened.reply is not None else Advice.ELSEWHERE
 
-    async def _turned_away(self, failed: NoSession, host: Host) -> Deferred | Bounced:
+    async def _turned_away(self, failed: NoSession, stop: Stop) -> Deferred | Bounced:
         if not failed.is_final:
             return Deferred(failed.reason, failed.reply, failed.remote)
         refusal = Bounced(failed.reason, failed.reply, failed.remote, names_recipient=False)
-        return await self._second_chance(refusal, host, self._parcel.transaction.legs[0].attempt)
+        return await self._second_chance(refusal, stop, self._parcel.transaction.legs[0].attempt)
 
     # --- one session
 
@@ -313,10 +318,13 @@ class Visit:
         now = asyncio.get_running_loop().time()
         if self._shy.has(stop.host.name, now) or not stop.is_first or not self._pool.may_go_on(turn):
             return None
-        parcel = self._upcoming.peek()
-        if parcel is None or not self._goes_along(parcel, stop.host):
+        upcoming = self._upcoming.peek()
+        if upcoming is None:
             return None
-        legs = parcel.transaction.legs
+        parcel, course = upcoming
+        first, legs = course.first, parcel.transaction.legs
+        if not isinstance(first, Stop) or first.key != stop.key or not self._goes_along(parcel, stop.host):
+            return None
         exchange = _prepare(session, parcel.envelope(range(len(legs))), is_ahead=True)
         if exchange is None or isinstance(exchange, Bounced):
             return None
@@ -325,17 +333,14 @@ class Visit:
         except TooLate:
             return None
         following, deadline = self._pool.go_on(turn, len(legs)), now + self._dialing.timeouts.attempt
-        self._upcoming.take(Ahead(parcel, stop, following, self.router, exchange, deadline))
+        self._upcoming.take(Ahead(parcel, course, first, following, exchange, deadline))
         return exchange
 
     def _goes_along(self, parcel: Parcel, host: Host) -> bool:
-        """Say whether a parcel to the same domain goes where this one does, as far as one can know without asking."""
-        own, other = self._parcel.transaction, parcel.transaction
-        return (
-            other.transport == own.transport
-            and other.content.require_tls == own.content.require_tls
-            and not other.earlier
-            and not any(self._pool.recipient_hold(host.name, leg.forward_path) for leg in other.legs)
+        """Say whether a parcel may go where this one does, without a further look at what is special about it."""
+        transaction = parcel.transaction
+        return not transaction.earlier and not any(
+            self._pool.recipient_hold(host.name, leg.forward_path) for leg in transaction.legs
         )
 
     async def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, stop: Stop) -> None:
@@ -344,16 +349,16 @@ class Visit:
             said = session.transcript(exchange)
         if isinstance(outcome, Bounced):
             attempt = self._parcel.transaction.legs[index].attempt
-            outcome = await self._second_chance(outcome, stop.host, attempt)
+            outcome = await self._second_chance(outcome, stop, attempt)
         self._parcel.progress.decide(index, outcome, self._trace(stop.verdict.policy.name, session.tls_version, said))
 
-    async def _second_chance(self, refusal: Bounced, host: Host, attempt: int) -> Deferred | Bounced:
+    async def _second_chance(self, refusal: Bounced, stop: Stop, attempt: int) -> Deferred | Bounced:
         """Make a first refusal by policy temporary when our address of the other family may do better."""
         reply, address = refusal.reply, refusal.remote.address
         if reply is None or attempt != 1 or not address or not families.is_policy(reply.enhanced_code):
             return refusal
         try:
-            addresses = await self._reachable(host)
+            addresses = await self._reachable(stop)
         except DnsTrouble:
             return refusal
         if not families.has_second_chance(reply, attempt, address, addresses):

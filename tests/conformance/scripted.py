@@ -34,6 +34,7 @@ from egret.core.tls_policy import OPPORTUNISTIC, Tlsa
 from egret.core.trace import SessionTrace
 from egret_egress.content import Content
 from egret_egress.courier import Courier
+from egret_egress.course import Course, Courses
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord
 from egret_egress.following import Ahead
 from egret_egress.opening import Dialing
@@ -234,11 +235,15 @@ class Row:
 
     def __init__(self, parcels: Sequence[Parcel]) -> None:
         self._parcels = deque(parcels)
+        self._courses: Courses | None = None
         self._begun: Ahead | None = None
 
-    def peek(self) -> Parcel | None:
+    def peek(self) -> tuple[Parcel, Course] | None:
         """Return the next one."""
-        return self._parcels[0] if self._parcels else None
+        if not self._parcels or self._courses is None:
+            return None
+        course = self._courses.known(self._parcels[0].transaction, asyncio.get_running_loop().time())
+        return None if course is None else (self._parcels[0], course)
 
     def take(self, ahead: Ahead) -> None:
         """It has begun."""
@@ -247,9 +252,14 @@ class Row:
 
     async def bring(self, courier: Courier) -> None:
         """Deliver all of them."""
+        self._courses = courier.courses
         while self._parcels:
             ahead, self._begun = self._begun, None
-            await courier.deliver(self._parcels.popleft(), self, ahead)
+            parcel = self._parcels.popleft()
+            if ahead is None:
+                await courier.deliver(parcel, self)
+            else:
+                await courier.go_on(ahead, self)
 
 
 def _item(options: dict[str, object], name: str, index: int) -> str:

@@ -363,7 +363,7 @@ def test_a_large_message_to_many_is_fetched_once_over_all_its_handoffs() -> None
         return body
 
     async def run() -> tuple[list[bool], int, int]:
-        limits = Capacity(size_bytes=3 * len(body), per_domain=1, workers=1)
+        limits = Capacity(size_bytes=3 * len(body), per_place=1, workers=1)
         sink = Sink(gate=asyncio.Event())
         async with sinking(sink), rig_for(sink.port, Wishes(capacity=limits, fetch=fetch)) as rig:
             content, taken = Content(len(body), key="content/a/1"), []
@@ -452,7 +452,7 @@ def test_a_drain_gives_back_what_has_not_begun_and_finishes_the_rest() -> None:
     """SIGTERM: what waits goes back to the queue, what is on the wire is finished and recorded."""
 
     async def run() -> tuple[Sink, Notebook]:
-        wishes = Wishes(capacity=Capacity(per_domain=1))
+        wishes = Wishes(capacity=Capacity(per_place=1))
         async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
             rig.engine.take(handoff(transaction(1024), transaction(2048)))
             await sink.dots.wait()
@@ -573,7 +573,7 @@ def test_accounts_of_a_domain_take_turns() -> None:
     """One account's many messages do not make another's single one wait for all of them."""
 
     async def run() -> list[int]:
-        wishes = Wishes(capacity=Capacity(per_domain=1))
+        wishes = Wishes(capacity=Capacity(per_place=1))
         order: list[int] = []
         async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
             many = [transaction(1024 * number) for number in range(1, 40)]

@@ -38,7 +38,7 @@ def test_in_a_long_queue_the_next_message_goes_behind_the_dot_of_this_one() -> N
 
     async def run() -> tuple[Watching, Notebook]:
         watching = Watching()
-        wishes = Wishes(limits=PoolLimits(messages=30), capacity=Capacity(per_domain=2))
+        wishes = Wishes(limits=PoolLimits(messages=30), capacity=Capacity(per_place=2))
         async with sinking(watching) as sink, rig_for(sink.port, wishes) as rig:
             bodies = [f"Subject: {number}\r\n\r\nhello\r\n".encode() for number in range(100)]
             mail = [
@@ -75,7 +75,7 @@ def test_a_server_that_closes_while_the_next_message_has_begun_loses_and_doubles
                     writer.write(b"250-sink\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
 
     async def run() -> tuple[Sink, Notebook]:
-        wishes = Wishes(capacity=Capacity(per_domain=1))
+        wishes = Wishes(capacity=Capacity(per_place=1))
         async with sinking(Closing()) as sink, rig_for(sink.port, wishes) as rig:
             rig.engine.take(handoff(*(transaction(1024 * number) for number in range(1, 21))))
             await rig.settle()
@@ -93,7 +93,7 @@ def test_what_has_begun_is_given_back_when_the_unit_drains() -> None:
     """Its dot has not gone, so that another unit may send it."""
 
     async def run() -> tuple[Sink, Notebook]:
-        wishes = Wishes(capacity=Capacity(per_domain=1))
+        wishes = Wishes(capacity=Capacity(per_place=1))
         async with sinking(Sink(gate=asyncio.Event())) as sink, rig_for(sink.port, wishes) as rig:
             rig.engine.take(handoff(*(transaction(1024 * number) for number in range(1, 6))))
             await sink.dots.wait()
@@ -146,7 +146,7 @@ def test_an_answer_that_asks_us_to_stop_stops_what_has_begun() -> None:
         )
         async with sinking(sink):
             wishes = Wishes(
-                router=To(sink.port, "mx.x.example"), pacing=Pacing(Providers(table)), capacity=Capacity(per_domain=1)
+                router=To(sink.port, "mx.x.example"), pacing=Pacing(Providers(table)), capacity=Capacity(per_place=1)
             )
             async with rig_for(sink.port, wishes) as rig:
                 rig.engine.take(handoff(*(transaction(1024 * number) for number in range(1, 21))))
