@@ -40,6 +40,8 @@ class Keeping:
 class Attempting:
     """The `courier.Progress` of one transaction."""
 
+    __slots__ = ("_keeping", "_keys", "_may_be_sent", "_started_at", "_transaction", "_undecided")
+
     def __init__(self, transaction: Transaction, keeping: Keeping) -> None:
         self._transaction = transaction
         self._keys = keys_of(transaction)

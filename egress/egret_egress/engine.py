@@ -168,11 +168,11 @@ class Engine:
         busy, waiting = self._workers.get(place, 0), self._backlog.count(place)
         while busy < self._capacity.per_place and waiting >= max(1, 2 * busy):
             if len(self._tasks) >= self._capacity.workers:
-                if not busy and place not in self._starved:
+                if not busy:
                     self._starved[place] = None
                 return
             self._start_worker(place, busy)
-            busy += 1
+            busy, waiting = busy + 1, waiting - 1
         if waiting and busy < self._capacity.per_place:
             self._look_again(place)
 
@@ -218,7 +218,7 @@ class Engine:
             place,
             self._work_of_all,
             lambda: not self._starved or done < self._capacity.turn,
-            lambda: self._backlog.count(place) >= 2 * self._workers[place],
+            lambda: self._backlog.count(place) >= self._workers[place],
         )
         try:
             while (errand := errands.next()) is not None:

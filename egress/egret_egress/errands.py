@@ -36,8 +36,9 @@ class Errand(msgspec.Struct, frozen=True):
 class Errands:
     """The `following.Upcoming` of one worker.
 
-    may_begin: whether it may take another one at all. is_long: whether so many wait that it is no loss for one to wait
-    behind the answer to another message: with few, another connection is sooner there than a receiver that scans.
+    may_begin: whether it may take another one at all. is_long: whether every worker has one more to do in any case, so
+    that it is no loss for one to wait behind the answer to another message; with few, another connection is sooner
+    there than a receiver that scans.
     """
 
     def __init__(self, place: str, work: Work, may_begin: Callable[[], bool], is_long: Callable[[], bool]) -> None:

@@ -83,7 +83,10 @@ class FileJournal:
 
     def append(self, *records: bytes) -> None:
         """Write records; when that raises, none of them counts."""
-        frames = b"".join([part for record in records for part in (_pack_head(len(record), _crc(record)), record)])
+        if len(records) == 1:
+            frames = frame_of(records[0])
+        else:
+            frames = b"".join([part for record in records for part in (_pack_head(len(record), _crc(record)), record)])
         end = self._end + len(frames)
         if end > self._size:
             self._make_room(len(frames))

@@ -176,7 +176,7 @@ class Ledger:
     ) -> bool:
         keys = keys_of(transaction)
         phases = [self.phase(key) for key in keys]
-        if not keys or len(set(keys)) < len(keys) or Phase.RELEASING in phases:
+        if not keys or (len(keys) > 1 and len(set(keys)) < len(keys)) or Phase.RELEASING in phases:
             return False
         new = phases.count(None)
         # What is known is never refused for being late, or for want of room: "not taken" would let another unit begin.
@@ -241,15 +241,17 @@ class Ledger:
         self._note(records.finished(key.account, key.delivery_id, attempt))
         return attempt
 
-    def recorded(self, key: AttemptKey) -> None:
-        """The outcome stands in the table; the attempt is remembered until no handoff of it can come any more."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return
-        # From here on nobody needs the outcome: it is enough to know that this attempt is over.
-        self._over.add(fingerprint(*key))
-        self.holdings.add(key.account, entry.domain, -1)
-        self._note(Recorded(*key))
+    def recorded(self, *keys: AttemptKey) -> None:
+        """The outcomes stand in the table; the attempts are remembered until no handoff of them can come any more."""
+        notes: list[JournalRecord] = []
+        for key in keys:
+            entry = self._entries.pop(key, None)
+            if entry is not None:
+                # From here on nobody needs the outcome: it is enough to know that this attempt is over.
+                self._over.add(fingerprint(*key))
+                self.holdings.add(key.account, entry.domain, -1)
+                notes.append(Recorded(*key))
+        self._note(*notes)
 
     def releasing(self, key: AttemptKey) -> bool:
         """Begin to give an attempt back; False when that is impossible since its dot was noted or it has ended."""
@@ -361,10 +363,10 @@ class Ledger:
 
     # --- writing
 
-    def _note(self, record: JournalRecord) -> None:
-        """Write a record. That it cannot be written is logged, and does not matter to anybody who waits."""
+    def _note(self, *notes: JournalRecord) -> None:
+        """Write records. That they cannot be written is logged, and does not matter to anybody who waits."""
         try:
-            self._append([records.encode(record)])
+            self._append([records.encode(note) for note in notes])
         except OSError:
             records.log.exception("the journal cannot be written")
 

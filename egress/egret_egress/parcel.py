@@ -44,7 +44,9 @@ class Parcel(msgspec.Struct, frozen=True):
     def envelope(self, recipients: Sequence[int]) -> Envelope:
         """Return the envelope for some of the recipients."""
         transaction, content = self.transaction, self.content
-        legs = [transaction.legs[index] for index in recipients]
+        legs = transaction.legs
+        if len(recipients) < len(legs):
+            legs = [legs[index] for index in recipients]
         return Envelope(
             reverse_path=transaction.reverse_path,
             forward_paths=tuple([leg.forward_path for leg in legs]),

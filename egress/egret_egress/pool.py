@@ -226,10 +226,13 @@ class Pool:
                 advice = Advice.STOP
         return advice
 
+    @property
+    def holds_recipients(self) -> bool:
+        """Whether `recipient_hold` may have anything to say."""
+        return self._pacing.holds_recipients
+
     def recipient_hold(self, mx_host: str, forward_path: str) -> NotNow | None:
         """Return why a recipient gets nothing for now, None when it may be sent to."""
-        if not self._pacing.holds_recipients:
-            return None
         hold = self._pacing.recipient_hold(self._pacing.provider(mx_host), forward_path, self._now())
         return NotNow(hold.until, hold.reason) if hold is not None else None
 

@@ -143,8 +143,7 @@ class Recorder:
             batch = self._batch()
             errors = await loop.run_in_executor(self._executor, self._perform, batch)
             self._written += len(batch)
-            for entry, error in zip(batch, errors, strict=True):
-                self._settle(entry, error)
+            self._settle(batch, errors)
             if 0 < len(self._queue) < FEW:
                 await asyncio.sleep(GATHER_S)
 
@@ -183,17 +182,20 @@ class Recorder:
         else:
             self._book.record_all([(*entry.key[:2], entry.what) for entry in batch if isinstance(entry.what, Attempt)])
 
-    def _settle(self, entry: _Entry, error: Exception | None) -> None:
-        if isinstance(error, ContractError):
-            self._give_up(entry, error)
-        elif error is not None:
-            self._again(entry, error)
-            return
-        if isinstance(entry.what, Lease):
-            self._ledger.released(entry.key)
-        else:
-            self._ledger.recorded(entry.key)
-        self._open -= 1
+    def _settle(self, batch: Sequence[_Entry], errors: Sequence[Exception | None]) -> None:
+        recorded: list[AttemptKey] = []
+        for entry, error in zip(batch, errors, strict=True):
+            if isinstance(error, ContractError):
+                self._give_up(entry, error)
+            elif error is not None:
+                self._again(entry, error)
+                continue
+            if isinstance(entry.what, Lease):
+                self._ledger.released(entry.key)
+            else:
+                recorded.append(entry.key)
+            self._open -= 1
+        self._ledger.recorded(*recorded)
         if not self._open and self._idle is not None:
             self._idle.set_result(None)
             self._idle = None

@@ -60,6 +60,11 @@ class Visit:
     other host of the domain is asked either.
     """
 
+    __slots__ = (
+        "_asked", "_begun", "_deadline", "_dialing", "_failures", "_is_host_over", "_observer", "_parcel", "_pool",
+        "_security", "_shy", "_upcoming", "is_stopped", "pending",
+    )  # fmt: skip
+
     def __init__(self, parcel: Parcel, means: Means, upcoming: Upcoming = NOTHING_MORE) -> None:
         self.pending = list(range(len(parcel.transaction.legs)))
         self.is_stopped = False
@@ -98,6 +103,8 @@ class Visit:
 
     def _set_aside(self, hops: Hops) -> NotNow | None:
         """Leave out recipients of which the provider wants to hear nothing for a while."""
+        if not self._pool.holds_recipients:
+            return None
         legs, name = self._parcel.transaction.legs, hops.hosts[0].name if hops.hosts else ""
         waits = {
             index: wait for index in self.pending if (wait := self._pool.recipient_hold(name, legs[index].forward_path))
@@ -303,8 +310,9 @@ class Visit:
             return self._follow(turn, session, stop)
 
         await session.transact(exchange, self._parcel.content, before_dot, self._deadline, following)
-        paths = (self._parcel.transaction.legs[index].forward_path for index in recipients)
-        self.is_stopped = self._pool.heard(turn, zip(paths, exchange.outcomes, strict=True)) is Advice.STOP
+        legs = self._parcel.transaction.legs
+        heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
+        self.is_stopped = self._pool.heard(turn, heard) is Advice.STOP
         if (failure := exchange.host_failure) is not None:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))
             return None
@@ -339,7 +347,9 @@ class Visit:
     def _goes_along(self, parcel: Parcel, host: Host) -> bool:
         """Say whether a parcel may go where this one does, without a further look at what is special about it."""
         transaction = parcel.transaction
-        return not transaction.earlier and not any(
+        if transaction.earlier:
+            return False
+        return not self._pool.holds_recipients or not any(
             self._pool.recipient_hold(host.name, leg.forward_path) for leg in transaction.legs
         )
 
