@@ -19,6 +19,7 @@ from egret_egress.mta_sts import Found
 from egret_egress.security import Question, Security, Skip, Use
 
 KEPT_S = 10.0
+"""Shorter than a message may wait for its connection, which is how old a course can be anyway."""
 MAX_COURSES = 20_000
 
 
@@ -45,9 +46,11 @@ def stop_at(host: Host, router: Router, verdict: Use, transport: str, *, is_firs
 
 
 class Course(msgspec.Struct, frozen=True):
-    """hops: the hosts in order, or why there are none. found: the MTA-STS policy, or why it is not known.
+    """Where mail of one domain, transport and wish for protection goes.
 
-    first: the first host, when it may be used; place: who goes to the same, or the domain alone. until: loop time.
+    hops: the hosts in order, or why there are none. found: the MTA-STS policy, or why it is not known; None without
+    hops. first: the first host, or why it is passed by. place: equal for all that go first to the same stop; else the
+    domain. until: loop time, 0 = not to be kept.
     """
 
     router: Router

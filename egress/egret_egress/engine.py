@@ -1,8 +1,7 @@
 """The engine: takes transactions by the ledger, tries each through the courier, has every outcome recorded.
 
 Fair in turns: between the accounts of a place and the domains of an account, and between places when all workers are
-busy. Fair in what is taken:
-no domain and no account fills the unit, see `holdings`.
+busy. Fair in what is taken: no domain and no account fills the unit, see `holdings`.
 """
 
 from __future__ import annotations

@@ -70,9 +70,9 @@ class Transports:
             return self._routers.own
         transport = (await self._transports()).get(name)
         if transport is None:
-            return Stop(Deferred(f"the route names the transport {name}, which does not exist: {_ADVICE}"))
+            return Nowhere(Deferred(f"the route names the transport {name}, which does not exist: {_ADVICE}"))
         if transaction.content.require_tls and not _protects(transport.way):
-            return Stop(_unprotected(name))
+            return Nowhere(_unprotected(name))
         made = self._made.get(name)
         if made is None or made[0] != transport:
             made = self._made[name] = (transport, await self._make(transport))
@@ -103,7 +103,7 @@ class Transports:
     async def _make(self, transport: Transport) -> Router:
         match transport.way:
             case Fail(code, message):
-                return Stop(_failure(transport.name, Reply(code, (f"{code // 100}.7.0 {message}",))))
+                return Nowhere(_failure(transport.name, Reply(code, (f"{code // 100}.7.0 {message}",))))
             case Direct() | Smarthost() if self._routers.sink is not None:
                 return self._routers.sink
             case Direct() as direct:
@@ -118,7 +118,9 @@ class Transports:
             credentials = await self._credentials(transport, smarthost)
         except ContractError:
             log.exception("a password cannot be opened", extra={"transport": transport.name})
-            return Stop(Deferred(f"the password of the transport {transport.name} cannot be decrypted: set it again"))
+            return Nowhere(
+                Deferred(f"the password of the transport {transport.name} cannot be decrypted: set it again")
+            )
         host = Host(smarthost.host, smarthost.port, POLICIES[smarthost.tls], credentials)
         return Fixed(host, self._routers.resolver)
 
@@ -133,7 +135,7 @@ class Transports:
 _ADVICE = "add it or remove the route"
 
 
-class Stop:
+class Nowhere:
     """The router of what goes nowhere."""
 
     def __init__(self, outcome: Bounced | Deferred) -> None:

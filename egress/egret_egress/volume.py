@@ -28,7 +28,11 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """unit_id: whose it is now. is_synced: the journal has to wait for the disk, since restarts cannot be noticed."""
+    """What was found.
+
+    unit_id: whose it is now. is_synced: the journal has to wait for the disk, since restarts cannot be noticed.
+    predecessors: units of earlier runs of the host, whose journals are still there.
+    """
 
     unit_id: str
     journal: Path

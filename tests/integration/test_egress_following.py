@@ -18,23 +18,26 @@ from tests.integration.egress_rig import Notebook, Sink, Wishes, handoff, rig_fo
 from tests.integration.test_egress_shaping import To
 
 
+class Watching(Sink):
+    """A sink that counts the messages that had begun before the one before was answered."""
+
+    early = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 sink\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"DATA"):
+                writer.write(b"354 go\r\n")
+                self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                self.early += bool(reader._buffer)  # type: ignore[attr-defined]
+                writer.write(b"250 2.0.0 ok\r\n")
+            else:
+                writer.write(b"250-sink\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
+
+
 @pytest.mark.rfc("2920", "3.1")
 def test_in_a_long_queue_the_next_message_goes_behind_the_dot_of_this_one() -> None:
     """Every message arrives once and is recorded as delivered, and most began before the last one was answered."""
-
-    class Watching(Sink):
-        early = 0
-
-        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"220 sink\r\n")
-            while line := await reader.readline():
-                if line.startswith(b"DATA"):
-                    writer.write(b"354 go\r\n")
-                    self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
-                    self.early += bool(reader._buffer)  # type: ignore[attr-defined]
-                    writer.write(b"250 2.0.0 ok\r\n")
-                else:
-                    writer.write(b"250-sink\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else b"250 ok\r\n")
 
     async def run() -> tuple[Watching, Notebook]:
         watching = Watching()
@@ -55,6 +58,26 @@ def test_in_a_long_queue_the_next_message_goes_behind_the_dot_of_this_one() -> N
     assert all(isinstance(attempt.outcome, Delivered) for attempt in book.outcomes.values())
     assert (len(book.outcomes), book.released) == (100, [])
     assert sink.early > 50
+
+
+def test_domains_with_one_host_share_its_connections_and_follow_each_other() -> None:
+    """A hundred domains with one message each go over two connections, most behind the dot of another domain's."""
+
+    async def run() -> tuple[Watching, Notebook, int]:
+        watching = Watching()
+        wishes = Wishes(limits=PoolLimits(per_host=2), capacity=Capacity(per_place=2))
+        async with sinking(watching) as sink, rig_for(sink.port, wishes) as rig:
+            mail = [transaction(1024 * number, domain=f"d{number % 100}.example") for number in range(1, 301)]
+            rig.engine.take(handoff(*mail))
+            await rig.settle()
+            return watching, rig.book, rig.pool.open_connections
+
+    sink, book, connections = asyncio.run(run())
+
+    assert len(book.outcomes) == len(sink.bodies) == 300
+    assert all(isinstance(attempt.outcome, Delivered) for attempt in book.outcomes.values())
+    assert (book.released, connections) == ([], 2)
+    assert sink.early > 100
 
 
 @pytest.mark.parametrize("when", [3, 4, 11])
