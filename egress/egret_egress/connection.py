@@ -19,12 +19,12 @@ MAX_UNREAD = 2000
 
 
 class ConnectionFailed(Exception):
-    """The connection cannot be used any more; the message is one sentence for the delivery's record."""
+    """The connection cannot be used any more. reason: a sentence for the delivery's record; error: what was raised."""
 
-    @property
-    def reason(self) -> str:
-        """The sentence."""
-        return str(self.args[0])
+    def __init__(self, reason: str, error: Exception | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.error = error
 
 
 class Connection(asyncio.Protocol):
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             self._end(reason)
             # asyncio does not tell the protocol of a connection that ends within the handshake.
             self.connection_lost(None)
-            raise ConnectionFailed(reason) from error
+            raise ConnectionFailed(reason, error) from error
         if transport is None:
             self._end("the connection was lost during the TLS handshake")
             raise ConnectionFailed(self._lost)

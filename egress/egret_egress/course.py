@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from egret.contracts.handoff import Transaction
 from egret.core.outcome import Bounced, Deferred
@@ -23,7 +21,7 @@ KEPT_S = 10.0
 MAX_COURSES = 20_000
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(NamedTuple):
     """A host, and how it may be used.
 
     router: knows its addresses. key: equal for stops that share connections. is_first: nobody was asked before.
@@ -45,7 +43,7 @@ def stop_at(host: Host, router: Router, verdict: Use, transport: str, *, is_firs
     return Stop(host, router, verdict, key, is_first)
 
 
-class Course(msgspec.Struct, frozen=True):
+class Course(NamedTuple):
     """Where mail of one domain, transport and wish for protection goes.
 
     hops: the hosts in order, or why there are none. found: the MTA-STS policy, or why it is not known; None without

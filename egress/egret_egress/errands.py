@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
 from egret.contracts.handoff import Transaction
 from egret_egress.attempt import Attempting, Keeping
 from egret_egress.backlog import Backlog
@@ -25,7 +23,7 @@ class Work(NamedTuple):
     courses: Courses
 
 
-class Errand(msgspec.Struct, frozen=True):
+class Errand(NamedTuple):
     """One transaction. ahead: when it began behind the final dot of the one before."""
 
     transaction: Transaction

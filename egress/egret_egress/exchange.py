@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import replace
-
-import msgspec
+from typing import NamedTuple
 
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
@@ -27,7 +26,7 @@ ENOUGH = 3
 """Recipients in a row that were too many: then the others of the message are too many as well."""
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(NamedTuple):
     """What the server is asked to take. Paths without <>; reverse_path "" is null. size_bytes: before dot-stuffing.
 
     smtputf8: the headers are not ASCII. envid: our own id of the message; ret: RET, "" = not asked for; notify, orcpts:

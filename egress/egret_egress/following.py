@@ -8,9 +8,7 @@ has not taken it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from egret_egress.course import Course, Stop
 from egret_egress.exchange import Exchange
@@ -22,7 +20,7 @@ SHY_S = 3600.0
 MAX_SHY = 1000
 
 
-class Ahead(msgspec.Struct, frozen=True):
+class Ahead(NamedTuple):
     """A parcel whose transaction has begun: it goes on at its course's first stop, with this turn.
 
     deadline: loop time of its dot.

@@ -119,8 +119,8 @@ async def _open_once(endpoint: Endpoint, dialing: Dialing, deadline: float) -> O
     try:
         connection = await _connect(endpoint, dialing, deadline)
     except ConnectionFailed as failure:
-        is_tls = isinstance(failure.__cause__, ssl.SSLError)
-        return NoSession(failure.reason, endpoint.remote, tls_failure=failure_of(failure.__cause__) if is_tls else None)
+        is_tls = isinstance(failure.error, ssl.SSLError)
+        return NoSession(failure.reason, endpoint.remote, tls_failure=failure_of(failure.error) if is_tls else None)
     greeter = _Greeter(connection, endpoint, dialing, deadline)
     try:
         result = await greeter.greet()
@@ -151,10 +151,10 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
                 server_hostname=_reference(endpoint) if is_implicit else None,
             )
     except TimeoutError as error:
-        raise ConnectionFailed(f"the mail server could not be connected to within {time_s:.0f} s") from error
+        raise ConnectionFailed(f"the mail server could not be connected to within {time_s:.0f} s", error) from error
     except OSError as error:
         words = (error.strerror or str(error)).lower()
-        raise ConnectionFailed(f"the mail server could not be connected to ({words})") from error
+        raise ConnectionFailed(f"the mail server could not be connected to ({words})", error) from error
     return connection
 
 
@@ -197,7 +197,7 @@ class _Greeter:
         reason = failure.reason
         if policy.is_required:
             reason = f"the mail server could not be reached with the protection that {_demand(policy)}: {reason}"
-        return NoSession(reason, remote, tls_failure=failure_of(failure.__cause__))
+        return NoSession(reason, remote, tls_failure=failure_of(failure.error))
 
     async def greet(self) -> Opened | NoSession:
         greeting = await self._reply(self._dialing.timeouts.greeting)

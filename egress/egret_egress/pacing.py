@@ -21,6 +21,7 @@ from egret.contracts.records import Suspension
 from egret.core.reply import Reply
 from egret_egress.briefly import clock, short
 from egret_egress.governors import Connections, Rate, Turns
+from egret_egress.pacing_state import LaneState, Saved, Trouble, decode, encode
 from egret_egress.providers import Provider, Providers
 from egret_egress.shaping import UNLIMITED, Action, Limits, Rule, Scope
 from egret_egress.warmup import DAY_S, DayCount, tomorrow
@@ -58,42 +59,6 @@ class Hold:
 
     until: float
     reason: str
-
-
-class Trouble(msgspec.Struct):
-    """What a provider asked for. None: that limit is as always. is_stop: nothing at all may begin."""
-
-    until: float
-    reason: str
-    is_stop: bool = False
-    connections: int | None = None
-    message_rate: float | None = None
-    connection_rate: float | None = None
-    messages_per_connection: int | None = None
-
-
-class LaneState(msgspec.Struct):
-    """What is remembered of a lane, in memory and on disk. complaint: the newest one, at complained_at."""
-
-    rate: Rate
-    connections: Connections
-    messages: Turns
-    openings: Turns
-    days: DayCount
-    stop: Trouble | None = None
-    slow: Trouble | None = None
-    refusals: int = 0
-    pauses: int = 0
-    complaint: str = ""
-    complained_at: float = 0.0
-    used_at: float = 0.0
-
-
-class _Saved(msgspec.Struct):
-    lanes: dict[str, dict[str, LaneState]]
-    everywhere: dict[str, Trouble]
-    recipients: list[tuple[str, str, float, str]]
-    version: int = 1
 
 
 class Lane:
@@ -477,11 +442,11 @@ class Pacing:
         for lane in self._lanes.values():
             lanes.setdefault(lane.provider.name, {})[lane.source] = lane.state
         recipients = [(*key, hold.until, hold.reason) for key, hold in self._recipients.items()]
-        return msgspec.json.encode(_Saved(lanes, self._everywhere, recipients))
+        return encode(Saved(lanes, self._everywhere, recipients))
 
     def load(self, saved: bytes, now: float) -> None:
         """Go on from what `dump` gave; limits are those of today's table. Raises ValueError."""
-        state = msgspec.json.decode(saved, type=_Saved)
+        state = decode(saved)
         for name, sources in state.lanes.items():
             for source, lane_state in sources.items():
                 lane = self.lane(self._providers.named(name), source, now)

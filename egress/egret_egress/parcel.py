@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-
-import msgspec
+from typing import NamedTuple, Protocol
 
 from egret.contracts.handoff import Transaction
 from egret.core.outcome import Outcome, Remote
@@ -34,7 +32,7 @@ class Progress(Protocol):
         ...
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class Parcel(NamedTuple):
     """What is to be brought."""
 
     transaction: Transaction

@@ -20,8 +20,8 @@ from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Un
 from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.attempt import Attempting, Keeping
-from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import AttemptKey, Ledger, ended_in, keys_of
+from egret_egress.memory_journal import MemoryJournal
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Book, Recorder
 from tests.fault.faults import Build, Crash, Faults, pick

@@ -25,8 +25,8 @@ from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Router
 from egret_egress.engine import Capacity, Engine, Parts
-from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import Ledger
+from egret_egress.memory_journal import MemoryJournal
 from egret_egress.opening import Dialing
 from egret_egress.pacing import Pacing
 from egret_egress.pool import Pool

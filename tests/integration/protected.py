@@ -267,7 +267,7 @@ class Sender:
         legs = [structs.replace(leg, attempt=self.setting.attempt) for leg in transaction.legs]
         earlier = list(self.setting.earlier)
         transaction = structs.replace(transaction, content=content, legs=legs, earlier=earlier)
-        await self._courier.deliver(structs.replace(letter, transaction=transaction))
+        await self._courier.deliver(letter._replace(transaction=transaction))
         return Sent(notes.outcomes[0], notes, self.told)
 
 

@@ -17,8 +17,8 @@ from egret.core.tls_policy import PLAIN
 from egret_egress.destinations import Answer, Hops, Host, NextHops
 from egret_egress.engine import Capacity
 from egret_egress.holdings import Full
-from egret_egress.journal import MemoryJournal
 from egret_egress.ledger import AttemptKey
+from egret_egress.memory_journal import MemoryJournal
 from egret_egress.pool import PoolLimits
 from tests.integration.egress_rig import (
     ACCOUNT,

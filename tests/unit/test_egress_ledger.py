@@ -15,8 +15,9 @@ from egret.contracts.handoff import VERSION, Content, Handoff, Leg, Transaction
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import records
-from egret_egress.journal import MAGIC, FileJournal, MemoryJournal, frame_of, records_in
+from egret_egress.journal import MAGIC, FileJournal, frame_of, records_in
 from egret_egress.ledger import KEPT, AttemptKey, Ledger, Phase, ended_in
+from egret_egress.memory_journal import MemoryJournal
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=40)
