@@ -3,7 +3,8 @@
 #   make serve       the whole product on this machine             DELIVER=real  FRESH=1
 #   make egret       the command line                              ARGS='--local account list'
 #   make test        unit, integration, conformance, fault and end-to-end tests    ARGS='-k name'
-#   make peers       against a real Postfix, nsd and unbound (Debian, as root)
+#   make compiled    the engine compiled as in the container, and its tests on that     ARGS='-k name'
+#   make peers       the compiled engine against a real Postfix, nsd and unbound (Debian, as root)
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
 #   make fmt         format, and fix what can be fixed
 #   make build       sam build and sam validate, without Docker
@@ -37,13 +38,19 @@ endif
 PY := .venv/$(BIN)/python
 UV := .venv/$(BIN)/uv
 ROOT := $(CURDIR)
-RUN := PYTHONPATH="$(ROOT)$(SEP)$(ROOT)/layers/common$(SEP)$(ROOT)/egress$(SEP)$(ROOT)/local$(SEP)$(ROOT)/cli" $(PY)
+PATHS := $(ROOT)$(SEP)$(ROOT)/layers/common$(SEP)$(ROOT)/egress$(SEP)$(ROOT)/local$(SEP)$(ROOT)/cli
+RUN := PYTHONPATH="$(PATHS)" $(PY)
+# The container's engine: what is compiled comes first.
+COMPILED = PYTHONPATH="$(ROOT)/$(1)$(SEP)$(PATHS)"
+ENGINE := $(wildcard egress/*.py egress/egret_egress/* layers/common/egret/*.py layers/common/egret/*/*.py)
+# Built with profile-guided optimisation, as the container's interpreter is; one from source often is not.
+BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 CODE := $(wildcard layers/common/egret egress/egret_egress local/egret_local cli/egret_cli functions bench lint tests)
 SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault tests/e2e)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve egret test peers lint fmt build deploy bench bench-egress simulate kill fuzz moto lock clean
+.PHONY: help serve egret test compiled peers lint fmt build deploy bench bench-egress simulate kill fuzz moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,9 +64,14 @@ egret: .venv/.ready
 test: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m pytest --no-header -m "not peers" $(SUITES) $(ARGS)
 
-peers: .venv/.ready .venv-emulator/.ready
+compiled: .compiled/.ready .venv-emulator/.ready
+	@$(call COMPILED,.compiled) $(PY) -m pytest --no-header -m "not peers" -o pythonpath=".compiled . local cli" \
+	  -k egress $(SUITES) $(ARGS)
+
+peers: .compiled/.ready .venv-emulator/.ready
 	@sh tests/peers/install.sh
-	@$(RUN) -m pytest --no-header -m peers tests/peers $(ARGS)
+	@$(call COMPILED,.compiled) $(PY) -m pytest --no-header -m peers -o pythonpath=".compiled . local cli" \
+	  tests/peers $(ARGS)
 
 lint: .venv/.ready
 	$(PY) -m ruff check --quiet .
@@ -86,9 +98,9 @@ deploy: build
 bench: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m bench $(ARGS)
 
-bench-egress: .venv/.ready .venv-emulator/.ready
+bench-egress: .venv-bench/.ready .venv-emulator/.ready
 	@sh tests/peers/install.sh
-	@$(RUN) -m bench.egress $(ARGS)
+	@$(call COMPILED,.venv-bench/engine) .venv-bench/$(BIN)/python -m bench.egress $(ARGS)
 
 simulate: .venv/.ready
 	@$(RUN) tests/fault/simulate.py --seeds $(SEEDS) $(ARGS)
@@ -127,6 +139,18 @@ endef
 	@$(UV) pip sync --quiet --require-hashes --python .venv-emulator/$(BIN)/python requirements/emulator.txt
 	@touch $@
 
+.compiled/.ready: .venv/.ready $(ENGINE)
+	@sh tests/peers/install.sh cc:gcc
+	@$(PY) egress/compile_engine.py .compiled
+	@touch $@
+
+.venv-bench/.ready: .venv/.uv requirements/dev.txt $(ENGINE)
+	@sh tests/peers/install.sh cc:gcc $(if $(filter /usr/bin/%,$(BENCH_PYTHON)),python3-config:python3-dev)
+	@test -x .venv-bench/$(BIN)/python || $(UV) venv --quiet --python $(BENCH_PYTHON) .venv-bench
+	@$(UV) pip sync --quiet --require-hashes --python .venv-bench/$(BIN)/python requirements/dev.txt
+	@.venv-bench/$(BIN)/python egress/compile_engine.py .venv-bench/engine
+	@touch $@
+
 .venv-sam/.ready: .venv/.uv requirements/sam.txt
 	$(call environment,.venv-sam)
 	@$(UV) pip sync --quiet --require-hashes --python .venv-sam/$(BIN)/python requirements/sam.txt
@@ -140,9 +164,10 @@ lock: .venv/.uv
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/runtime.in -o requirements/runtime.txt
 	$(COMPILE) requirements/egress.in -c requirements/runtime.txt -o requirements/egress.txt
+	$(COMPILE) requirements/compile.in -c requirements/dev.txt -o requirements/compile.txt
 	$(COMPILE) requirements/dev.in -c requirements/egress.txt -c requirements/uv.txt -o requirements/dev.txt
 	$(COMPILE) requirements/emulator.in -o requirements/emulator.txt
 	$(COMPILE) requirements/sam.in -c requirements/uv.txt -o requirements/sam.txt
 
 clean:
-	rm -rf .venv .venv-emulator .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-emulator .venv-sam .compiled .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

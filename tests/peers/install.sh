@@ -1,13 +1,15 @@
 #!/bin/sh
-# Installs what `make peers` needs, unless it is there: Postfix with logins (Cyrus SASL), and a DNS with DNSSEC (nsd signed
-# by ldns, unbound).
+# Installs programs, unless they are there: those of the arguments, each PROGRAM:PACKAGE; without arguments what
+# `make peers` needs, which is Postfix with logins (Cyrus SASL), and a DNS with DNSSEC (nsd signed by ldns, unbound).
 # Without questions, and without starting anything: the tests run instances of their own, on loopback addresses, with
 # configurations of their own.
 set -eu
 
+if [ $# = 0 ]; then
+    set -- postfix:postfix nsd:nsd unbound:unbound ldns-signzone:ldnsutils ldns-keygen:ldnsutils saslpasswd2:sasl2-bin
+fi
 missing=
-for program in postfix:postfix nsd:nsd unbound:unbound ldns-signzone:ldnsutils ldns-keygen:ldnsutils \
-    saslpasswd2:sasl2-bin; do
+for program; do
     if ! command -v "${program%%:*}" >/dev/null 2>&1 && [ ! -x "/usr/sbin/${program%%:*}" ]; then
         missing="$missing ${program##*:}"
     fi
@@ -15,7 +17,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "make peers needs$missing: install it, or run this as root on Debian" >&2
+    echo "this needs$missing: install it, or run this as root on Debian" >&2
     exit 1
 fi
 

@@ -45,7 +45,9 @@ def test_a_lock_file_pins_everything_that_is_asked_for(lock: str) -> None:
     assert _wanted(lock.replace(".txt", ".in")) <= {name for name, _ in _pins(lock)}
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("runtime.txt", "egress.txt"), ("egress.txt", "dev.txt")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"), [("runtime.txt", "egress.txt"), ("egress.txt", "dev.txt"), ("compile.txt", "dev.txt")]
+)
 def test_what_is_deployed_is_what_is_tested(smaller: str, larger: str) -> None:
     """The layer, the container and the tests use the same versions."""
     assert _pins(smaller) <= _pins(larger)
