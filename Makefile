@@ -45,7 +45,7 @@ COMPILED = PYTHONPATH="$(ROOT)/$(1)$(SEP)$(PATHS)"
 ENGINE := $(wildcard egress/*.py egress/egret_egress/* layers/common/egret/*.py layers/common/egret/*/*.py)
 # Built with profile-guided optimisation, as the container's interpreter is; one from source often is not.
 BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
-CODE := $(wildcard layers/common/egret egress/egret_egress local/egret_local cli/egret_cli functions bench lint tests)
+CODE := $(wildcard layers/common/egret egress/egret_egress egress/compile_engine.py local/egret_local cli/egret_cli functions bench lint tests)
 SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault tests/e2e)
 
 .DEFAULT_GOAL := help
