@@ -28,10 +28,6 @@ MADE: Final = 5000
 ATTEMPT_S: Final = 600.0
 
 
-def _noted() -> None:
-    """Stand for the journal."""
-
-
 class Sender:
     """One connection's loop. source: letters, shared by all senders."""
 
@@ -45,15 +41,15 @@ class Sender:
     async def run(self) -> None:
         """Send until the source is empty. Raises RuntimeError when a message is not delivered."""
         session = self._session
-        while (pair := self._next or self._following(ahead=False)) is not None:
+        while (pair := self._next or self._begin(ahead=False)) is not None:
             exchange, content = pair
             self._next = None
-            await session.transact(exchange, content, _noted, self._deadline, self._upcoming)
+            await session.transact(exchange, content, self, self._deadline)
             if exchange.must_close or exchange.host_failure is not None:
                 raise RuntimeError(str(exchange.outcomes[0]))
         await session.quit()
 
-    def _following(self, *, ahead: bool) -> tuple[Exchange, Content] | None:
+    def _begin(self, *, ahead: bool) -> tuple[Exchange, Content] | None:
         letter = next(self._source, None)
         if letter is None:
             return None
@@ -62,8 +58,12 @@ class Sender:
         exchange = self._session.exchange_ahead(envelope) if ahead else self._session.exchange(envelope)
         return None if exchange is None else (exchange, content)
 
-    def _upcoming(self) -> Exchange | None:
-        self._next = self._following(ahead=True) if self._ahead else None
+    def before_dot(self) -> None:
+        """Note nothing."""
+
+    def following(self) -> Exchange | None:
+        """Return the next transaction."""
+        self._next = self._begin(ahead=True) if self._ahead else None
         return self._next and self._next[0]
 
 

@@ -18,12 +18,16 @@ from setuptools import setup
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = {"egret": ROOT / "layers" / "common" / "egret", "egret_egress": ROOT / "egress" / "egret_egress"}
-BUSY: Final = (
+CORE: Final = (
+    "core/delivery", "core/lifecycle", "core/outcome", "core/reply", "core/retry", "core/trace",
+    "usecases/change", "usecases/record_outcome",
+)  # fmt: skip
+ENGINE: Final = (
     "attempt", "backlog", "connection", "content", "contents", "courier", "course", "engine", "errands", "exchange",
     "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "observing", "pacing", "parcel", "pool",
     "prometheus", "recorder", "remembered", "session", "turns", "visit", "wire",
 )  # fmt: skip
-"""What runs for every message. None of them defines a class of msgspec's, which mypyc would strip of its options."""
+"""What runs for every message, of each package. None of them defines a class of msgspec's, which mypyc would strip of its options."""
 SETTINGS: Final = """
 [mypy]
 python_version = {version}
@@ -48,7 +52,7 @@ def build(folder: Path) -> None:
     os.chdir(folder)
     settings = Path("mypy.ini")
     settings.write_text(SETTINGS.format(version=f"{sys.version_info.major}.{sys.version_info.minor}"))
-    busy = [f"egret_egress/{name}.py" for name in BUSY]
+    busy = [f"egret/{name}.py" for name in CORE] + [f"egret_egress/{name}.py" for name in ENGINE]
     modules = mypycify(["--config-file", str(settings), *busy], opt_level="3", debug_level="1")
     setup(
         name="egret-egress",

@@ -118,7 +118,11 @@ class Connection(asyncio.Protocol):
         """Wait until more may be written, or the server says something."""
         if self._drained is not None and not self._lost:
             deadline = self._loop.time() + timeout_s
-            await self._wait(self._drained, deadline, "the server did not read the message in time")
+            self._be_there_by(deadline, "the server did not read the message in time")
+            try:
+                await self._drained
+            finally:
+                self._deadline = 0.0
 
     def next_reply(self) -> Reply | None:
         """Return the next reply if it has come; raises ConnectionFailed when what came is none."""
@@ -136,9 +140,13 @@ class Connection(asyncio.Protocol):
         while (reply := self.next_reply()) is None:
             if self._lost:
                 raise ConnectionFailed(self._lost)
-            self._waiter = self._loop.create_future()
+            self._waiter = waiter = self._loop.create_future()
             self._late_after_s = timeout_s
-            await self._wait(self._waiter, deadline, "")
+            self._be_there_by(deadline, "")
+            try:
+                await waiter
+            finally:
+                self._deadline = 0.0
         return reply
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, timeout_s: float) -> None:
@@ -194,18 +202,14 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _wait(self, future: asyncio.Future[None], deadline: float, reason: str) -> None:
-        """Wait for the future; one timer per connection is pushed ahead instead of one made for every wait."""
+    def _be_there_by(self, deadline: float, reason: str) -> None:
+        """End it at the deadline; one timer per connection is pushed ahead instead of one made for every wait."""
         self._deadline = deadline
         self._late_reason = reason
         if self._timer is None or self._timer.cancelled() or self._timer.when() > self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
-        try:
-            await future
-        finally:
-            self._deadline = 0.0
 
     def _on_timer(self) -> None:
         self._timer = None

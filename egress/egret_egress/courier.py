@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from egret_egress.course import Chooser, Course, Courses
 from egret_egress.destinations import Hops, Router
 from egret_egress.following import NOTHING_MORE, Ahead, Upcoming
@@ -56,9 +59,6 @@ class Courier:
         else:
             visit.end(course.hops)
 
-    async def go_on(self, ahead: Ahead, upcoming: Upcoming) -> None:
+    def go_on(self, ahead: Ahead, upcoming: Upcoming) -> Coroutine[Any, Any, None]:
         """Deliver a parcel whose transaction has begun; else as `deliver`."""
-        visit = Visit(ahead.parcel, self._means, upcoming)
-        await visit.go_on(ahead)
-        if visit.pending and isinstance(ahead.course.hops, Hops):
-            await visit.make(ahead.course, ahead.course.hops)
+        return Visit(ahead.parcel, self._means, upcoming).go_on(ahead)

@@ -247,7 +247,9 @@ class Engine:
         """
         attempting = errand.attempting
         try:
-            return await self._deliver(errand, errands, place)
+            if errand.ahead is None:
+                return await self._deliver(errand, errands, place)
+            await self._parts.courier.go_on(errand.ahead, errands)
         except (TooLate, NoTurn, Unavailable) as cause:
             attempting.give_back(type(cause).__name__)
         except NotNow as wait:
@@ -265,9 +267,6 @@ class Engine:
         return True
 
     async def _deliver(self, errand: Errand, errands: Errands, place: str) -> bool:
-        if errand.ahead is not None:
-            await self._parts.courier.go_on(errand.ahead, errands)
-            return True
         transaction, attempting = errand.transaction, errand.attempting
         course = await self._parts.courier.courses.find(transaction)
         if course.place != place and not self._is_draining:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Protocol
 
 from egret.core.outcome import Remote
 from egret.core.tls_policy import OPPORTUNISTIC, TlsPolicy
@@ -78,13 +78,16 @@ class Endpoint:
         return Remote(self.mx_host, self.address)
 
 
-BeforeDot = Callable[[], None]
-Upcoming = Callable[[], Exchange | None]
-"""Asked when the final dot is about to go: the next transaction on this session, if there is one to begin now."""
+class Conductor(Protocol):
+    """Who has a transaction made: asked when its final dot is about to go."""
 
+    def before_dot(self) -> None:
+        """Note that the dot goes. What this raises ends the connection, and the message was not sent."""
+        ...
 
-def _nothing() -> Exchange | None:
-    return None
+    def following(self) -> Exchange | None:
+        """Return the transaction, of `exchange_ahead`, that is to begin with the dot, if there is one: it is the next."""
+        ...
 
 
 class Session:
@@ -163,19 +166,26 @@ class Session:
         self,
         exchange: Exchange,
         content: Content,
-        before_dot: BeforeDot,
+        conductor: Conductor,
         deadline: float,
-        upcoming: Upcoming = _nothing,
     ) -> None:
         """Run the transaction; afterwards every recipient has an outcome or is put back.
 
-        before_dot: when it returns it is on record that the final dot goes out; what it raises passes through, the
-        connection is closed then and the message was not sent. deadline: loop time by which the dot must have gone.
-        upcoming: the transaction that it returns (of `exchange_ahead`) has begun with the dot, and must be the next.
+        deadline: loop time by which the dot must have gone. What the conductor raises passes through.
         """
         self.transactions += 1
+        connection = self._connection
         try:
-            await self._converse(exchange, _Sending(content, before_dot, deadline, upcoming))
+            step = self._begin(exchange)
+            while step is not Step.DONE:
+                if step is Step.CONTENT:
+                    await self._send_content(exchange, content, conductor, deadline)
+                elif step is not Step.WAIT:
+                    connection.write(step)
+                reply = connection.next_reply()
+                if reply is None:
+                    reply = await connection.reply(self._time_for(exchange, deadline))
+                step = exchange.take(reply)
         except ConnectionFailed as failure:
             exchange.fail(failure.reason)
         except BaseException:
@@ -190,19 +200,6 @@ class Session:
     def _give_up(self) -> None:
         self._must_close = True
         self._connection.close()
-
-    async def _converse(self, exchange: Exchange, sending: _Sending) -> None:
-        connection = self._connection
-        step = self._begin(exchange)
-        while step is not Step.DONE:
-            if step is Step.CONTENT:
-                await self._send_content(exchange, sending)
-            elif step is not Step.WAIT:
-                connection.write(step)
-            reply = connection.next_reply()
-            if reply is None:
-                reply = await connection.reply(self._time_for(exchange, sending.deadline))
-            step = exchange.take(reply)
 
     def _begin(self, exchange: Exchange) -> bytes | Step:
         """Return the first bytes, or Step.WAIT when they went out with the last dot."""
@@ -224,26 +221,26 @@ class Session:
     def _left(deadline: float) -> float:
         return max(0.001, deadline - asyncio.get_running_loop().time())
 
-    async def _send_content(self, exchange: Exchange, sending: _Sending) -> None:
+    async def _send_content(self, exchange: Exchange, content: Content, conductor: Conductor, deadline: float) -> None:
         """Send content and dot, unless the server answers before its time: then its answer is read as it is."""
         connection = self._connection
         last = b""
-        for chunk in sending.content.chunks():
+        for chunk in content.chunks():
             if last:
                 if not connection.is_quiet():
                     return
                 connection.write(last)
-                await connection.drain(min(self._timeouts.block, self._left(sending.deadline)))
+                await connection.drain(min(self._timeouts.block, self._left(deadline)))
             last = chunk
         if not connection.is_quiet():
             return
-        sending.before_dot()
+        conductor.before_dot()
         exchange.dot_goes()
-        self._write_end(exchange, last, sending.upcoming)
+        self._write_end(exchange, last, conductor)
 
-    def _write_end(self, exchange: Exchange, last: bytes, upcoming: Upcoming) -> None:
+    def _write_end(self, exchange: Exchange, last: bytes, conductor: Conductor) -> None:
         """Send the last chunk, the dot, and what may follow in one write: one packet for a small message."""
-        following = upcoming() if exchange.may_be_followed else None
+        following = conductor.following() if exchange.may_be_followed else None
         if following is None:
             self._connection.write(last + wire.DOT)
         else:
@@ -266,12 +263,3 @@ class Session:
         """Close at once."""
         self._give_up()
         await self._connection.closed()
-
-
-class _Sending(NamedTuple):
-    """The arguments of `Session.transact`."""
-
-    content: Content
-    before_dot: BeforeDot
-    deadline: float
-    upcoming: Upcoming

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, overload
 
-from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
+from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
@@ -82,13 +82,18 @@ class Visit:
         self._asked = ""
 
     async def go_on(self, ahead: Ahead) -> None:
-        """Take up what has begun; who is `pending` then is for `make`. Raises TooLate, as the leases are of then."""
+        """Take up what has begun, and ask further hosts where that is not enough: see `make`.
+
+        Raises TooLate when it is late for its dot, as the leases are of then.
+        """
         if ahead.deadline <= asyncio.get_running_loop().time():
             self._pool.give(ahead.turn)
             raise TooLate
         self._deadline = ahead.deadline
         self._asked = ahead.stop.host.name
         await self._ask(ahead.stop, ahead)
+        if self.pending and isinstance(ahead.course.hops, Hops):
+            await self.make(ahead.course, ahead.course.hops)
 
     async def make(self, course: Course, hops: Hops) -> None:
         """Ask the hosts in order; afterwards everybody has an outcome.
@@ -301,15 +306,8 @@ class Visit:
         self._begun = None
         if isinstance(exchange, Bounced):
             return self._cannot(exchange, session, stop)
-
-        def before_dot() -> None:
-            accepted = [recipients[position] for position in exchange.accepted]
-            self._parcel.progress.before_dot(accepted, session.remote)
-
-        def following() -> Exchange | None:
-            return self._follow(turn, session, stop)
-
-        await session.transact(exchange, self._parcel.content, before_dot, self._deadline, following)
+        conductor = _Conductor(self, turn, session, stop, exchange)
+        await session.transact(exchange, self._parcel.content, conductor, self._deadline)
         legs = self._parcel.transaction.legs
         heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
         self.is_stopped = self._pool.heard(turn, heard) is Advice.STOP
@@ -317,11 +315,20 @@ class Visit:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))
             return None
         for index, outcome in zip(recipients, exchange.outcomes, strict=True):
-            if outcome is not None:
-                await self._judged(index, outcome, session, exchange, stop)
+            if isinstance(outcome, Bounced):
+                judged = await self._second_chance(outcome, stop, legs[index].attempt)
+                self._judged(index, judged, session, exchange, policy)
+            elif outcome is not None:
+                self._judged(index, outcome, session, exchange, policy)
         return [recipients[position] for position in exchange.put_back]
 
-    def _follow(self, turn: Turn, session: Session, stop: Stop) -> Exchange | None:
+    def before_dot(self, exchange: Exchange, remote: Remote) -> None:
+        """Have it noted that the dot goes to whom the server took."""
+        recipients = self.pending
+        accepted = [recipients[position] for position in exchange.accepted]
+        self._parcel.progress.before_dot(accepted, remote)
+
+    def follow(self, turn: Turn, session: Session, stop: Stop) -> Exchange | None:
         """Return the next transaction, to begin behind this final dot, where nothing speaks against it."""
         now = asyncio.get_running_loop().time()
         if self._shy.has(stop.host.name, now) or not stop.is_first or not self._pool.may_go_on(turn):
@@ -353,14 +360,11 @@ class Visit:
             self._pool.recipient_hold(host.name, leg.forward_path) for leg in transaction.legs
         )
 
-    async def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, stop: Stop) -> None:
+    def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, policy: str) -> None:
         said: tuple[str, ...] = ()
         if not isinstance(outcome, Delivered):
             said = session.transcript(exchange)
-        if isinstance(outcome, Bounced):
-            attempt = self._parcel.transaction.legs[index].attempt
-            outcome = await self._second_chance(outcome, stop, attempt)
-        self._parcel.progress.decide(index, outcome, self._trace(stop.verdict.policy.name, session.tls_version, said))
+        self._parcel.progress.decide(index, outcome, self._trace(policy, session.tls_version, said))
 
     async def _second_chance(self, refusal: Bounced, stop: Stop, attempt: int) -> Deferred | Bounced:
         """Make a first refusal by policy temporary when our address of the other family may do better."""
@@ -388,6 +392,25 @@ class Visit:
         for index in self.pending:
             self._parcel.progress.decide(index, refusal, trace)
         return []
+
+
+class _Conductor:
+    """The `session.Conductor` of one transaction of a visit."""
+
+    __slots__ = ("_exchange", "_session", "_stop", "_turn", "_visit")
+
+    def __init__(self, visit: Visit, turn: Turn, session: Session, stop: Stop, exchange: Exchange) -> None:
+        self._visit = visit
+        self._turn = turn
+        self._session = session
+        self._stop = stop
+        self._exchange = exchange
+
+    def before_dot(self) -> None:
+        self._visit.before_dot(self._exchange, self._session.remote)
+
+    def following(self) -> Exchange | None:
+        return self._visit.follow(self._turn, self._session, self._stop)
 
 
 @overload
