@@ -27,7 +27,7 @@ ENGINE: Final = (
     "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "observing", "pacing", "parcel", "pool",
     "prometheus", "recorder", "remembered", "session", "turns", "visit", "wire",
 )  # fmt: skip
-"""What runs for every message, of each package. None of them defines a class of msgspec's, which mypyc would strip of its options."""
+"""What runs for every message. None of them defines a class of msgspec's: mypyc would strip it of its options."""
 SETTINGS: Final = """
 [mypy]
 python_version = {version}

@@ -86,7 +86,7 @@ class Conductor(Protocol):
         ...
 
     def following(self) -> Exchange | None:
-        """Return the transaction, of `exchange_ahead`, that is to begin with the dot, if there is one: it is the next."""
+        """Return the transaction, of `exchange_ahead`, that is to begin with the dot: it must be the next. None: none."""
         ...
 
 
