@@ -298,10 +298,11 @@ class Exchange:
             self._is_refused = True
             self.put_back.clear()  # the sender is the same for those who were to come later
             refused = self._refused("the server refused the sender", reply)
-            if self.is_ahead and isinstance(refused, Bounced):
+            if self.is_ahead:
                 # It may be what the server thinks of commands that come early: to be asked again, in good order.
                 self.must_close = True
-                refused = Deferred(refused.reason, reply, self._remote)
+                if isinstance(refused, Bounced):
+                    refused = Deferred(refused.reason, reply, self._remote)
             self._decide(replace(refused, names_recipient=False) if isinstance(refused, Bounced) else refused)
 
     def _rcpt(self, reply: Reply, index: int) -> None:

@@ -338,7 +338,8 @@ class Pool:
         self._schedule(group)
         timer = loop.call_later(self._limits.patience_s, self._expire, waiter) if group.lane is not None else None
         try:
-            return await waiter.future
+            # Shielded, since a canceled future would stand in the line until this task runs again.
+            return await asyncio.shield(waiter.future)
         except asyncio.CancelledError:
             self._leave(waiter)
             raise
@@ -360,20 +361,27 @@ class Pool:
         lane = waiter.host.group.lane
         if not waiter.future.done() and lane is not None:
             self._remove(waiter)
-            now = self._now()
-            hold = lane.hold(now)
-            until, reason = (hold.until, hold.reason) if hold else (now + self._limits.patience_s, lane.crowd(now))
-            waiter.future.set_exception(NotNow(until, reason))
+            waiter.future.set_exception(self._not_now(lane))
             self._tidy(waiter.host)
+
+    def _not_now(self, lane: Lane) -> NotNow:
+        now = self._now()
+        hold = lane.hold(now)
+        return NotNow(hold.until, hold.reason) if hold else NotNow(now + self._limits.patience_s, lane.crowd(now))
+
+    def wait_of(self, turn: Turn) -> NotNow | None:
+        """Return until when, and why, the provider of a turn is to be left alone, where it has been heard."""
+        lane = turn.host.group.lane
+        return None if lane is None else self._not_now(lane)
 
     def _leave(self, waiter: Waiter) -> None:
         """Somebody who waits is canceled."""
         future = waiter.future
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self.give(future.result())  # it came at the moment of the cancellation
-        elif waiter.host.waiting and future.cancelled():
+        if not future.done():
             self._remove(waiter)
             self._tidy(waiter.host)
+        elif future.exception() is None:
+            self.give(future.result())  # it came at the moment of the cancellation
 
     def _remove(self, waiter: Waiter) -> None:
         waiter.host.group.line.remove(waiter)

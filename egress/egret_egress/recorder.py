@@ -143,7 +143,12 @@ class Recorder:
             batch = self._batch()
             errors = await loop.run_in_executor(self._executor, self._perform, batch)
             self._written += len(batch)
-            self._settle(batch, errors)
+            try:
+                self._settle(batch, errors)
+            except Exception as error:
+                log.exception("what was recorded could not be noted; it is recorded again, which changes nothing")
+                for entry in batch:
+                    self._again(entry, error)
             if 0 < len(self._queue) < FEW:
                 await asyncio.sleep(GATHER_S)
 
@@ -183,19 +188,21 @@ class Recorder:
             self._book.record_all([(*entry.key[:2], entry.what) for entry in batch if isinstance(entry.what, Attempt)])
 
     def _settle(self, batch: Sequence[_Entry], errors: Sequence[Exception | None]) -> None:
-        recorded: list[AttemptKey] = []
-        for entry, error in zip(batch, errors, strict=True):
+        settled = [
+            (entry, error)
+            for entry, error in zip(batch, errors, strict=True)
+            if error is None or isinstance(error, ContractError)
+        ]
+        self._ledger.recorded(*[entry.key for entry, _ in settled if not isinstance(entry.what, Lease)])
+        for entry, error in settled:
             if isinstance(error, ContractError):
                 self._give_up(entry, error)
-            elif error is not None:
-                self._again(entry, error)
-                continue
             if isinstance(entry.what, Lease):
                 self._ledger.released(entry.key)
-            else:
-                recorded.append(entry.key)
-            self._open -= 1
-        self._ledger.recorded(*recorded)
+        self._open -= len(settled)
+        for entry, trouble in zip(batch, errors, strict=True):
+            if trouble is not None and not isinstance(trouble, ContractError):
+                self._again(entry, trouble)
         if not self._open and self._idle is not None:
             self._idle.set_result(None)
             self._idle = None

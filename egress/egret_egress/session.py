@@ -86,7 +86,7 @@ class Conductor(Protocol):
         ...
 
     def following(self) -> Exchange | None:
-        """Return the transaction, of `exchange_ahead`, that is to begin with the dot: it must be the next. None: none."""
+        """Return a transaction of `exchange_ahead` that is to begin with the dot, and to be the next; None: none."""
         ...
 
 
@@ -234,18 +234,13 @@ class Session:
             last = chunk
         if not connection.is_quiet():
             return
+        following = conductor.following() if exchange.may_be_followed else None
+        # One write, and one packet for a small message. Nothing that may fail comes between the note and the dot.
+        end = last + wire.DOT if following is None else b"".join((last, wire.DOT, following.start()))
+        self._ahead = following
         conductor.before_dot()
         exchange.dot_goes()
-        self._write_end(exchange, last, conductor)
-
-    def _write_end(self, exchange: Exchange, last: bytes, conductor: Conductor) -> None:
-        """Send the last chunk, the dot, and what may follow in one write: one packet for a small message."""
-        following = conductor.following() if exchange.may_be_followed else None
-        if following is None:
-            self._connection.write(last + wire.DOT)
-        else:
-            self._ahead = following
-            self._connection.write(b"".join((last, wire.DOT, following.start())))
+        connection.write(end)
 
     async def quit(self) -> None:
         """Part politely: QUIT, a short wait for the answer, close."""

@@ -62,7 +62,7 @@ class Visit:
 
     __slots__ = (
         "_asked", "_begun", "_deadline", "_dialing", "_failures", "_is_host_over", "_observer", "_parcel", "_pool",
-        "_security", "_shy", "_upcoming", "is_stopped", "pending",
+        "_security", "_shy", "_upcoming", "_wait", "is_stopped", "pending",
     )  # fmt: skip
 
     def __init__(self, parcel: Parcel, means: Means, upcoming: Upcoming = NOTHING_MORE) -> None:
@@ -80,6 +80,7 @@ class Visit:
         self._upcoming = upcoming
         self._begun: Exchange | None = None
         self._asked = ""
+        self._wait: NotNow | None = None
 
     async def go_on(self, ahead: Ahead) -> None:
         """Take up what has begun, and ask further hosts where that is not enough: see `make`.
@@ -128,6 +129,8 @@ class Visit:
                 await self._host(host, course, hops)
             if not self.pending:
                 return
+        if self._wait is not None and not self._failures:
+            raise self._wait  # who was put back has not been tried
         last = self._last_failure()
         self.end(last.outcome, last.trace)
 
@@ -293,7 +296,7 @@ class Visit:
     async def _talk(self, turn: Turn, session: Session, stop: Stop) -> None:
         """Run transactions on the session until everybody is decided or the server fails."""
         self._observer.met(self._parcel.transaction, stop.verdict, session.peer)
-        while self.pending and not session.is_used_up:
+        while self.pending and not (session.is_used_up or self.is_stopped):
             put_back = await self._transact(turn, session, stop)
             if put_back is None:
                 return
@@ -310,7 +313,8 @@ class Visit:
         await session.transact(exchange, self._parcel.content, conductor, self._deadline)
         legs = self._parcel.transaction.legs
         heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
-        self.is_stopped = self._pool.heard(turn, heard) is Advice.STOP
+        if self._pool.heard(turn, heard) is Advice.STOP:
+            self.is_stopped, self._wait = True, self._pool.wait_of(turn)
         if (failure := exchange.host_failure) is not None:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))
             return None

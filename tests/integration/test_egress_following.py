@@ -8,12 +8,16 @@ import pytest
 
 from egret.contracts.handoff import Content
 from egret.core.outcome import Deferred, Delivered, Unknown
+from egret_egress.courier import Courier
+from egret_egress.destinations import Fixed, Host
 from egret_egress.engine import Capacity
-from egret_egress.following import MAX_SHY, SHY_S, Shy
+from egret_egress.following import MAX_SHY, SHY_S, Ahead, Shy
+from egret_egress.opening import Dialing
 from egret_egress.pacing import Pacing
-from egret_egress.pool import PoolLimits
+from egret_egress.pool import Pool, PoolLimits
 from egret_egress.providers import Providers
 from egret_egress.shaping_file import load
+from tests.conformance.scripted import SHORT, NoDns, Notes, Row, parcel
 from tests.integration.egress_rig import Notebook, Sink, Wishes, handoff, rig_for, sinking, transaction
 from tests.integration.test_egress_shaping import To
 
@@ -181,3 +185,26 @@ def test_an_answer_that_asks_us_to_stop_stops_what_has_begun() -> None:
     kinds = [type(attempt.outcome) for attempt in book.outcomes.values()]
     assert (len(sink.bodies), kinds.count(Delivered), kinds.count(Deferred)) == (3, 2, 1)
     assert (len(book.released), sink.mails) == (17, 4)
+
+
+def test_a_fault_in_looking_for_the_next_message_says_nothing_unknown_of_this_one() -> None:
+    """Its dot has not gone: it is simply put off."""
+
+    class Faulty(Row):
+        def take(self, ahead: Ahead) -> None:
+            raise LookupError("a fault")
+
+    async def run() -> tuple[Notes, int]:
+        notes, sink = Notes(), Sink()
+        async with sinking(sink):
+            pool = Pool()
+            courier = Courier(Fixed(Host("127.0.0.1", sink.port), NoDns()), pool, Dialing("unit.example", SHORT))
+            row = Faulty([parcel(one, ["a@example.org"], b"Subject: x\r\n\r\n.\r\n") for one in (notes, Notes())])
+            with pytest.raises(LookupError):
+                await row.bring(courier)
+            await pool.close()
+        return notes, len(sink.bodies)
+
+    notes, arrived = asyncio.run(run())
+
+    assert (notes.dots, notes.outcomes, arrived) == ([], {}, 0)

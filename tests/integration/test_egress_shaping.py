@@ -143,3 +143,40 @@ def test_a_connection_too_many_costs_no_attempt() -> None:
 
     assert {type(attempt.outcome) for attempt in rig.book.outcomes.values()} == {Delivered}
     assert len(rig.book.outcomes) == 100
+
+
+def test_who_was_put_back_when_the_provider_asked_us_to_slow_down_waits_untried() -> None:
+    """One recipient was refused for being too much, so that the next transaction for those left is not begun at all."""
+
+    class OneByOne(Sink):
+        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 sink\r\n")
+            paths = 0
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                paths = paths + 1 if verb == b"RCPT" else 0 if verb == b"MAIL" else paths
+                if verb == b"RCPT" and paths > 1:
+                    writer.write(b"452 4.5.3 one at a time\r\n")
+                elif verb == b"DATA":
+                    writer.write(b"354 go\r\n")
+                    self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                    writer.write(b"451 4.7.0 [TSS04] that is enough\r\n" if len(self.bodies) == 1 else b"250 ok\r\n")
+                else:
+                    writer.write(b"250 ok\r\n")
+
+    async def run() -> tuple[Rig, Sink]:
+        sink = OneByOne()
+        own = '[[rule]]\nprovider = "yahoo"\ncodes = [451]\naction = "suspend"\nduration = "2h"\n'
+        async with pacing_rig(sink, YAHOO, "mta6.am0.yahoodns.net", own=own) as rig:
+            made = transaction(1024)
+            made.legs[:] = [Leg(1024 + number, 1, f"r{number}@example.org") for number in range(3)]
+            rig.engine.take(handoff(made))
+            await rig.settle()
+        return rig, sink
+
+    rig, sink = asyncio.run(run())
+
+    assert len(sink.bodies) == 1
+    assert [type(attempt.outcome) for attempt in rig.book.outcomes.values()] == [Deferred]
+    assert sorted(rig.book.released) == [(1025, 1), (1026, 1)]
+    assert "asked us to slow down" in rig.book.waits[1025][1]

@@ -9,7 +9,7 @@ import pytest
 
 from egret.core.reply import Reply
 from egret_egress.pacing import Pacing
-from egret_egress.pool import NotNow, Pool
+from egret_egress.pool import NotNow, Pool, PoolLimits
 from egret_egress.providers import Providers
 from egret_egress.shaping_file import load
 from egret_egress.turns import Wish
@@ -59,3 +59,58 @@ def test_a_long_hold_empties_the_line_at_once() -> None:
 
     assert (until, left) == (NOW + 2 * 3600, 0)
     assert reason == "Yahoo asked us to slow down at 10:02 (421 4.7.0 [TSS04])"
+
+
+def test_who_no_longer_waits_gets_no_turn() -> None:
+    """A task that is canceled still stands in the line until it runs again: what is given back then is not lost."""
+
+    async def run() -> tuple[int, int]:
+        pool = Pool(PoolLimits(per_host=1))
+        busy = await pool.take(wish("a.example"))
+        gone, next_one = (asyncio.create_task(pool.take(wish("a.example"))) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        pool.give(busy)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        turn = await asyncio.wait_for(next_one, 5)
+        open_then = pool.open_connections
+        pool.give(turn)
+        return open_then, pool.waiting
+
+    assert asyncio.run(run()) == (1, 0)
+
+
+def test_a_turn_that_comes_at_the_moment_of_a_cancellation_is_given_back() -> None:
+    """Else the host would have one connection less for good."""
+
+    async def run() -> int:
+        pool = Pool(PoolLimits(per_host=1))
+        busy = await pool.take(wish("a.example"))
+        gone = asyncio.create_task(pool.take(wish("a.example")))
+        await asyncio.sleep(0)
+        pool.give(busy)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        return pool.open_connections
+
+    assert asyncio.run(run()) == 0
+
+
+def test_turning_away_reaches_who_is_canceled_at_that_moment() -> None:
+    """Nothing is raised, and nothing is left."""
+
+    async def run() -> int:
+        pool = Pool(PoolLimits(per_host=1))
+        busy = await pool.take(wish("a.example"))
+        gone = asyncio.create_task(pool.take(wish("a.example")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        pool.turn_away()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        pool.give(busy)
+        return pool.open_connections + pool.waiting
+
+    assert asyncio.run(run()) == 0
