@@ -17,7 +17,7 @@ DRAIN_S = 90.0
 LOCAL_DRAIN_S = 2.0
 """Ctrl-C in local mode ends everything within 5 s."""
 MOST_ATTEMPT_S = 28 * 60
-"""Of the half hour after which a lease may be given away."""
+"""Of the half hour that `contracts.records.UNIT_GONE_AFTER` allows for a transaction."""
 
 
 _STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
