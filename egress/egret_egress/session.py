@@ -26,7 +26,7 @@ class Timeouts:
     """How long a server may take, in seconds. Those of replies and of the content are RFC 5321 section 4.5.3.2's.
 
     A reply must be complete within its time, however slowly its bytes come. attempt: from the first connection to the
-    final dot, over all addresses; with `final` it stays below the 30 minutes that `UNIT_GONE_AFTER` allows for a transaction.
+    final dot, over all addresses; with `final` it stays below the 30 minutes that `UNIT_GONE_AFTER` allows.
     """
 
     connect: float = 30
