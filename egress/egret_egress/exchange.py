@@ -355,13 +355,7 @@ class Exchange:
             self._decide_accepted(Delivered(reply, self._remote))
             return self._done()
         if not self.dot_sent:
-            self.must_close = True  # an answer in the middle of the content
-            reason = "the server answered before the message was complete"
-            self._decide(
-                self._refused("the server refused the message", reply)
-                if reply.is_permanent
-                else Deferred(reason, reply, self._remote)
-            )
+            self._answered_early(reply)
             return self._done()
         if reply.is_permanent or reply.is_transient:
             self.needs_reset = False
@@ -370,6 +364,14 @@ class Exchange:
             self.must_close = True
             self._decide_accepted(Unknown("the server's answer to the message does not fit", self._remote))
         return self._done()
+
+    def _answered_early(self, reply: Reply) -> None:
+        """An answer in the middle of the content judges those who were to get it, nobody else."""
+        self.must_close = True
+        early = Deferred("the server answered before the message was complete", reply, self._remote)
+        refused = self._refused("the server refused the message", reply) if reply.is_permanent else early
+        self._decide_accepted(refused)
+        self._decide(replace(early, reply=None))
 
     def _decide_accepted(self, outcome: Outcome) -> None:
         for index in self._accepted:

@@ -206,6 +206,23 @@ def test_who_was_put_back_is_never_unknown() -> None:
     assert [type(outcome) for outcome in exchange.outcomes] == [Unknown, Unknown, Deferred]
 
 
+@pytest.mark.parametrize(
+    ("code", "first"), [(554, Bounced), (552, Bounced), (452, Deferred), (250, Deferred), (354, Deferred)]
+)
+def test_an_answer_amid_the_content_is_for_those_who_were_taken(code: int, first: type) -> None:
+    """Who was put off, and who goes beyond RCPTMAX, was not judged by it: they are asked about again."""
+    exchange = Exchange(envelope(4), Peer("mx", {"PIPELINING": ""}, limits=Limits(recipients=3)))
+    exchange.start()
+    for answer in (250, 250, 452, 550, 354):
+        exchange.take(Reply(answer, ("x",)))
+    exchange.take(Reply(code, ("5.7.1 not this",)))
+
+    assert [type(outcome) for outcome in exchange.outcomes] == [first, Deferred, Bounced, Deferred]
+    others = [outcome for outcome in exchange.outcomes if isinstance(outcome, Deferred)][-2:]
+    assert others == [Deferred("the server answered before the message was complete")] * 2
+    assert (exchange.must_close, exchange.put_back) == (True, [])
+
+
 @pytest.mark.rfc("3461", "4")
 def test_dsn_parameters_are_sent_where_they_are_offered() -> None:
     """ENVID and ORCPT are our own; RET and NOTIFY and another ORCPT come from the submission."""
