@@ -14,8 +14,13 @@ from typing import cast
 from egret.core.reply import Reply
 from egret_egress.wire import Event, Garbage, ReplyReader
 
-MAX_UNREAD = 2000
-"""Replies that may lie unread: more than one transaction has recipients, so only a server that babbles gets there."""
+FEW_UNREAD = 16
+"""Replies that may lie unread without a further look: what a transaction with few recipients asks for at once."""
+MAX_UNREAD = 200
+"""Replies that may lie unread: about twice as many as may be asked for at once, so only a server that babbles gets
+there."""
+MAX_UNREAD_BYTES = 256 * 1024
+"""Bytes of replies that may come while more than a few lie unread."""
 
 
 class ConnectionFailed(Exception):
@@ -30,13 +35,15 @@ class ConnectionFailed(Exception):
 class Connection(asyncio.Protocol):
     """A connection that gives replies one by one.
 
-    on_lost: called once when the connection has ended, for whatever cause.
+    on_lost: set while nobody uses the connection, which the first byte that the server sends then ends; called once
+    when it has ended, for whatever cause.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._reader = ReplyReader()
         self._events: deque[Event] = deque()
+        self._piled_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed = loop.create_future()
@@ -56,12 +63,24 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        self._events.extend(self._reader.feed(data))
-        if len(self._events) > MAX_UNREAD:
-            self._end("the server sent more replies than there were commands")
+        if self.on_lost is not None:
+            self._end("the server spoke without being asked")
+            return
+        events = self._reader.feed(data)
+        self._events.extend(events)
+        if len(self._events) > FEW_UNREAD:
+            self._pile_up(len(events), len(data))
         if self._events:
             self._wake()
             self._let_writer_go()  # an answer while we still write: it may be why nobody reads
+
+    def _pile_up(self, count: int, size_bytes: int) -> None:
+        """Bound what lies unread. count, size_bytes: of what has just come."""
+        if len(self._events) - count <= FEW_UNREAD:
+            self._piled_bytes = 0  # it was read in between
+        self._piled_bytes += size_bytes
+        if len(self._events) > MAX_UNREAD or self._piled_bytes > MAX_UNREAD_BYTES:
+            self._end("the server sent more replies than there were commands")
 
     def eof_received(self) -> bool:
         """The server will send nothing more."""

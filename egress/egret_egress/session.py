@@ -140,7 +140,7 @@ class Session:
         return transcript((*self.opening, *earlier, *exchange.talk))
 
     def when_lost(self, callback: Callable[[], None] | None) -> None:
-        """Call back once the connection ends (for idle connections in a pool)."""
+        """Call back once the connection ends (for idle ones in a pool), as it now does when the server speaks."""
         self._connection.on_lost = callback
 
     def exchange(self, envelope: Envelope) -> Exchange:
