@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
-        self._end(f"the connection was lost ({_words(exc)})" if exc else "the server closed the connection")
+        self._end(f"the connection was lost ({words_of(exc)})" if exc else "the server closed the connection")
         if not self._closed.done():
             self._closed.set_result(None)
         if self._timer:
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
                 self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout_s
             )
         except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:  # ValueError: a name that is none for SNI
-            reason = f"TLS could not be agreed on ({_words(error)})"
+            reason = f"TLS could not be agreed on ({words_of(error)})"
             self._end(reason)
             # asyncio does not tell the protocol of a connection that ends within the handshake.
             self.connection_lost(None)
@@ -236,8 +236,10 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """Return what went wrong in the words of the system, without addresses of objects."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_message:
+        return error.verify_message.rstrip(".")
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
