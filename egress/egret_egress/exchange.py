@@ -104,7 +104,8 @@ class Exchange:
     must_close: the connection can carry nothing more. needs_reset: RSET must come before the next MAIL.
     is_ahead: its first commands went out before the previous transaction was answered. learned: how many recipients the
     server took before it said that they were too many, 0 = it never did.
-    talk: what was said: commands as bytes, answers as `Reply`, the message as its number of bytes.
+    talk: what was said: commands as bytes, answers as `Reply`, the message as its number of bytes,
+    remarks of our own as text.
     """
 
     __slots__ = (
@@ -125,7 +126,7 @@ class Exchange:
         self.is_ahead = False
         self.learned = 0
         self.size_bytes = envelope.size_bytes
-        self.talk: list[bytes | Reply | int] = []
+        self.talk: list[bytes | Reply | int | str] = []
         self._remote = remote
         self._peer = peer
         self._accepted: list[int] = []
@@ -337,6 +338,7 @@ class Exchange:
                 return Step.CONTENT
             # Nobody is left to get it, yet it must be ended: whatever is said to this dot, nothing was sent (RFC 2920
             # section 3.1).
+            self.talk += (wire.DOT, "no recipient was left: the transaction was ended without a message")
             return wire.DOT
         if self._accepted:
             self._decide(self._refused("the server refused the message", reply))
