@@ -319,7 +319,7 @@ class Exchange:
                 self.learned = len(self._accepted)
                 self._too_many += 1
         elif reply.code == 552 and reply.enhanced_code in ("", "5.5.3"):
-            self.outcomes[index] = Deferred("the server refused the recipient for now", reply, self._remote)
+            self.outcomes[index] = Deferred("the server refused the recipient", reply, self._remote)
         else:
             self.outcomes[index] = self._refused("the server refused the recipient", reply)
 
@@ -329,7 +329,7 @@ class Exchange:
         if not reply.is_transient:
             self.must_close = True
             return Deferred("the server's answer does not fit the command", reply, self._remote)
-        return Deferred(explained(f"{reason} for now", reply), reply, self._remote)
+        return Deferred(explained(reason, reply), reply, self._remote)
 
     def _data(self, reply: Reply) -> bytes | Step:
         if reply.code == 354:
