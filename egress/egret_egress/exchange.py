@@ -338,7 +338,8 @@ class Exchange:
                 return Step.CONTENT
             # Nobody is left to get it, yet it must be ended: whatever is said to this dot, nothing was sent (RFC 2920
             # section 3.1).
-            self.talk += (wire.DOT, "no recipient was left: the transaction was ended without a message")
+            self.talk.append("no recipient is left: the transaction is ended without a message")
+            self.talk.append(wire.DOT)
             return wire.DOT
         if self._accepted:
             self._decide(self._refused("the server refused the message", reply))

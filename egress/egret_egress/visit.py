@@ -384,8 +384,11 @@ class Visit:
         return Deferred(f"{refusal.reason}; it is tried once more over {other}", reply, refusal.remote)
 
     def _cannot(self, refusal: Bounced, session: Session, stop: Stop) -> list[int] | None:
-        """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed."""
-        said = transcript(session.opening)
+        """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed.
+
+        The reply is our own, which the last line of the transcript says.
+        """
+        said = transcript((*session.opening, f"Egret asked for nothing: {refusal.reason}"))
         trace = self._trace(stop.verdict.policy.name, session.tls_version, said)
         if refusal.reply is not None and refusal.reply.enhanced_code == "5.7.30":
             self._observer.counting.count(metrics.REQUIRETLS_UNMET, ("norequiretls",))

@@ -216,6 +216,7 @@ def test_requiretls_unsupported(tmp_path: Path) -> None:
     assert spoken(attempt) == [
         *[*HELLO[:3], "S: 250-PIPELINING", "S: 250 STARTTLS", "C: STARTTLS", "S: 220 go"],
         *HELLO[1:],
+        f"[Egret asked for nothing: {attempt.error.partition(', permanent: ')[0]}]",
     ]
 
 

@@ -243,8 +243,8 @@ def test_the_dot_that_ends_nothing_is_shown() -> None:
 
     assert transcript(exchange.talk)[-4:] == (
         "S: 354 x",
+        "[no recipient is left: the transaction is ended without a message]",
         "C: .",
-        "[no recipient was left: the transaction was ended without a message]",
         "S: 250 x",
     )
 
