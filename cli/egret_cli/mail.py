@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from egret.contracts.settings import HoldRule
-from egret.contracts.webapi import DeliveryInfo, DeliveryListRequest
+from egret.contracts.webapi import AttemptInfo, DeliveryInfo, DeliveryListRequest
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest
 from egret.usecases.accounts import account_named
@@ -93,7 +93,7 @@ def show_delivery(ports: Ports, arguments: Namespace) -> Answer:
     attempts = [
         {"attempt": number, "at": attempt.start, "outcome": attempt.outcome, "remote": attempt.remote}
         | {"transport": attempt.transport, "policy": attempt.tls_policy, "tls": attempt.tls}
-        | {"said": " / ".join(attempt.reply) or attempt.error}
+        | {"said": _said(attempt)}
         for number, attempt in enumerate(info.attempts, 1)
     ]
     conversation = info.attempts[-1].transcript if info.attempts else ()
@@ -102,6 +102,17 @@ def show_delivery(ports: Ports, arguments: Namespace) -> Answer:
     if conversation:
         text.append("\n".join(["The last conversation:", *(f"  {cell(line)}" for line in conversation)]))
     return Answer(_plain(info), "\n\n".join(text))
+
+
+def _said(attempt: AttemptInfo) -> str:
+    """Return the server's reply with its code, else why there is none in Egret's own words.
+
+    A reply without a server's address, or behind which the conversation ends with a remark, is Egret's own.
+    """
+    is_remark = any(line.startswith("[") for line in attempt.transcript[-1:])
+    if not attempt.code or " [" not in attempt.remote or is_remark:
+        return f"Egret: {attempt.error}"
+    return f"{attempt.code} {' / '.join(attempt.reply)}".rstrip()
 
 
 def release(ports: Ports, arguments: Namespace) -> Answer:

@@ -14,8 +14,13 @@ from typing import cast
 from egret.core.reply import Reply
 from egret_egress.wire import Event, Garbage, ReplyReader
 
-MAX_UNREAD = 2000
-"""Replies that may lie unread: more than one transaction has recipients, so only a server that babbles gets there."""
+FEW_UNREAD = 16
+"""Replies that may lie unread without a further look: what a transaction with few recipients asks for at once."""
+MAX_UNREAD = 200
+"""Replies that may lie unread: about twice as many as may be asked for at once, so only a server that babbles gets
+there."""
+MAX_UNREAD_BYTES = 256 * 1024
+"""Bytes of replies that may come while more than a few lie unread."""
 
 
 class ConnectionFailed(Exception):
@@ -30,13 +35,15 @@ class ConnectionFailed(Exception):
 class Connection(asyncio.Protocol):
     """A connection that gives replies one by one.
 
-    on_lost: called once when the connection has ended, for whatever cause.
+    on_lost: set while nobody uses the connection, which the first byte that the server sends then ends; called once
+    when it has ended, for whatever cause.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._reader = ReplyReader()
         self._events: deque[Event] = deque()
+        self._piled_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed = loop.create_future()
@@ -56,12 +63,24 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        self._events.extend(self._reader.feed(data))
-        if len(self._events) > MAX_UNREAD:
-            self._end("the server sent more replies than there were commands")
+        if self.on_lost is not None:
+            self._end("the server spoke without being asked")
+            return
+        events = self._reader.feed(data)
+        self._events.extend(events)
+        if len(self._events) > FEW_UNREAD:
+            self._pile_up(len(events), len(data))
         if self._events:
             self._wake()
             self._let_writer_go()  # an answer while we still write: it may be why nobody reads
+
+    def _pile_up(self, count: int, size_bytes: int) -> None:
+        """Bound what lies unread. count, size_bytes: of what has just come."""
+        if len(self._events) - count <= FEW_UNREAD:
+            self._piled_bytes = 0  # it was read in between
+        self._piled_bytes += size_bytes
+        if len(self._events) > MAX_UNREAD or self._piled_bytes > MAX_UNREAD_BYTES:
+            self._end("the server sent more replies than there were commands")
 
     def eof_received(self) -> bool:
         """The server will send nothing more."""
@@ -70,7 +89,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
-        self._end(f"the connection was lost ({_words(exc)})" if exc else "the server closed the connection")
+        self._end(f"the connection was lost ({words_of(exc)})" if exc else "the server closed the connection")
         if not self._closed.done():
             self._closed.set_result(None)
         if self._timer:
@@ -160,7 +179,7 @@ class Connection(asyncio.Protocol):
                 self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout_s
             )
         except (OSError, ssl.SSLError, TimeoutError, ValueError) as error:  # ValueError: a name that is none for SNI
-            reason = f"TLS could not be agreed on ({_words(error)})"
+            reason = f"TLS could not be agreed on ({words_of(error)})"
             self._end(reason)
             # asyncio does not tell the protocol of a connection that ends within the handshake.
             self.connection_lost(None)
@@ -221,8 +240,10 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
     """Return what went wrong in the words of the system, without addresses of objects."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_message:
+        return error.verify_message.rstrip(".")
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:

@@ -41,6 +41,17 @@ class DnsTrouble(Exception):
         self.is_bogus = is_bogus
 
 
+class Unusable(DnsTrouble):
+    """A host has addresses, none of which we may or can speak to."""
+
+
+def without_address(host: str, trouble: DnsTrouble) -> str:
+    """Return why there is no address of a host to go to, one sentence without its end."""
+    if isinstance(trouble, Unusable):
+        return f"the mail server {host} cannot be used: {trouble}"
+    return f"the address of {host} could not be looked up in the DNS: {trouble}"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """What DNS has for a name. records: () when there are none of the kind.
@@ -163,6 +174,8 @@ class Direct:
             if found.records:
                 return self._hosts(domain, found)
             return await self._implicit(domain, found)
+        except Unusable as trouble:
+            return Deferred(without_address(domain, trouble))
         except DnsTrouble as trouble:
             return Deferred(f"the mail servers (MX) of {domain} could not be looked up in the DNS: {trouble}")
 
@@ -237,11 +250,11 @@ class PublicOnly:
         return await self._resolver.mx(domain)
 
     async def addresses(self, host: str) -> Answer[str]:
-        """Return the public addresses; raises DnsTrouble when a host has only others."""
+        """Return the public addresses; raises Unusable when a host has only others."""
         found = await self._resolver.addresses(host)
         kept = tuple(address for address in found.records if self._may_reach(address))
         if found.records and not kept:
-            raise DnsTrouble("it has no public address")
+            raise Unusable("it has no public address in the DNS")
         return found if len(kept) == len(found.records) else replace(found, records=kept)
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:

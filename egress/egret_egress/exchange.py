@@ -104,7 +104,8 @@ class Exchange:
     must_close: the connection can carry nothing more. needs_reset: RSET must come before the next MAIL.
     is_ahead: its first commands went out before the previous transaction was answered. learned: how many recipients the
     server took before it said that they were too many, 0 = it never did.
-    talk: what was said: commands as bytes, answers as `Reply`, the message as its number of bytes.
+    talk: what was said: commands as bytes, answers as `Reply`, the message as its number of bytes,
+    remarks of our own as text.
     """
 
     __slots__ = (
@@ -125,7 +126,7 @@ class Exchange:
         self.is_ahead = False
         self.learned = 0
         self.size_bytes = envelope.size_bytes
-        self.talk: list[bytes | Reply | int] = []
+        self.talk: list[bytes | Reply | int | str] = []
         self._remote = remote
         self._peer = peer
         self._accepted: list[int] = []
@@ -319,7 +320,7 @@ class Exchange:
                 self.learned = len(self._accepted)
                 self._too_many += 1
         elif reply.code == 552 and reply.enhanced_code in ("", "5.5.3"):
-            self.outcomes[index] = Deferred("the server refused the recipient for now", reply, self._remote)
+            self.outcomes[index] = Deferred("the server refused the recipient", reply, self._remote)
         else:
             self.outcomes[index] = self._refused("the server refused the recipient", reply)
 
@@ -329,7 +330,7 @@ class Exchange:
         if not reply.is_transient:
             self.must_close = True
             return Deferred("the server's answer does not fit the command", reply, self._remote)
-        return Deferred(explained(f"{reason} for now", reply), reply, self._remote)
+        return Deferred(explained(reason, reply), reply, self._remote)
 
     def _data(self, reply: Reply) -> bytes | Step:
         if reply.code == 354:
@@ -338,6 +339,8 @@ class Exchange:
                 return Step.CONTENT
             # Nobody is left to get it, yet it must be ended: whatever is said to this dot, nothing was sent (RFC 2920
             # section 3.1).
+            self.talk.append("no recipient is left: the transaction is ended without a message")
+            self.talk.append(wire.DOT)
             return wire.DOT
         if self._accepted:
             self._decide(self._refused("the server refused the message", reply))
@@ -356,13 +359,7 @@ class Exchange:
             self._decide_accepted(Delivered(reply, self._remote))
             return self._done()
         if not self.dot_sent:
-            self.must_close = True  # an answer in the middle of the content
-            reason = "the server answered before the message was complete"
-            self._decide(
-                self._refused("the server refused the message", reply)
-                if reply.is_permanent
-                else Deferred(reason, reply, self._remote)
-            )
+            self._answered_early(reply)
             return self._done()
         if reply.is_permanent or reply.is_transient:
             self.needs_reset = False
@@ -371,6 +368,14 @@ class Exchange:
             self.must_close = True
             self._decide_accepted(Unknown("the server's answer to the message does not fit", self._remote))
         return self._done()
+
+    def _answered_early(self, reply: Reply) -> None:
+        """An answer in the middle of the content judges those who were to get it, nobody else."""
+        self.must_close = True
+        early = Deferred("the server answered before the message was complete", reply, self._remote)
+        refused = self._refused("the server refused the message", reply) if reply.is_permanent else early
+        self._decide_accepted(refused)
+        self._decide(replace(early, reply=None))
 
     def _decide_accepted(self, outcome: Outcome) -> None:
         for index in self._accepted:

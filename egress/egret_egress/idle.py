@@ -74,7 +74,7 @@ class IdleSessions:
         return known[0]
 
     def _lost(self, session: Session) -> None:
-        """The other side closed it."""
+        """The other side closed it, or spoke."""
         if (host := self._drop(session)) is not None:
             self._gone(host)
 

@@ -20,7 +20,7 @@ from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress import families, wire
 from egret_egress.auth import LoggedIn, Login, Refused
 from egret_egress.certificates import DANE_MISMATCH, NO_STARTTLS, TlsFailure, failure_of, is_vouched_for
-from egret_egress.connection import Connection, ConnectionFailed
+from egret_egress.connection import Connection, ConnectionFailed, words_of
 from egret_egress.session import Credentials, Endpoint, Session, Timeouts
 from egret_egress.transcript import Entry, transcript
 from egret_egress.wire import Peer
@@ -152,10 +152,25 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
             )
     except TimeoutError as error:
         raise ConnectionFailed(f"the mail server could not be connected to within {time_s:.0f} s", error) from error
+    except ssl.SSLError as error:
+        raise ConnectionFailed(_no_tls(error, endpoint.port), error) from error
     except OSError as error:
         words = (error.strerror or str(error)).lower()
         raise ConnectionFailed(f"the mail server could not be connected to ({words})", error) from error
     return connection
+
+
+def _no_tls(error: ssl.SSLError, port: int) -> str:
+    """Return why a connection that begins with TLS did not come about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the mail server could not prove who it is: {words_of(error)}"
+    if error.reason in _NOT_TLS:
+        return f"the mail server does not speak TLS on port {port} (is it a STARTTLS port?)"
+    return f"TLS could not be agreed on with the mail server ({words_of(error)})"
+
+
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says of an answer that is no TLS; the second from version 3.2 on."""
 
 
 def _reference(endpoint: Endpoint) -> str:

@@ -18,7 +18,7 @@ from egret.core.tls_policy import OPPORTUNISTIC, TlsKind, TlsPolicy
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, ResultType
 from egret_egress import dane, metrics
 from egret_egress.certificates import TlsFailure
-from egret_egress.destinations import DnsTrouble, Hops, Host, Resolver, Router
+from egret_egress.destinations import DnsTrouble, Hops, Host, Resolver, Router, without_address
 from egret_egress.mta_sts import Found, MtaSts
 
 MTA_STS = "mta-sts"
@@ -178,8 +178,7 @@ def _refused(reason: str, host: Host) -> Bounced:
 
 
 def _without_address(host: Host, trouble: DnsTrouble) -> Skip:
-    reason = f"the address of {host.name} could not be looked up in the DNS: {trouble}"
-    return Skip(Deferred(reason, None, Remote(host.name)), OPPORTUNISTIC.name)
+    return Skip(Deferred(without_address(host.name, trouble), None, Remote(host.name)), OPPORTUNISTIC.name)
 
 
 def _unknown(question: Question, trouble: DnsTrouble) -> Skip:

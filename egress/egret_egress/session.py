@@ -139,11 +139,11 @@ class Session:
     def transcript(self, exchange: Exchange) -> tuple[str, ...]:
         """Return what was said to open the session and in one transaction, not what others said in theirs."""
         before = self.transactions - 1
-        earlier = (f"{before} earlier messages went over this connection",) if before > 0 else ()
-        return transcript((*self.opening, *earlier, *exchange.talk))
+        earlier = f"{before} earlier message{'s' if before > 1 else ''} went over this connection"
+        return transcript((*self.opening, *((earlier,) if before > 0 else ()), *exchange.talk))
 
     def when_lost(self, callback: Callable[[], None] | None) -> None:
-        """Call back once the connection ends (for idle connections in a pool)."""
+        """Call back once the connection ends (for idle ones in a pool), as it now does when the server speaks."""
         self._connection.on_lost = callback
 
     def exchange(self, envelope: Envelope) -> Exchange:

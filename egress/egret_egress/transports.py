@@ -19,7 +19,7 @@ from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret.core.tls_policy import Tlsa, TlsKind, TlsPolicy
-from egret_egress.destinations import Answer, DnsTrouble, Fixed, Host, MxRecord, NextHops, Resolver, Router
+from egret_egress.destinations import Answer, Fixed, Host, MxRecord, NextHops, Resolver, Router, Unusable
 from egret_egress.session import Credentials
 
 log = logging.getLogger(__name__)
@@ -162,12 +162,12 @@ class OneFamily:
         return await self._resolver.mx(domain)
 
     async def addresses(self, host: str) -> Answer[str]:
-        """Return the addresses of the family; raises DnsTrouble when a host has only others."""
+        """Return the addresses of the family; raises Unusable when a host has only others."""
         found = await self._resolver.addresses(host)
         kept = tuple(address for address in found.records if (":" not in address) == self._ipv4)
         if found.records and not kept:
             family = "IPv4" if self._ipv4 else "IPv6"
-            raise DnsTrouble(f"it has no {family} address, and the route's transport uses no other")
+            raise Unusable(f"it has no {family} address, and the route's transport uses no other")
         return replace(found, records=kept)
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:

@@ -15,7 +15,7 @@ from egret.core.reply import Reply
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
-from egret_egress.destinations import DnsTrouble, Hops, Host
+from egret_egress.destinations import DnsTrouble, Hops, Host, without_address
 from egret_egress.exchange import Envelope, Exchange, refusal_before
 from egret_egress.following import NOTHING_MORE, Ahead, Shy, Upcoming
 from egret_egress.mta_sts import NOTHING, Found
@@ -131,7 +131,7 @@ class Visit:
                 return
         if self._wait is not None and not self._failures:
             raise self._wait  # who was put back has not been tried
-        last = self._last_failure()
+        last = self._last_failure(hops)
         self.end(last.outcome, last.trace)
 
     def end(self, outcome: Outcome, trace: SessionTrace | None = None) -> None:
@@ -149,12 +149,20 @@ class Visit:
     def _trace(self, policy: str, tls: str = "", said: tuple[str, ...] = ()) -> SessionTrace:
         return SessionTrace(self._parcel.transaction.transport, policy, tls, said)
 
-    def _last_failure(self) -> _Failure:
+    def _last_failure(self, hops: Hops) -> _Failure:
         """Return what the failures of all hosts together mean: bounced only when every one of them is final."""
         if not self._failures:
-            return _Failure(Deferred("no mail server of the domain has an address in the DNS"), self._trace(""))
+            return _Failure(Deferred(self._no_address(hops)), self._trace(""))
         temporary = [failure for failure in self._failures if isinstance(failure.outcome, Deferred)]
         return temporary[-1] if temporary else self._failures[-1]
+
+    def _no_address(self, hops: Hops) -> str:
+        """Return whose fault it is that there is no address: the domain's, or that of whoever named the smarthost."""
+        transport, host = self._parcel.transaction.transport, hops.hosts[0]
+        if host.policy is None:
+            return "no mail server of the domain has an address in the DNS"
+        whose = f" of the transport {transport}" if transport else ""
+        return f"the smarthost {host.name}{whose} has no address in the DNS"
 
     def _fail(self, outcome: Deferred | Bounced, trace: SessionTrace) -> None:
         self._failures.append(_Failure(outcome, trace))
@@ -260,8 +268,7 @@ class Visit:
         try:
             found = await self._reachable(stop)
         except DnsTrouble as trouble:
-            reason = f"the address of {host.name} could not be looked up in the DNS: {trouble}"
-            self._fail(Deferred(reason), self._trace(stop.verdict.policy.name))
+            self._fail(Deferred(without_address(host.name, trouble)), self._trace(stop.verdict.policy.name))
             return ()
         earlier = self._parcel.transaction.earlier
         return families.in_order(found, [attempt for attempt in earlier if attempt.mx_host == host.name])
@@ -385,8 +392,11 @@ class Visit:
         return Deferred(f"{refusal.reason}; it is tried once more over {other}", reply, refusal.remote)
 
     def _cannot(self, refusal: Bounced, session: Session, stop: Stop) -> list[int] | None:
-        """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed."""
-        said = transcript(session.opening)
+        """Decide what this server cannot take; for want of REQUIRETLS another host may, so that this one failed.
+
+        The reply is our own, which the last line of the transcript says.
+        """
+        said = transcript((*session.opening, f"Egret asked for nothing: {refusal.reason}"))
         trace = self._trace(stop.verdict.policy.name, session.tls_version, said)
         if refusal.reply is not None and refusal.reply.enhanced_code == "5.7.30":
             self._observer.counting.count(metrics.REQUIRETLS_UNMET, ("norequiretls",))

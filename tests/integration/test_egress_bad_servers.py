@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -320,6 +321,45 @@ def test_an_idle_connection_that_died_costs_no_attempt() -> None:
 
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
     assert (len(sink.bodies), sink.connections) == (4, 4)
+
+
+@pytest.mark.parametrize("said", [b"421 4.4.2 idle too long\r\n", b"2", b"250 delivered, honestly\r\n" * 20_000])
+def test_an_idle_connection_on_which_the_server_speaks_is_closed(said: bytes) -> None:
+    """At the first byte: nothing of what comes unasked lies in memory, and the next message has a new connection."""
+
+    class Babbling(Sink):
+        closed = asyncio.Semaphore(0)
+
+        async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 sink\r\n")
+            while line := await reader.readline():
+                if line.startswith(b"DATA"):
+                    writer.write(b"354 go\r\n")
+                    self.bodies.append(await reader.readuntil(b"\r\n.\r\n"))
+                    writer.write(b"250 ok\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+                    writer.write(said)
+                    with contextlib.suppress(ConnectionError):
+                        assert await reader.read() == b""
+                    self.closed.release()
+                    return
+                writer.write(b"250 ok\r\n")
+
+    async def run() -> tuple[Babbling, list[Outcome]]:
+        async with sinking(Babbling()) as sink, rig_for(sink.port) as rig:
+            assert isinstance(sink, Babbling)
+            for number in range(1, 3):
+                rig.engine.take(handoff(transaction(1024 * number)))
+                await rig.settle()
+                await asyncio.wait_for(sink.closed.acquire(), 2)
+                assert rig.pool.open_connections == 0
+            return sink, [attempt.outcome for attempt in rig.book.outcomes.values()]
+
+    sink, outcomes = asyncio.run(run())
+
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert (len(sink.bodies), sink.connections) == (2, 2)
 
 
 def test_the_pool_is_well_after_bad_servers() -> None:

@@ -11,11 +11,11 @@ from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.tls_policy import OPPORTUNISTIC, TlsKind, TlsPolicy
 from egret_egress.courier import Courier
 from egret_egress.destinations import Fixed, Host
-from egret_egress.opening import Dialing
+from egret_egress.opening import Dialing, NoSession, Opened, open_session
 from egret_egress.pool import Pool
-from egret_egress.session import Credentials
+from egret_egress.session import Credentials, Endpoint
 from tests.certificates import Certificate
-from tests.conformance.scripted import SHORT, NoDns, Notes, parcel, parse, playing
+from tests.conformance.scripted import SHORT, NoDns, Notes, listening, parcel, parse, playing
 
 SEND = """\
 C: MAIL FROM:<s@example.net>
@@ -112,6 +112,41 @@ def test_a_smarthost_that_cannot_prove_its_name_gets_nothing(tmp_path: Path, hos
 
     assert isinstance(outcome, Deferred)
     assert "certificate" in outcome.reason
+
+
+@pytest.mark.parametrize("host", [SMARTHOST, SUBMISSIONS], ids=["starttls", "implicit"])
+def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, host: Host) -> None:
+    """In words for people: the name, the time, or who vouches for it."""
+    text, certificate = STARTTLS if host is SMARTHOST else "", Certificate(tmp_path, "other.example")
+
+    outcome, _ = send(text, host, certificate)
+
+    assert isinstance(outcome, Deferred)
+    wrong = "IP address mismatch, certificate is not valid for '127.0.0.1'"
+    if host is SMARTHOST:
+        assert outcome.reason.endswith(f": TLS could not be agreed on ({wrong})")
+    else:
+        assert outcome.reason == f"the mail server could not prove who it is: {wrong}"
+
+
+def test_a_port_without_implicit_tls_is_named(tmp_path: Path) -> None:
+    """Port 587 with `--tls implicit`: the sentence says what to change, and it is TLS that failed."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx ESMTP\r\n")
+        await writer.drain()
+
+    async def run() -> tuple[Opened | NoSession, int]:
+        dialing = Dialing("unit.example", SHORT, verified=Certificate(tmp_path).trusting())
+        async with listening(serve) as port:
+            endpoint = Endpoint("127.0.0.1", "127.0.0.1", port, TlsPolicy(TlsKind.IMPLICIT, "smarthost"))
+            return await open_session(endpoint, dialing, asyncio.get_running_loop().time() + 5), port
+
+    failed, port = asyncio.run(run())
+
+    assert isinstance(failed, NoSession)
+    assert failed.reason == f"the mail server does not speak TLS on port {port} (is it a STARTTLS port?)"
+    assert failed.tls_failure is not None
 
 
 def test_a_smarthost_without_starttls_gets_nothing(tmp_path: Path) -> None:

@@ -201,9 +201,7 @@ def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
-    assert asyncio.run(run()) == [
-        "the address of mx.example.org could not be looked up in the DNS: it has no public address"
-    ]
+    assert asyncio.run(run()) == ["the mail server mx.example.org cannot be used: it has no public address in the DNS"]
 
 
 async def outcomes_of(world: World, count: int) -> None:

@@ -58,7 +58,7 @@ def only(info: DeliveryInfo) -> AttemptInfo:
 def again(info: DeliveryInfo) -> str:
     """Return what is said of the next attempt after the first has failed for now."""
     assert info.due is not None
-    return f"Attempt 2 follows at {info.due:%Y-%m-%d %H:%M:%S} UTC, since attempt 1 failed for now: {only(info).error}."
+    return f"Attempt 2 follows at {info.due:%Y-%m-%d %H:%M:%S} UTC, since attempt 1 failed: {only(info).error}."
 
 
 def spoken(attempt: AttemptInfo) -> list[str]:
@@ -216,6 +216,7 @@ def test_requiretls_unsupported(tmp_path: Path) -> None:
     assert spoken(attempt) == [
         *[*HELLO[:3], "S: 250-PIPELINING", "S: 250 STARTTLS", "C: STARTTLS", "S: 220 go"],
         *HELLO[1:],
+        f"[Egret asked for nothing: {attempt.error.partition(', permanent: ')[0]}]",
     ]
 
 
@@ -370,7 +371,7 @@ def test_a_login_and_the_message_are_not_in_the_transcript(tmp_path: Path) -> No
     info = through(Relay(SERVER.server(tmp_path), after_dot=b"451 4.3.0 the disk is full\r\n"))
     lines = only(info).transcript
 
-    assert only(info).error == "the server refused the message for now, transient: 451 4.3.0 the disk is full"
+    assert only(info).error == "the server refused the message, transient: 451 4.3.0 the disk is full"
     assert "C: AUTH PLAIN [hidden]" in lines
     assert any(line.endswith(" bytes of message]") for line in lines)
     assert not [secret for secret in SECRETS if secret in shown(info)]

@@ -28,6 +28,8 @@ from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Claim
+from egret.core.outcome import Bounced, Deferred, Outcome, Remote
+from egret.core.reply import Reply
 from egret.core.routing import Route
 from egret.core.trace import NO_TRACE, SessionTrace
 from egret.memory.calls import MemoryPoster
@@ -42,7 +44,19 @@ from egret.usecases.change import change
 from egret.usecases.record_outcome import RecordPorts, record_outcome
 from egret_cli.__main__ import run
 from egret_cli.command import Ports
-from tests.unit.builders import ACCOUNT, HOUR, LATER, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
+from tests.unit.builders import (
+    ACCOUNT,
+    HOUR,
+    LATER,
+    MESSAGE_ID,
+    NOW,
+    OK,
+    REMOTE,
+    a_delivery,
+    a_message,
+    a_unit,
+    an_attempt,
+)
 from tests.unit.sending import WRAPPER
 
 URL = "https://hooks.example.com/egret"
@@ -292,7 +306,7 @@ def test_a_delivery_is_shown_with_attempts_and_events(machine: Machine) -> None:
     _attempt(machine)
     printed = machine.good("delivery", "show", "acme", str(MESSAGE_ID))
 
-    assert "4.3.0 try later" in printed
+    assert "  451 4.3.0 try later\n" in printed
     assert "delayed" in printed
     assert "conversation" not in printed
 
@@ -318,11 +332,47 @@ def test_a_delivery_is_shown_with_the_way_of_its_attempts_and_the_last_conversat
     }
 
 
-def _attempt(machine: Machine, trace: SessionTrace = NO_TRACE) -> None:
-    """Claim the delivery and record a deferral."""
+@pytest.mark.parametrize(
+    ("outcome", "conversation", "shown"),
+    [
+        (Bounced("it is refused", Reply(550, ("mail", "denied")), REMOTE), ("S: 550 denied",), "550 mail / denied"),
+        (Bounced("it is refused", Reply(550, ("",)), REMOTE), (), "550"),
+        (OK, (), "250 2.0.0 queued as 1"),
+        (Deferred("nobody answered", None, REMOTE), (), "Egret: nobody answered"),
+        (
+            Bounced("the domain takes no mail", Reply(556, ("5.1.10 null MX",))),
+            (),
+            "Egret: the domain takes no mail, permanent: 556 5.1.10 null MX",
+        ),
+        (
+            Bounced("no host can be proven", Reply(554, ("5.7.30 no",)), Remote("[192.0.2.1]")),
+            (),
+            "Egret: no host can be proven, permanent: 554 5.7.30 no",
+        ),
+        (
+            Bounced("it is too large", Reply(552, ("5.3.4 too large",)), REMOTE),
+            ("S: 250 SIZE 9", "[Egret asked for nothing: it is too large]"),
+            "Egret: it is too large, permanent: 552 5.3.4 too large",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_server_said_is_shown_with_its_code_and_nothing_else_is(
+    machine: Machine, outcome: Outcome, conversation: tuple[str, ...], shown: str
+) -> None:
+    """Egret's own words never look as if a server had said them."""
+    machine.accept()
+    _attempt(machine, SessionTrace("", "", "", conversation), outcome)
+
+    printed = machine.good("delivery", "show", "acme", str(MESSAGE_ID))
+
+    assert f"  {shown}\n" in printed
+
+
+def _attempt(machine: Machine, trace: SessionTrace = NO_TRACE, outcome: Outcome = LATER) -> None:
+    """Claim the delivery and record an outcome, a deferral unless another is given."""
     change(machine.store, ACCOUNT, MESSAGE_ID, lambda _: Claim("unit-1", NOW, NOW + HOUR), NOW)
     ports = RecordPorts(machine.store, machine.clock, machine.installation.retry)
-    record_outcome(ports, ACCOUNT, MESSAGE_ID, replace(an_attempt(1, LATER), trace=trace))
+    record_outcome(ports, ACCOUNT, MESSAGE_ID, replace(an_attempt(1, outcome), trace=trace))
 
 
 def test_another_accounts_delivery_is_not_there(machine: Machine) -> None:

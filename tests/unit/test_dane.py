@@ -173,6 +173,17 @@ def test_the_length_of_a_chain_is_bounded() -> None:
     assert not holds(record(2, 0, 1, ROOT), chain=(LEAF.der, *([b"x"] * MAX_CHAIN), MIDDLE.der, ROOT.der))
 
 
+@pytest.mark.parametrize("value", [b"\x0c\x0f\xff", b"\x01\x0fx", b"\x03\x0f\x00", b"\x16\x0f\xff", b"\x1e\x0f\xd8"])
+def test_a_subject_that_cannot_be_read_is_no_name(value: bytes) -> None:
+    """Strings that are none, and what is no string: the server chose it, and it fits no host."""
+    named = Identity("mx1.example.org", NOW, issuer=ROOT, is_authority=True)  # such a one has no alternative name
+    broken = named.der.replace(b"\x0c\x0fmx1.example.org", value + b"x1.example.org")
+    assert broken != named.der
+
+    assert holds(record(2, 1, 1, ROOT), chain=(named.der, ROOT.der), names=("mx1.example.org",))
+    assert not holds(record(2, 1, 1, ROOT), chain=(broken, ROOT.der), names=("mx1.example.org",))
+
+
 @given(st.binary(max_size=64) | st.integers(0, len(LEAF.der)).map(lambda cut: LEAF.der[:cut]), st.integers(0, 1))
 def test_no_certificate_is_too_broken(der: bytes, selector: int) -> None:
     """Whatever a server presents is judged without an exception."""

@@ -230,7 +230,7 @@ def test_a_domain_that_points_inside_is_deferred() -> None:
     domain = asyncio.run(Direct(PublicOnly(Zone((), ("10.0.0.1",))), Seeded(1)).next_hops("example.org"))
 
     assert isinstance(domain, Deferred)
-    assert "no public address" in domain.reason
+    assert domain.reason == "the mail server example.org cannot be used: it has no public address in the DNS"
 
 
 def test_a_fixed_next_hop_takes_everything() -> None:

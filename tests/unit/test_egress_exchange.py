@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
+from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
 from egret.core.reply import Reply
 from egret_egress.exchange import WINDOW, WINDOW_BYTES, Envelope, Exchange, Stage, Step, refusal_before
+from egret_egress.transcript import transcript
 from egret_egress.wire import DOT, Limits, Peer
 
 PIPELINING = Peer("mx", {"PIPELINING": ""})
@@ -204,6 +205,48 @@ def test_who_was_put_back_is_never_unknown() -> None:
     drive(exchange, [250, 250, 250, 354, 299 + 1])
 
     assert [type(outcome) for outcome in exchange.outcomes] == [Unknown, Unknown, Deferred]
+
+
+@pytest.mark.parametrize(
+    ("code", "first"), [(554, Bounced), (552, Bounced), (452, Deferred), (250, Deferred), (354, Deferred)]
+)
+def test_an_answer_amid_the_content_is_for_those_who_were_taken(code: int, first: type) -> None:
+    """Who was put off, and who goes beyond RCPTMAX, was not judged by it: they are asked about again."""
+    exchange = Exchange(envelope(4), Peer("mx", {"PIPELINING": ""}, limits=Limits(recipients=3)))
+    exchange.start()
+    for answer in (250, 250, 452, 550, 354):
+        exchange.take(Reply(answer, ("x",)))
+    exchange.take(Reply(code, ("5.7.1 not this",)))
+
+    assert [type(outcome) for outcome in exchange.outcomes] == [first, Deferred, Bounced, Deferred]
+    others = [outcome for outcome in exchange.outcomes if isinstance(outcome, Deferred)][-2:]
+    assert others == [Deferred("the server answered before the message was complete")] * 2
+    assert (exchange.must_close, exchange.put_back) == (True, [])
+
+
+@pytest.mark.parametrize("code", [450, 552])
+def test_that_a_refusal_is_temporary_is_said_once(code: int) -> None:
+    """The class stands behind the reason (`error_of`)."""
+    exchange = Exchange(envelope(1), ONE_BY_ONE)
+    drive(exchange, [250, code])
+
+    (outcome,) = exchange.outcomes
+    assert outcome is not None
+    assert error_of(outcome) == f"the server refused the recipient, transient: {code} x"
+
+
+@pytest.mark.rfc("2920", "3.1")
+def test_the_dot_that_ends_nothing_is_shown() -> None:
+    """So that the 250 behind it is not taken for the acceptance of a message."""
+    exchange = Exchange(envelope(1), PIPELINING)
+    drive(exchange, [250, 550, 354, 250])
+
+    assert transcript(exchange.talk)[-4:] == (
+        "S: 354 x",
+        "[no recipient is left: the transaction is ended without a message]",
+        "C: .",
+        "S: 250 x",
+    )
 
 
 @pytest.mark.rfc("3461", "4")

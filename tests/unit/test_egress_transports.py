@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from egret.contracts.handoff import Content, Leg, Transaction
 from egret.contracts.settings import Direct, Fail, Smarthost, SmarthostTls, Transport
@@ -18,10 +19,13 @@ from egret.core.outcome import Bounced, Deferred
 from egret.core.tls_policy import TlsKind
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret_egress import destinations
+from egret_egress.courier import Courier
 from egret_egress.destinations import Answer, DnsTrouble, Fixed, Hops, Host, MxRecord, Resolver, Router
+from egret_egress.opening import Dialing
+from egret_egress.pool import Pool
 from egret_egress.session import Credentials
-from egret_egress.transports import KEEP_S, Routers, Transports
-from tests.conformance.scripted import NoDns
+from egret_egress.transports import KEEP_S, POLICIES, Routers, Transports
+from tests.conformance.scripted import SHORT, NoDns, Notes, parcel
 from tests.unit.builders import ACCOUNT, MESSAGE_ID, NOW
 
 OWN = Fixed(Host("192.0.2.99"), NoDns())
@@ -276,6 +280,32 @@ def test_a_host_without_an_address_of_the_family_is_trouble_and_not_without_addr
 
         with pytest.raises(DnsTrouble, match=f"it has no {family} address"):
             await router.addresses(await host_of(router))
+
+    run(check)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("relay", "the smarthost relay.example.com of the transport relay has no address in the DNS"),
+        ("mx", "no mail server of the domain has an address in the DNS"),
+        ("", "the smarthost relay.example.net has no address in the DNS"),
+    ],
+)
+def test_who_has_no_address_is_named(name: str, reason: str) -> None:
+    """The recipient's domain is not to blame for a smarthost that the DNS does not know."""
+
+    async def check(world: World) -> None:
+        world.zone = Zone(())
+        world.relay()
+        world.put("mx", Direct())
+        notes, own = Notes(), Fixed(Host("relay.example.net", 587, POLICIES[SmarthostTls.STARTTLS]), NoDns())
+        one = parcel(notes, ["ann@example.net"], b"x")
+        async with world.transports() as transports:
+            courier = Courier(own, Pool(), Dialing("unit.example", SHORT), transports)
+            await courier.deliver(one._replace(transaction=structs.replace(one.transaction, transport=name)))
+
+        assert notes.outcomes[0] == Deferred(reason)
 
     run(check)
 

@@ -129,9 +129,19 @@ def test_a_retry_says_when_and_why() -> None:
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),))
 
     assert explain(delivery, a_message(), NOTHING, NOW) == (
-        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since attempt 1 failed for now: the server put the recipient "
-        "off, transient: 451 4.3.0 try later."
+        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since attempt 1 failed: the server put the recipient off, "
+        "transient: 451 4.3.0 try later."
     )
+
+
+def test_a_retry_does_not_say_twice_that_it_is_transient() -> None:
+    """The outcome's own words, once each."""
+    refused = replace(LATER, reason="the server refused the recipient")
+    delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, refused),))
+
+    said = explain(delivery, a_message(), NOTHING, NOW)
+
+    assert said.endswith(", since attempt 1 failed: the server refused the recipient, transient: 451 4.3.0 try later.")
 
 
 def test_one_that_may_have_been_delivered_says_so() -> None:

@@ -224,4 +224,13 @@ def _names(certificate: x509.Certificate) -> list[str]:
         names = alternative.get_values_for_type(x509.DNSName)
     except (*_UNREADABLE, x509.ExtensionNotFound):
         names = []
-    return names or [str(common.value) for common in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return names or _common_names(certificate)
+
+
+def _common_names(certificate: x509.Certificate) -> list[str]:
+    """Return the common names of the subject, none when it cannot be read."""
+    try:
+        found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except _UNREADABLE:
+        return []
+    return [str(common.value) for common in found]

@@ -78,7 +78,7 @@ def _since(last: Attempt) -> str:
     error = error_of(last.outcome).rstrip(". ")
     if isinstance(last.outcome, Unknown):
         return f"since nobody can say whether attempt {last.number} has delivered it: {error}"
-    return f"since attempt {last.number} failed for now: {error}"
+    return f"since attempt {last.number} failed: {error}"
 
 
 def _ready(delivery: Delivery, around: Surroundings, now: datetime) -> str:
