@@ -92,7 +92,7 @@ class Security:
                 self._metrics.count(metrics.TLS_REQUIRED_NO, ("mtastspolicy",))
                 return _NOBODY
             return Deferred(
-                f"it could not be looked up in the DNS whether {hops.domain} has an MTA-STS policy, which would "
+                f"it could not be found out whether {hops.domain} has an MTA-STS policy, which would "
                 f"say how its mail is to be protected: {trouble}"
             )
 
