@@ -19,6 +19,7 @@ from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.handoff import Exposition
+from egret_egress.metrics import FROM_THE_START
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
@@ -66,7 +67,7 @@ def app_of(environ: Mapping[str, str]) -> App:
 
 def ports_of(app: App, config: Config) -> UnitPorts:
     """Return what a unit needs, from the composition root; its metrics are for Prometheus."""
-    metrics = PrometheusMetrics()
+    metrics = PrometheusMetrics(FROM_THE_START)
     return UnitPorts(
         book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
         blobs=app.blobs,

@@ -15,7 +15,7 @@ from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, nam
 from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.logs import tell
-from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES
+from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES, tls_word
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Recorder
 
@@ -89,7 +89,7 @@ class Attempting:
 
     def _count(self, attempt: Attempt, result: str, duration_s: float) -> None:
         metrics, transport = self._keeping.metrics, self._transaction.transport
-        metrics.count(ATTEMPTS, (result, transport or "direct", attempt.trace.policy or "none"))
+        metrics.count(ATTEMPTS, (result, transport or "direct", tls_word(attempt.trace.policy)))
         number = _NUMBERS[min(attempt.number, len(_NUMBERS) - 1)]
         metrics.observe(ATTEMPT_SECONDS, duration_s, (number, result))
 

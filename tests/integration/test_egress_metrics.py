@@ -23,8 +23,8 @@ from egret_egress.config import Config
 from egret_egress.handoff import Exposition
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.unit import Running, UnitPorts, serving
-from tests.integration.egress_rig import ACCOUNT, Sink, Wishes, handoff, rig_for, sinking, transaction
-from tests.integration.test_egress_unit import FROMID, NOW, DownBlobs, World, config_in, outcomes_of, post, replace_unit
+from tests.integration.egress_rig import ACCOUNT, NOW, Sink, Wishes, handoff, rig_for, sinking, transaction
+from tests.integration.test_egress_unit import FROMID, DownBlobs, World, config_in, outcomes_of, post, replace_unit
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 """By name, and the values of the labels in the order of their names."""
