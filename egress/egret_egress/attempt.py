@@ -85,6 +85,7 @@ class Attempting:
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)
             fields.update(_facts(outcome), duration_s=duration_s)
+            _add_way(fields, attempt.trace)
             tell(log, "attempt", fields)
 
     def _count(self, attempt: Attempt, result: str, duration_s: float) -> None:
@@ -125,6 +126,16 @@ class Attempting:
                 self._keeping.recorder.release(key, until, waiting)
                 self._keeping.metrics.count(RELEASES, (why,))
                 log.info("released", extra={**self._ids_of(key), "why": why})
+
+
+def _add_way(fields: dict[str, object], trace: SessionTrace) -> None:
+    """Add how the attempt went, as far as there is something to say."""
+    if trace.transport:
+        fields["transport"] = trace.transport
+    if trace.policy:
+        fields["policy"] = trace.policy
+    if trace.tls:
+        fields["tls"] = trace.tls
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
