@@ -9,7 +9,7 @@ from egret.contracts.metrics import Counter, Gauge, Histogram, Labels
 
 ATTEMPTS: Final = Counter(
     "egret_attempts",
-    "Attempts that ended. result: delivered, deferred, bounced, unknown. transport: name, or direct. tls: policy's word.",
+    "Attempts that ended. result: delivered, deferred, bounced, unknown. transport: name, or direct. tls: the policy.",
     ("result", "transport", "tls"),
 )
 ATTEMPT_SECONDS: Final = Histogram(
@@ -40,6 +40,11 @@ REQUIRETLS_UNMET: Final = Counter(
     "egret_requiretls_unmet",
     "Hosts that could not be used for REQUIRETLS. reason: nopolicy or norequiretls.",
     ("reason",),
+)
+DNS_SECONDS: Final = Histogram(
+    "egret_dns_seconds",
+    "How long the DNS took for what was not in the cache. result: answer, nxdomain, timeout, failure.",
+    ("result",),
 )
 HANDOFFS: Final = Counter(
     "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
@@ -92,7 +97,7 @@ def _singles(*values: str) -> tuple[Labels, ...]:
 
 _RESULTS = ("delivered", "deferred", "bounced", "unknown")
 _DECIDED = tuple(word for word in _TLS_WORDS.values() if word not in ("none", "plain"))
-FROM_THE_START: Final[Mapping[Counter, tuple[Labels, ...]]] = {
+FROM_THE_START: Final[Mapping[Counter | Histogram, tuple[Labels, ...]]] = {
     ATTEMPTS: tuple((result, "direct", word) for result in _RESULTS for word in _TLS_WORDS.values()),
     RELEASES: _singles(
         "NotNow", "TooLate", "NoTurn", "Unavailable", "JournalFailing", "Stopped", "Draining", "Restarted"
@@ -102,6 +107,7 @@ FROM_THE_START: Final[Mapping[Counter, tuple[Labels, ...]]] = {
     PLAIN_FALLBACKS: ((),),
     TLS_REQUIRED_NO: _singles("badtls", "badtlsa", "mtastsmx", "mtastspolicy"),
     REQUIRETLS_UNMET: _singles("nopolicy", "norequiretls"),
+    DNS_SECONDS: _singles("answer", "nxdomain", "timeout", "failure"),
     HANDOFFS: _singles("taken", "refused"),
     INBOUND: _singles("250", "451", "452", "552", "554"),
 }

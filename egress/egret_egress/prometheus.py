@@ -24,14 +24,14 @@ class PrometheusMetrics:
     known: labels that are there from the start, with 0. Nothing is said of when counting began (`_created`).
     """
 
-    def __init__(self, known: Mapping[Counter, Iterable[Labels]] | None = None) -> None:
+    def __init__(self, known: Mapping[Counter | Histogram, Iterable[Labels]] | None = None) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._children: dict[tuple[str, Labels], Any] = {}
         self._families: dict[str, Any] = {}
         self._gauges: dict[str, tuple[Gauge, Callable[[], Mapping[Labels, float]]]] = {}
         self._registry.register(_Watched(self._gauges))
         prometheus_client.ProcessCollector(registry=self._registry)
-        prometheus_client.disable_created_metrics()
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         for metric, label_sets in (known or {}).items():
             for labels in label_sets:
                 self._child(metric, labels)

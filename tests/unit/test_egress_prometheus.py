@@ -56,7 +56,7 @@ def test_known_labels_fit_their_metrics() -> None:
     metrics = PrometheusMetrics(named.FROM_THE_START)
 
     assert set(samples(metrics).values()) == {0}
-    assert {metric for metric in vars(named).values() if isinstance(metric, Counter)} == set(named.FROM_THE_START)
+    assert {metric for metric in vars(named).values() if isinstance(metric, Counter)} < set(named.FROM_THE_START)
 
 
 def test_every_tls_policy_is_counted_by_one_word() -> None:
