@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from egret.contracts.records import Suspension
+from egret.contracts.records import Suspension, Unit
 from egret.usecases.accounts import account_named
 from egret.usecases.replay import ReplayPorts, replay
 from egret_cli.command import Answer, Argument, Command, Ports, instant
@@ -29,7 +29,7 @@ def list_units(ports: Ports, _: Namespace) -> Answer:
             "hostname": unit.hostname,
             "addresses": list(unit.source_addresses),
             "alive": now < unit.valid_until,
-            "port 25": "open" if unit.port25 else "closed",
+            "port 25": _port25(unit),
             "room": unit.room,
             "last seen until": unit.valid_until,
             "suspended": [_suspended(suspension) for suspension in unit.suspensions if now < suspension.until],
@@ -37,6 +37,12 @@ def list_units(ports: Ports, _: Namespace) -> Answer:
         for unit in ports.units.list()
     ]
     return Answer(rows, table(rows, "No egress unit has announced itself."))
+
+
+def _port25(unit: Unit) -> str:
+    if not unit.port25_asked:
+        return "not asked"
+    return "open" if unit.port25 else "closed"
 
 
 def _suspended(suspension: Suspension) -> str:

@@ -13,12 +13,14 @@ from datetime import datetime
 from egret import posix
 from egret.aws.app import App
 from egret.aws.table import WORKERS
+from egret.contracts.metrics import Metrics
 from egret.core.delivery import Attempt, Lease
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret_egress import logs
 from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.handoff import Exposition
+from egret_egress.metrics import FROM_THE_START
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
@@ -66,7 +68,7 @@ def app_of(environ: Mapping[str, str]) -> App:
 
 def ports_of(app: App, config: Config) -> UnitPorts:
     """Return what a unit needs, from the composition root; its metrics are for Prometheus."""
-    metrics = PrometheusMetrics()
+    metrics = PrometheusMetrics(FROM_THE_START)
     return UnitPorts(
         book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
         blobs=app.blobs,
@@ -78,16 +80,16 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         wrapper=app.key_wrapper,
         metrics=metrics,
         exposition=Exposition(metrics.text, CONTENT_TYPE),
-        resolver=resolver_of(config),
-        inside=DnsResolver() if config.resolver_validates else None,
+        resolver=resolver_of(config, metrics),
+        inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 
 
-def resolver_of(config: Config) -> DnsResolver:
+def resolver_of(config: Config, counting: Metrics | None = None) -> DnsResolver:
     """Return the resolver of the names of the world; says so in the log when its word about DNSSEC cannot count."""
     address, port = config.resolver or ("", 53)
-    resolver = DnsResolver([address] if address else (), port, validates=config.resolver_validates)
+    resolver = DnsResolver([address] if address else (), port, validates=config.resolver_validates, counting=counting)
     if config.resolver_validates and not resolver.is_believed:
         log.warning(
             "no server is protected by DANE: the resolver is said to validate DNSSEC, and is not on this machine"

@@ -15,7 +15,7 @@ from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, nam
 from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
 from egret_egress.logs import tell
-from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES
+from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES, tls_word
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Recorder
 
@@ -85,11 +85,12 @@ class Attempting:
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)
             fields.update(_facts(outcome), duration_s=duration_s)
+            _add_way(fields, attempt.trace)
             tell(log, "attempt", fields)
 
     def _count(self, attempt: Attempt, result: str, duration_s: float) -> None:
         metrics, transport = self._keeping.metrics, self._transaction.transport
-        metrics.count(ATTEMPTS, (result, transport or "direct", attempt.trace.policy or "none"))
+        metrics.count(ATTEMPTS, (result, transport or "direct", tls_word(attempt.trace.policy)))
         number = _NUMBERS[min(attempt.number, len(_NUMBERS) - 1)]
         metrics.observe(ATTEMPT_SECONDS, duration_s, (number, result))
 
@@ -125,6 +126,16 @@ class Attempting:
                 self._keeping.recorder.release(key, until, waiting)
                 self._keeping.metrics.count(RELEASES, (why,))
                 log.info("released", extra={**self._ids_of(key), "why": why})
+
+
+def _add_way(fields: dict[str, object], trace: SessionTrace) -> None:
+    """Add how the attempt went, as far as there is something to say."""
+    if trace.transport:
+        fields["transport"] = trace.transport
+    if trace.policy:
+        fields["policy"] = trace.policy
+    if trace.tls:
+        fields["tls"] = trace.tls
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:

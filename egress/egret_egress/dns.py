@@ -28,8 +28,10 @@ from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
+from egret.contracts.metrics import Metrics, NoMetrics
 from egret.core.tls_policy import Tlsa
 from egret_egress.destinations import Answer, DnsTrouble, MxRecord
+from egret_egress.metrics import DNS_SECONDS
 
 T = TypeVar("T")
 
@@ -37,7 +39,13 @@ CACHE_ENTRIES = 10_000
 CACHED_CHARS = 4096
 """Longest answer that is kept, written out: whoever owns many names could else fill the memory with 64 KB for each."""
 LIFETIME_S = 10.0
-"""For one question, over all servers."""
+"""For one look-up, over all servers and aliases."""
+MAX_TTL_S = 86_400
+"""Whatever a record says: who moves away after such a mistake must not lose mail for weeks (RFC 8767 section 4)."""
+MAX_ABSENT_TTL_S = 3600
+"""For what does not exist (RFC 2308 section 5)."""
+UNPROVEN_TTL_S = 60
+"""For what does not exist without a word (SOA) of how long that holds."""
 MAX_RECORDS = 64
 """Kept of one answer: more MX hosts, addresses or keys than this are never looked at."""
 MAX_CNAMES = 16
@@ -48,18 +56,32 @@ _BOGUS = range(6, 13)
 """Extended DNS errors that say that DNSSEC validation failed (RFC 8914 section 4): bogus, expired, keys missing."""
 
 
+class _Silent(DnsTrouble):
+    """No server answered in time."""
+
+
 class DnsResolver:
     """Asks the servers of resolv.conf, or the given ones. nameservers: IP addresses; port: theirs.
 
-    validates: they validate DNSSEC. That is believed of servers on a loopback address only.
+    validates: they validate DNSSEC. That is believed of servers on a loopback address only. lifetime_s: for a look-up.
     """
 
-    def __init__(self, nameservers: Sequence[str] = (), port: int = 53, *, validates: bool = False) -> None:
+    def __init__(
+        self,
+        nameservers: Sequence[str] = (),
+        port: int = 53,
+        *,
+        validates: bool = False,
+        counting: Metrics | None = None,
+        lifetime_s: float = LIFETIME_S,
+    ) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=not nameservers)
         if nameservers:
             self._resolver.nameservers = list(nameservers)
             self._resolver.port = port
-        self._resolver.lifetime = LIFETIME_S
+        self._resolver.lifetime = lifetime_s
+        self._lifetime_s = lifetime_s
+        self._metrics = counting or NoMetrics()
         self._resolver.flags = dns.flags.RD | dns.flags.AD
         self._resolver.use_edns(0, 0, _EDNS_BYTES)
         self._validates = validates and all(map(_is_loopback, self._resolver.nameservers))
@@ -128,18 +150,15 @@ class DnsResolver:
         return known[1]
 
     async def _look_up(self, key: tuple[str, str], read: Callable[[Rdata], T | None]) -> Answer[T]:
+        began_at, result = asyncio.get_running_loop().time(), "failure"
         try:
-            answer, ttl_s = await self._follow(dns.name.from_text(key[0]), dns.rdatatype.from_text(key[1]), read)
-        except dns.resolver.NoNameservers as error:
-            if _is_bogus(error):
-                raise DnsTrouble("the answer fails DNSSEC validation", is_bogus=True) from error
-            raise DnsTrouble("the name servers fail") from error
-        except dns.exception.Timeout as error:
-            raise DnsTrouble("the name servers do not answer") from error
-        except dns.message.ChainTooLong as error:
-            raise DnsTrouble("its aliases (CNAME) lead nowhere") from error
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            raise DnsTrouble(f"the answer is no use ({type(error).__name__})") from error
+            answer, ttl_s = await self._asked(key, read)
+            result = "answer" if answer.exists else "nxdomain"
+        except _Silent:
+            result = "timeout"
+            raise
+        finally:
+            self._metrics.observe(DNS_SECONDS, asyncio.get_running_loop().time() - began_at, (result,))
         if len(repr(answer.records)) > CACHED_CHARS:
             return answer
         self._cache[key] = asyncio.get_running_loop().time() + ttl_s, answer
@@ -147,6 +166,23 @@ class DnsResolver:
         if len(self._cache) > CACHE_ENTRIES:
             self._cache.popitem(last=False)
         return answer
+
+    async def _asked(self, key: tuple[str, str], read: Callable[[Rdata], T | None]) -> tuple[Answer[T], int]:
+        """Return the answer and for how many seconds it holds; raises DnsTrouble."""
+        name, kind = key
+        try:
+            async with asyncio.timeout(self._lifetime_s):
+                return await self._follow(dns.name.from_text(name), dns.rdatatype.from_text(kind), read)
+        except dns.resolver.NoNameservers as error:
+            if _is_bogus(error):
+                raise DnsTrouble("the answer fails DNSSEC validation", is_bogus=True) from error
+            raise DnsTrouble("the name servers fail") from error
+        except (dns.exception.Timeout, TimeoutError) as error:
+            raise _Silent("the name servers do not answer") from error
+        except dns.message.ChainTooLong as error:
+            raise DnsTrouble("its aliases (CNAME) lead nowhere") from error
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            raise DnsTrouble(f"the answer is no use ({type(error).__name__})") from error
 
     async def _follow(
         self, name: dns.name.Name, kind: dns.rdatatype.RdataType, read: Callable[[Rdata], T | None]
@@ -165,7 +201,8 @@ class DnsResolver:
             is_end = chained.answer is not None or not exists or target == name or bool(found.authority)
             if is_end:
                 kept = [record for rdata in (chained.answer or ()) if (record := read(rdata)) is not None]
-                return Answer(tuple(kept[:MAX_RECORDS]), _host(target), is_authentic, exists), ttl_s
+                answer = Answer(tuple(kept[:MAX_RECORDS]), _host(target), is_authentic, exists)
+                return answer, min(ttl_s, _most_s(found, is_absent=chained.answer is None))
             if target in seen or len(seen) > MAX_CNAMES:
                 raise dns.message.ChainTooLong
             seen.add(target)
@@ -188,6 +225,14 @@ def _is_loopback(nameserver: object) -> bool:
         return ipaddress.ip_address(str(nameserver)).is_loopback
     except ValueError:
         return False
+
+
+def _most_s(response: dns.message.Message, *, is_absent: bool) -> int:
+    """Return for how many seconds a response may be kept at most."""
+    if not is_absent:
+        return MAX_TTL_S
+    has_soa = any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
+    return MAX_ABSENT_TTL_S if has_soa else UNPROVEN_TTL_S
 
 
 def _is_bogus(error: dns.resolver.NoNameservers) -> bool:

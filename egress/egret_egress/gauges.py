@@ -44,10 +44,14 @@ def watch(metrics: Metrics, parts: Watched) -> None:
         RECORDING: lambda: parts.recorder.open,
         JOURNAL_FAILING: lambda: parts.ledger.is_failing,
         CONNECTIONS: lambda: parts.pool.open_connections,
-        PORT25: lambda: parts.announcer.port25,
     }
     for gauge, read in readers.items():
         metrics.watch(gauge, _single(read))
+    metrics.watch(PORT25, _port25(parts.announcer))
+
+
+def _port25(announcer: Announcer) -> Callable[[], dict[Labels, float]]:
+    return lambda: {} if announcer.port25 is None else {(): float(announcer.port25)}
 
 
 def _single(read: Callable[[], float]) -> Callable[[], dict[Labels, float]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from egret.contracts.metrics import Counter, Gauge, Histogram
+from egret.contracts.metrics import Counter, Gauge, Histogram, Labels
 
 ATTEMPTS: Final = Counter(
     "egret_attempts",
@@ -24,7 +25,7 @@ SESSIONS: Final = Counter(
 )
 TLS_POLICIES: Final = Counter(
     "egret_tls_policy_decisions",
-    "What was decided for an MX host before connecting. policy: name. outcome: use or skip.",
+    "What was decided for an MX host before connecting. policy: as tls above. outcome: use or skip.",
     ("policy", "outcome"),
 )
 PLAIN_FALLBACKS: Final = Counter(
@@ -40,6 +41,11 @@ REQUIRETLS_UNMET: Final = Counter(
     "Hosts that could not be used for REQUIRETLS. reason: nopolicy or norequiretls.",
     ("reason",),
 )
+DNS_SECONDS: Final = Histogram(
+    "egret_dns_seconds",
+    "How long the DNS took for what was not in the cache. result: answer, nxdomain, timeout, failure.",
+    ("result",),
+)
 HANDOFFS: Final = Counter(
     "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
 )
@@ -52,7 +58,9 @@ BACKLOG: Final = Gauge("egret_backlog_transactions", "Transactions that wait for
 BACKLOG_AGE: Final = Gauge("egret_backlog_oldest_seconds", "How long the oldest of them has waited.")
 RECORDING: Final = Gauge("egret_recording_open", "Outcomes and releases that are not in the table yet.")
 JOURNAL_FAILING: Final = Gauge("egret_journal_failing", "1 while the journal cannot be written.")
-PORT25: Final = Gauge("egret_port25_open", "1 when outbound port 25 is open, as the last probe saw it.")
+PORT25: Final = Gauge(
+    "egret_port25_open", "1 when outbound port 25 is open, as the last probe saw it; absent when nobody asks."
+)
 SHAPING_RATE: Final = Gauge("egret_shaping_messages_per_second", "Rate allowed now.", ("provider", "source"))
 SHAPING_CONNECTIONS: Final = Gauge("egret_shaping_connections", "Connections allowed now.", ("provider", "source"))
 SHAPING_SUSPENDED: Final = Gauge(
@@ -60,3 +68,47 @@ SHAPING_SUSPENDED: Final = Gauge(
     "How long a provider is suspended yet; absent when it is not.",
     ("provider", "source"),
 )
+
+_TLS_WORDS: Final = {
+    "": "none",
+    "plain": "plain",
+    "opportunistic": "opportunistic",
+    "provider": "provider",
+    "mta-sts": "mta-sts",
+    "mta-sts, testing": "mta-sts-testing",
+    "dane": "dane",
+    "dane, no usable record": "dane-unusable",
+    "tls-required: no": "tls-required-no",
+    "smarthost": "smarthost",
+    "smarthost, unverified": "smarthost-unverified",
+    "smarthost, plain": "smarthost-plain",
+}
+OTHER: Final = "other"
+
+
+def tls_word(policy: str) -> str:
+    """Return the word by which the name of a TLS policy is counted; names are for people, and may be worded anew."""
+    return _TLS_WORDS.get(policy, OTHER)
+
+
+def _singles(*values: str) -> tuple[Labels, ...]:
+    return tuple((value,) for value in values)
+
+
+_RESULTS = ("delivered", "deferred", "bounced", "unknown")
+_DECIDED = tuple(word for word in _TLS_WORDS.values() if word not in ("none", "plain"))
+FROM_THE_START: Final[Mapping[Counter | Histogram, tuple[Labels, ...]]] = {
+    ATTEMPTS: tuple((result, "direct", word) for result in _RESULTS for word in _TLS_WORDS.values()),
+    RELEASES: _singles(
+        "NotNow", "TooLate", "NoTurn", "Unavailable", "JournalFailing", "Stopped", "Draining", "Restarted"
+    ),
+    SESSIONS: _singles("ok", "connect", "greeting", "tls"),
+    TLS_POLICIES: tuple((word, outcome) for word in _DECIDED for outcome in ("use", "skip")),
+    PLAIN_FALLBACKS: ((),),
+    TLS_REQUIRED_NO: _singles("badtls", "badtlsa", "mtastsmx", "mtastspolicy"),
+    REQUIRETLS_UNMET: _singles("nopolicy", "norequiretls"),
+    DNS_SECONDS: _singles("answer", "nxdomain", "timeout", "failure"),
+    HANDOFFS: _singles("taken", "refused"),
+    INBOUND: _singles("250", "451", "452", "552", "554"),
+}
+"""Label sets that are there with 0 before the first one is counted, which a rate could not see else."""

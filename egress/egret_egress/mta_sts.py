@@ -7,6 +7,7 @@ Implements: RFC 8461 sections 3.1, 3.3, 5.1 and 10.2. What a policy says is `cor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -40,10 +41,14 @@ KNOWN_DOMAINS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class NotFetched:
-    """No policy could be had. reason: one sentence for people."""
+    """No policy could be had. reason: one sentence for people.
+
+    was_asked: False when it was for us that the host was not even asked, so that nothing is known of it.
+    """
 
     failure: TlsFailure
     reason: str
+    was_asked: bool = True
 
 
 class Fetch(Protocol):
@@ -96,7 +101,7 @@ class MtaSts:
         """Return the policy that counts now for a domain (A-label).
 
         One that was fetched counts until its max_age is over, even if record and host have gone since (section 5.1).
-        Raises DnsTrouble when it cannot be known whether there is one.
+        Raises DnsTrouble when it cannot be known whether there is one, or when there is and it cannot be asked for yet.
         """
         now = self._clock.now()
         known = self._remembered(domain, now)
@@ -175,9 +180,17 @@ class MtaSts:
         return known
 
     async def _renew(self, domain: str, announced: str, known: _Known, used_at: datetime | None = None) -> None:
-        """Fetch the policy that the record announces; when that fails, the one that is known still counts."""
+        """Fetch the policy that the record announces; when that fails, the one that is known still counts.
+
+        Raises DnsTrouble when none is known and nobody was asked: to go on without one would be a downgrade.
+        """
         result = await self._read(domain)
         now = self._clock.now()
+        if isinstance(result, NotFetched) and not result.was_asked:
+            log.warning("the MTA-STS policy of %s cannot be fetched yet: %s", domain, result.reason)
+            if known.policy is None:
+                raise DnsTrouble(result.reason)
+            return
         if isinstance(result, NotFetched):
             log.info("the MTA-STS policy of %s cannot be fetched: %s", domain, result.reason)
             known.failed, known.failed_at = result, now
@@ -238,4 +251,5 @@ class MtaSts:
             return
         if isinstance(announced, str):
             known = self._known.get(domain) or _Known(policy, self._clock.now())
-            await self._renew(domain, announced, known, policy.last_used_at)
+            with contextlib.suppress(DnsTrouble):
+                await self._renew(domain, announced, known, policy.last_used_at)

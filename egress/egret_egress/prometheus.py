@@ -19,14 +19,22 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class PrometheusMetrics:
-    """A registry of its own: several may live in one process."""
+    """A registry of its own: several may live in one process, whose memory, time and descriptors each shows.
 
-    def __init__(self) -> None:
+    known: labels that are there from the start, with 0. Nothing is said of when counting began (`_created`).
+    """
+
+    def __init__(self, known: Mapping[Counter | Histogram, Iterable[Labels]] | None = None) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._children: dict[tuple[str, Labels], Any] = {}
         self._families: dict[str, Any] = {}
         self._gauges: dict[str, tuple[Gauge, Callable[[], Mapping[Labels, float]]]] = {}
         self._registry.register(_Watched(self._gauges))
+        prometheus_client.ProcessCollector(registry=self._registry)
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        for metric, label_sets in (known or {}).items():
+            for labels in label_sets:
+                self._child(metric, labels)
 
     def count(self, metric: Counter, labels: Labels = (), amount: float = 1) -> None:
         """Add."""

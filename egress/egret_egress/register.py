@@ -51,9 +51,9 @@ class Load(Protocol):
 
 
 class Announcer:
-    """Keeps the unit's row alive. targets: (host, port) of the probe, () = open.
+    """Keeps the unit's row alive. targets: (host, port) of the probe, () = port 25 is taken for open.
 
-    paced: what providers have asked to wait for, at an instant.
+    port25: whether it is open, None = not asked. paced: what providers have asked to wait for, at an instant.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Announcer:
         self._paced = paced
         self._full: set[Full] = set()
         self._targets = list(targets)
-        self.port25 = not targets
+        self.port25: bool | None = False if targets else None
         self._valid_until: datetime | None = None
 
     def holds(self, now: datetime) -> bool:
@@ -88,7 +88,8 @@ class Announcer:
             url=identity.url,
             hostname=identity.hostname,
             source_addresses=identity.source_addresses,
-            port25=self.port25,
+            port25=self.port25 is not False,
+            port25_asked=self.port25 is not None,
             room=self._load().room,
             valid_until=now + UNIT_VALIDITY,
             suspensions=(*self._suspensions(now + UNIT_VALIDITY), *self._paced(now)),
@@ -124,14 +125,13 @@ class Announcer:
             except Exception:
                 log.exception("the announcement failed")
 
-    async def probe(self) -> bool:
-        """Find out whether outbound port 25 is open: one target that greets us is enough."""
+    async def probe(self) -> None:
+        """Find out whether outbound port 25 is open, if there are targets: one that greets us is enough."""
         if self._targets:
             results = await asyncio.gather(*(_greets(host, port) for host, port in self._targets))
             if any(results) != self.port25:
                 log.warning("outbound port 25 is %s", "open" if any(results) else "closed")
             self.port25 = any(results)
-        return self.port25
 
     async def keep_probing(self, every_s: float = PROBE_EVERY_S) -> None:
         """Probe for ever; cancel to stop."""

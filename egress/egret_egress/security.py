@@ -92,7 +92,7 @@ class Security:
                 self._metrics.count(metrics.TLS_REQUIRED_NO, ("mtastspolicy",))
                 return _NOBODY
             return Deferred(
-                f"it could not be looked up in the DNS whether {hops.domain} has an MTA-STS policy, which would "
+                f"it could not be found out whether {hops.domain} has an MTA-STS policy, which would "
                 f"say how its mail is to be protected: {trouble}"
             )
 
@@ -105,7 +105,7 @@ class Security:
         verdict = at_least(self._least(question.host.name), verdict, question)
         outcome = "use" if isinstance(verdict, Use) else "skip"
         name = verdict.policy.name if isinstance(verdict, Use) else verdict.policy
-        self._metrics.count(metrics.TLS_POLICIES, (name, outcome))
+        self._metrics.count(metrics.TLS_POLICIES, (metrics.tls_word(name), outcome))
         if isinstance(verdict, Skip) and verdict.unmet:
             self._metrics.count(metrics.REQUIRETLS_UNMET, (verdict.unmet,))
         if isinstance(verdict, Use) and verdict.ignored:

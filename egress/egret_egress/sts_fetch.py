@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -23,14 +24,17 @@ from egret.core.tlsrpt import ResultType
 from egret_egress.certificates import TlsFailure
 from egret_egress.destinations import DnsTrouble, Resolver
 from egret_egress.mta_sts import NotFetched
+from egret_egress.sts_slots import NoSlot, Slots
 
 PATH = "/.well-known/mta-sts.txt"
 TIME_S = 60.0
-"""For all of it, however slowly the bytes come."""
+"""For all of it once there is a slot, however slowly the bytes come (RFC 8461 section 3.3)."""
+CONNECT_S = 10.0
+"""Of this, for TCP and TLS over all addresses: who is there at all needs less."""
+MAX_ADDRESSES = 4
+"""Tried of one host."""
 MAX_RECEIVED = 4 * MAX_BYTES
 """Bytes read of an answer, headers, interim answers and the wrapping of chunks included: they have no other bound."""
-FETCHES = 100
-"""At a time; the others wait. So many, because each of them may be a host that lets us wait for all of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,29 @@ class Fetching:
     port: int = 443
     time_s: float = TIME_S
     source_address: str = ""
+    connect_s: float = CONNECT_S
 
 
 class HttpsFetch:
     """The `mta_sts.Fetch` of production. Connections are not kept: a policy is asked for once a day."""
 
-    def __init__(self, fetching: Fetching) -> None:
+    def __init__(self, fetching: Fetching, slots: Slots | None = None) -> None:
         self._fetching = fetching
-        self._slots = asyncio.Semaphore(FETCHES)
+        self._slots = slots or Slots()
         self._trust = fetching.trust or _trust()
 
     async def __call__(self, domain: str) -> bytes | NotFetched:
         """Return the body, or why there is none."""
         try:
-            async with self._slots, asyncio.timeout(self._fetching.time_s), self._client() as client:
+            addresses = await self._addresses(f"mta-sts.{domain}")
+            async with (
+                self._slots.held(addresses),
+                asyncio.timeout(self._fetching.time_s),
+                self._client(addresses) as client,
+            ):
                 return await self._get(client, domain)
+        except NoSlot:
+            return replace(_not_fetched("busy", "too many policy hosts do not answer"), was_asked=False)
         except aiohttp.ClientConnectorCertificateError as error:
             cause = error.certificate_error
             code = f"x509-{cause.verify_code}" if isinstance(cause, ssl.SSLCertVerificationError) else ""
@@ -66,10 +78,20 @@ class HttpsFetch:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _not_fetched("connection", f"the policy host cannot be asked ({type(error).__name__})")
 
-    def _client(self) -> aiohttp.ClientSession:
+    async def _addresses(self, host: str) -> list[str]:
+        """Return the addresses to try, IPv4 first: a host may have no route for IPv6. Raises OSError."""
+        try:
+            found = (await self._fetching.resolver.addresses(host)).records
+        except DnsTrouble as trouble:
+            raise OSError(str(trouble)) from trouble
+        if not found:
+            raise OSError("the policy host has no address")
+        return sorted(found, key=lambda address: ":" in address)[:MAX_ADDRESSES]
+
+    def _client(self, addresses: Sequence[str]) -> aiohttp.ClientSession:
         fetching = self._fetching
         connector = aiohttp.TCPConnector(
-            resolver=_Addresses(fetching.resolver),
+            resolver=_Addresses(addresses),
             ssl=self._trust,
             use_dns_cache=False,
             force_close=True,
@@ -78,7 +100,10 @@ class HttpsFetch:
         bounded = cast("partial[ResponseHandler]", partial(_Bounded, loop=asyncio.get_running_loop()))
         connector._factory = bounded  # noqa: SLF001 (there is no other way)
         jar = aiohttp.DummyCookieJar()
-        return aiohttp.ClientSession(connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False)
+        bounds = aiohttp.ClientTimeout(connect=fetching.connect_s)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=jar, trust_env=False, auto_decompress=False, timeout=bounds
+        )
 
     async def _get(self, client: aiohttp.ClientSession, domain: str) -> bytes | NotFetched:
         url = f"https://mta-sts.{domain}:{self._fetching.port}{PATH}"
@@ -119,22 +144,16 @@ def _not_fetched(code: str, reason: str) -> NotFetched:
 
 
 class _Addresses(AbstractResolver):
-    """aiohttp's view of a `Resolver`."""
+    """The addresses that were found before there was a slot, as aiohttp wants to have them."""
 
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = addresses
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses, IPv4 first: a host may have no route for IPv6."""
-        try:
-            addresses = (await self._resolver.addresses(host)).records
-        except DnsTrouble as trouble:
-            raise OSError(str(trouble)) from trouble
-        if not addresses:
-            raise OSError("the policy host has no address")
-        return [_result(host, address, port) for address in sorted(addresses, key=lambda address: ":" in address)]
+        """Return them."""
+        return [_result(host, address, port) for address in self._addresses]
 
     async def close(self) -> None:
         """Nothing is open."""

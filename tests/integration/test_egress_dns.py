@@ -15,9 +15,18 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from egret.contracts.metrics import Metrics
 from egret.core.tls_policy import Tlsa
 from egret_egress.destinations import Answer, DnsTrouble, MxRecord
-from egret_egress.dns import MAX_RECORDS, DnsResolver
+from egret_egress.dns import (
+    LIFETIME_S,
+    MAX_ABSENT_TTL_S,
+    MAX_RECORDS,
+    MAX_TTL_S,
+    UNPROVEN_TTL_S,
+    DnsResolver,
+)
+from egret_egress.prometheus import PrometheusMetrics
 
 T = TypeVar("T")
 ZONE = {
@@ -46,10 +55,15 @@ EXISTING = {name for name, _ in ZONE} | {"empty.example.", "huge.example."}
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason. questions: how many."""
+    """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason. questions: how many.
 
-    def __init__(self, *, is_signed: bool = True) -> None:
+    pause_s: before each answer. ttl_s: of records, and of what the SOA says of names that do not exist below `soa.`.
+    """
+
+    def __init__(self, *, is_signed: bool = True, pause_s: float = 0.0, ttl_s: int = 300) -> None:
         self.questions = 0
+        self._pause_s = pause_s
+        self._ttl_s = ttl_s
         self._is_signed = is_signed
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -67,7 +81,11 @@ class Server(asyncio.DatagramProtocol):
             truncated = dns.message.make_response(query)
             truncated.flags |= dns.flags.TC
             body = truncated.to_wire()
-        self._transport.sendto(body, addr)
+        asyncio.get_running_loop().call_later(self._pause_s, self._send, body, addr)
+
+    def _send(self, body: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(body, addr)
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
         """Return the response to a question; an alias comes alone, as from a server that knows no more."""
@@ -86,11 +104,14 @@ class Server(asyncio.DatagramProtocol):
         elif name == "huge.example.":
             response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "A", *MANY))
         elif (name, "CNAME") in ZONE:
-            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "CNAME", *ZONE[name, "CNAME"]))
+            response.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", "CNAME", *ZONE[name, "CNAME"]))
         elif (name, kind) in ZONE:
-            response.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, *ZONE[name, kind]))
+            response.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", kind, *ZONE[name, kind]))
         elif name not in EXISTING:
             response.set_rcode(dns.rcode.NXDOMAIN)
+            if name.endswith("soa."):
+                soa = f". . 1 2 3 4 {self._ttl_s}"
+                response.authority.append(dns.rrset.from_text("soa.", self._ttl_s, "IN", "SOA", soa))
         return response
 
     async def over_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,10 +140,19 @@ async def _listening(server: Server) -> tuple[asyncio.Server, asyncio.DatagramTr
 async def resolving(*, validates: bool = True, is_signed: bool = True) -> AsyncIterator[tuple[DnsResolver, Server]]:
     """Run the server, over UDP and TCP, and a resolver that asks it."""
     server = Server(is_signed=is_signed)
+    async with asking(server, validates=validates) as resolver:
+        yield resolver, server
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    server: Server, *, validates: bool = False, counting: Metrics | None = None, lifetime_s: float = LIFETIME_S
+) -> AsyncIterator[DnsResolver]:
+    """Run a server, over UDP and TCP, and a resolver that asks it."""
     tcp, transport = await _listening(server)
     port = transport.get_extra_info("sockname")[1]
     try:
-        yield DnsResolver(["127.0.0.1"], port, validates=validates), server
+        yield DnsResolver(["127.0.0.1"], port, validates=validates, counting=counting, lifetime_s=lifetime_s)
     finally:
         tcp.close()
         await tcp.wait_closed()
@@ -192,6 +222,61 @@ def test_answers_are_kept_for_their_ttl() -> None:
             return server.questions
 
     assert asyncio.run(run()) == 1
+
+
+@pytest.mark.rfc("2308", "5")
+@pytest.mark.parametrize("given_s", [30, 2**31 - 1])
+@pytest.mark.parametrize(
+    ("name", "most_s"),
+    [
+        ("only4.example", MAX_TTL_S),
+        ("gone.soa", MAX_ABSENT_TTL_S),
+        ("gone.example", UNPROVEN_TTL_S),
+        ("dangling.example", UNPROVEN_TTL_S),
+    ],
+)
+def test_no_answer_is_kept_for_ever(name: str, given_s: int, most_s: int) -> None:
+    """Whatever its server says: a day, and an hour for what is not there, if there is a word of it at all."""
+
+    async def run() -> float:
+        async with asking(Server(ttl_s=given_s)) as resolver:
+            with contextlib.suppress(DnsTrouble):
+                await resolver.addresses(name)
+            return resolver._cache[name, "A"][0] - asyncio.get_running_loop().time()
+
+    is_told = name in ("only4.example", "gone.soa", "dangling.example")
+    assert asyncio.run(run()) == pytest.approx(min(given_s, most_s) if is_told else most_s, abs=5)
+
+
+def test_a_look_up_ends_in_time_however_many_aliases_there_are() -> None:
+    """The time is for all of it, and is told to whoever looks at the metrics."""
+    metrics = PrometheusMetrics()
+
+    async def run() -> float:
+        async with asking(Server(pause_s=0.1), counting=metrics, lifetime_s=0.35) as resolver:
+            began_at = asyncio.get_running_loop().time()
+            with pytest.raises(DnsTrouble, match="do not answer"):
+                await resolver.mx("c5.example")
+            return asyncio.get_running_loop().time() - began_at
+
+    assert asyncio.run(run()) < 0.8
+    assert 'egret_dns_seconds_count{result="timeout"} 1.0' in metrics.text().decode()
+
+
+def test_the_time_of_questions_is_counted_by_what_came_of_them() -> None:
+    """What is in the cache asks nobody, and is not counted."""
+    metrics = PrometheusMetrics()
+
+    async def run() -> None:
+        async with asking(Server(), counting=metrics) as resolver:
+            for name in ("example.org", "gone.example", "it.fails", "example.org"):
+                with contextlib.suppress(DnsTrouble):
+                    await resolver.mx(name)
+
+    asyncio.run(run())
+
+    counts = [line for line in metrics.text().decode().splitlines() if line.startswith("egret_dns_seconds_count")]
+    assert counts == [f'egret_dns_seconds_count{{result="{word}"}} 1.0' for word in ("answer", "nxdomain", "failure")]
 
 
 def test_an_answer_that_is_larger_than_anybody_needs_is_not_kept() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,12 +15,16 @@ from egret.core.delivery import Attempt, Lease
 from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown
 from egret.core.tls_policy import PLAIN
+from egret.core.trace import SessionTrace
+from egret.memory.clock import FakeClock
+from egret_egress.attempt import Attempting, Keeping
 from egret_egress.destinations import Answer, Hops, Host, NextHops
 from egret_egress.engine import Capacity
 from egret_egress.holdings import Full
-from egret_egress.ledger import AttemptKey
+from egret_egress.ledger import AttemptKey, Ledger
 from egret_egress.memory_journal import MemoryJournal
 from egret_egress.pool import PoolLimits
+from egret_egress.recorder import Recorder
 from tests.integration.egress_rig import (
     ACCOUNT,
     LEASE,
@@ -216,6 +221,39 @@ class Unwilling(Notebook):
     def _refuse(self, delivery_id: int) -> None:
         if delivery_id == 1024:
             raise ContractError(detail="dynamodb PutItem: ValidationException: one value is empty")
+
+
+@pytest.mark.parametrize(
+    ("trace", "told"),
+    [
+        (
+            SessionTrace("relay", "smarthost", "TLSv1.3"),
+            {"transport": "relay", "policy": "smarthost", "tls": "TLSv1.3"},
+        ),
+        (SessionTrace("", "opportunistic"), {"policy": "opportunistic"}),
+        (SessionTrace(), {}),
+    ],
+)
+def test_the_line_of_an_attempt_tells_its_way(
+    trace: SessionTrace, told: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Transport, TLS policy and TLS version, as far as there are any."""
+
+    async def run() -> None:
+        clock, ledger, sent = FakeClock(NOW), Ledger("unit-1", MemoryJournal()), transaction(1024)
+        ledger.take(handoff(sent), NOW)
+        with ThreadPoolExecutor(1) as executor:
+            recorder = Recorder(Notebook(), ledger, executor)
+            attempting = Attempting(sent, Keeping(ledger, recorder, clock, lambda _: True))
+            attempting.begin()
+            attempting.decide(0, Deferred("not now"), trace)
+            await recorder.idle()
+
+    with caplog.at_level(logging.INFO, "egret_egress.attempt"):
+        asyncio.run(run())
+    (line,) = [record.__dict__ for record in caplog.records if record.message == "attempt"]
+
+    assert {name: line[name] for name in ("transport", "policy", "tls") if name in line} == told
 
 
 @pytest.mark.parametrize("may_begin", [True, False])

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import smtplib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
+import pytest
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from egret.contracts import handoff as contract
 from egret.contracts.handoff import Handoff, Leg
+from egret.contracts.records import Unit
 from egret.memory.blobs import MemoryBlobs
 from egret_egress.config import Config
 from egret_egress.handoff import Exposition
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.unit import Running, UnitPorts, serving
-from tests.integration.egress_rig import ACCOUNT, Sink, Wishes, handoff, rig_for, sinking, transaction
+from tests.integration.egress_rig import ACCOUNT, NOW, Sink, Wishes, handoff, rig_for, sinking, transaction
 from tests.integration.test_egress_unit import FROMID, DownBlobs, World, config_in, outcomes_of, post, replace_unit
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -33,7 +36,6 @@ GAUGES = (
     "egret_recording_open",
     "egret_journal_failing",
     "egret_connections_open",
-    "egret_port25_open",
 )
 
 
@@ -84,9 +86,39 @@ def test_a_unit_exposes_its_attempts_and_how_it_stands(tmp_path: Path) -> None:
     assert durations == {("1", "delivered"): 2, ("3", "deferred"): 1}
     assert found["egret_handoff_transactions_total", ("taken",)] == 2
     assert found["egret_connections_open", ()] == 1
-    assert [found[name, ()] for name in ("egret_port25_open", "egret_journal_failing")] == [1, 0]
+    assert found["egret_journal_failing", ()] == 0
     assert [name for name in GAUGES if (name, ()) not in found] == []
     assert not any(word in text for word in (ACCOUNT, "example.org", "example.net", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("probed", "is_open", "is_usable"),
+    [(None, None, True), (b"220 mx\r\n", True, True), (b"", False, False)],
+    ids=["not asked", "open", "closed"],
+)
+def test_port_25_is_not_said_to_be_open_when_nobody_asked(
+    tmp_path: Path, probed: bytes | None, *, is_open: bool | None, is_usable: bool
+) -> None:
+    """Row, health page and metrics say that it is not known; mail is handed to the unit all the same."""
+
+    async def run() -> tuple[Unit, object, Samples]:
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(probed or b"")
+            writer.close()
+
+        world = World()
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            target = ("127.0.0.1", server.sockets[0].getsockname()[1])
+            config = replace(config_in(tmp_path), probe=() if probed is None else (target,))
+            async with serving(config, counted(world)) as running:
+                status = json.loads((await get(running, "/healthz"))[2])
+                return world.units.list()[0], status["port25"], samples_in((await get(running))[2])
+
+    unit, status, found = asyncio.run(run())
+
+    assert (unit.port25_asked, unit.port25, unit.is_usable(NOW)) == (is_open is not None, is_usable, is_usable)
+    assert status is is_open
+    assert found.get(("egret_port25_open", ())) == is_open
 
 
 def test_a_unit_that_counts_nothing_has_no_metrics(tmp_path: Path) -> None:

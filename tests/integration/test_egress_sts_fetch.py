@@ -16,6 +16,7 @@ from egret.core.tlsrpt import ResultType
 from egret_egress.destinations import Answer, PublicOnly
 from egret_egress.mta_sts import NotFetched
 from egret_egress.sts_fetch import MAX_RECEIVED, PATH, Fetching, HttpsFetch
+from egret_egress.sts_slots import Slots
 from tests.certificates import Identity
 from tests.conformance.scripted import NoDns
 
@@ -197,3 +198,42 @@ def test_a_host_that_floods_us_is_given_up(tmp_path: Path, head: bytes, flood: b
 
     assert failure(asyncio.run(run())) == (ResultType.STS_POLICY_FETCH_ERROR, "connection")
     assert sent < 64 * MAX_RECEIVED
+
+
+class Elsewhere(NoDns):
+    """A `Resolver` of one good host and of many that belong to somebody else."""
+
+    async def addresses(self, host: str) -> Answer[str]:
+        return Answer(("127.0.0.3" if host == HOST else "127.0.0.2",), host)
+
+
+def test_hosts_that_let_us_wait_do_not_keep_us_from_others(tmp_path: Path) -> None:
+    """They wait for each other, a few at a time; whoever gets no slot was not asked."""
+
+    async def good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(POLICY) + POLICY)
+        writer.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def run() -> tuple[bytes | NotFetched, list[bytes | NotFetched]]:
+        identity = Identity(HOST)
+        server = await asyncio.start_server(good, "127.0.0.3", 0, ssl=identity.server(tmp_path))
+        port = server.sockets[0].getsockname()[1]
+        async with server, await asyncio.start_server(silent, "127.0.0.2", port):
+            slots = Slots(in_all=6, in_network=5, wait_s=0.4, network=str)
+            fetch = HttpsFetch(Fetching(Elsewhere(), identity.trusting(), port, connect_s=0.8), slots)
+            others = [asyncio.create_task(fetch(f"d{number}.evil.example")) for number in range(30)]
+            await asyncio.sleep(0.05)
+            found = await asyncio.wait_for(fetch("example.org"), 0.3)
+            return found, await asyncio.gather(*others)
+
+    found, others = asyncio.run(run())
+
+    assert found == POLICY
+    assert [failure(each)[1] for each in others] == ["timeout"] * 5 + ["busy"] * 25
+    assert [isinstance(each, NotFetched) and each.was_asked for each in others] == [True] * 5 + [False] * 25

@@ -607,11 +607,11 @@ def test_units_are_listed_with_what_is_wrong(machine: Machine) -> None:
     """Dead ones too, and suspensions with their reason."""
     machine.units.put(a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),), port25=False))
     machine.units.put(a_unit(id="unit-3", suspensions=(Suspension("*", NOW + HOUR, "full", "aaaaaaaa"),)))
-    machine.units.put(a_unit(id="unit-2", valid_until=NOW))
+    machine.units.put(a_unit(id="unit-2", valid_until=NOW, port25_asked=False))
 
     assert [(unit["id"], unit["alive"], unit["port 25"]) for unit in machine.data("unit", "list")] == [
         ("unit-1", True, "closed"),
-        ("unit-2", False, "open"),
+        ("unit-2", False, "not asked"),
         ("unit-3", True, "open"),
     ]
     assert "example.net until 06:06Z: slow down" in machine.good("unit", "list")

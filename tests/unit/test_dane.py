@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.dane import MAX_CHAIN, usable, verify
+from egret.core.dane import MAX_CHAIN, MAX_IN_FULL, usable, verify
 from egret.core.tls_policy import Tlsa
 from tests.certificates import Identity
 
@@ -133,6 +133,31 @@ def test_an_anchor_in_full_need_not_be_sent(selector: int, key: object) -> None:
 
     assert holds(record(2, selector, 0, root), chain=(leaf.der,))
     assert not holds(record(2, selector, 0, other), chain=(leaf.der,))
+
+
+def test_of_anchors_in_full_a_few_are_used() -> None:
+    """The same ones in whatever order they come; digests and a server's own keys are used however many there are."""
+    anchors = [
+        record(2, selector, 0, Identity("Root", NOW, is_authority=True)) for selector in (0, 1) for _ in range(4)
+    ]
+    others = [Tlsa(usage, 1, 1, bytes([number]) * 32) for usage in (2, 3) for number in range(30)]
+
+    found = usable([*anchors, *others])
+
+    assert found == usable([*reversed(others), *reversed(anchors)])
+    assert set(found) > set(others)
+    assert len(found) == len(others) + MAX_IN_FULL
+
+
+@pytest.mark.parametrize(("decoys", "is_found"), [(0, True), (7, True), (8, False)])
+def test_the_signatures_that_are_checked_are_bounded(decoys: int, is_found: bool) -> None:
+    """Keys and certificates that only look as if they had signed something do not keep anybody busy for long."""
+    roots = sorted((Identity("Root", NOW, is_authority=True) for _ in range(MAX_IN_FULL)), key=key_of)
+    middle = Identity("Middle", NOW, issuer=roots[-1], is_authority=True)
+    leaf = Identity("mx.example.org", NOW, issuer=middle)
+    chain = (leaf.der, *(Identity("Middle", NOW, is_authority=True).der for _ in range(decoys)), middle.der)
+
+    assert holds(*(record(2, 1, 0, root) for root in roots), chain=chain) is is_found
 
 
 @pytest.mark.rfc("7672", "3.1.3")

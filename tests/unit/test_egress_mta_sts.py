@@ -161,6 +161,24 @@ def test_a_failed_fetch_is_not_repeated_at_once() -> None:
     assert run(scenario).fetches == 2
 
 
+def test_a_host_that_was_not_asked_for_want_of_a_slot_is_trouble_and_not_the_absence_of_a_policy() -> None:
+    """The message waits, and the next one asks again; where a policy is known that one counts."""
+
+    async def scenario(world: World) -> None:
+        world.body = NotFetched(FAILURE, "too many", was_asked=False)
+        with pytest.raises(DnsTrouble, match="too many"):
+            await world.found()
+        world.body = POLICY
+        assert await world.mode() is StsMode.ENFORCE
+        world.record, world.body = "v=STSv1; id=2", NotFetched(FAILURE, "too many", was_asked=False)
+        assert await world.mode() is StsMode.ENFORCE
+        world.clock.advance(DAY)
+        await world.policies.refresh(0)
+        assert (await world.found()).failure is None
+
+    run(scenario)
+
+
 @pytest.mark.rfc("8461", "3.2")
 def test_a_policy_that_breaks_the_rules_is_reported() -> None:
     """It counts as none."""

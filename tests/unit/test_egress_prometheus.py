@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from egret.contracts.metrics import Counter, Gauge, Histogram, Labels, NoMetrics
+from egret.core.tls_policy import OPPORTUNISTIC, PLAIN
+from egret_egress import dane, security
 from egret_egress import metrics as named
 from egret_egress.prometheus import PrometheusMetrics
+from egret_egress.transports import POLICIES
 
 SENT = Counter("egret_sent", "Sent.", ("result",))
 TOOK = Histogram("egret_took_seconds", "Took.", buckets=(1.0, 5.0))
@@ -17,12 +22,12 @@ ROOM = Gauge("egret_room", "Room.", ("unit",))
 
 
 def samples(metrics: PrometheusMetrics) -> dict[tuple[str, Labels], float]:
-    """Return what a scraper reads: (name, label values) -> value, times of creation left out."""
+    """Return what a scraper reads of ours: (name, label values) -> value."""
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
-        if not sample.name.endswith("_created")
+        if not sample.name.startswith("process_")
     }
 
 
@@ -33,6 +38,45 @@ def test_counters_add_up_by_label() -> None:
         metrics.count(SENT, (result,), amount)
 
     assert samples(metrics) == {("egret_sent_total", ("ok",)): 4, ("egret_sent_total", ("failed",)): 2}
+
+
+def test_what_is_known_beforehand_is_there_with_0() -> None:
+    """Else the first one could not be told from one that was there for ever; labels that were not known come later."""
+    metrics = PrometheusMetrics({SENT: [("ok",), ("failed",)]})
+    before = samples(metrics)
+    metrics.count(SENT, ("failed",))
+    metrics.count(SENT, ("odd",))
+
+    assert before == {("egret_sent_total", ("ok",)): 0, ("egret_sent_total", ("failed",)): 0}
+    assert [value for _, value in sorted(samples(metrics).items())] == [1, 1, 0]
+
+
+def test_known_labels_fit_their_metrics() -> None:
+    """And all that counts nothing but a bare number of events is known."""
+    metrics = PrometheusMetrics(named.FROM_THE_START)
+
+    assert set(samples(metrics).values()) == {0}
+    assert {metric for metric in vars(named).values() if isinstance(metric, Counter)} < set(named.FROM_THE_START)
+
+
+def test_every_tls_policy_is_counted_by_one_word() -> None:
+    """Names are sentences for people."""
+    names = [security.MTA_STS, security.TESTING, security.WAIVED, security.PROVIDER, dane.NAME, dane.UNUSABLE]
+    names += [policy.name for policy in (PLAIN, OPPORTUNISTIC, *POLICIES.values())]
+
+    words = [named.tls_word(name) for name in (*names, "")]
+
+    assert named.OTHER not in words
+    assert all(re.fullmatch("[a-z-]+", word) for word in words)
+    assert named.tls_word("something new") == named.OTHER
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are known by /proc")
+def test_the_process_itself_is_told_of() -> None:
+    """Memory, time and descriptors."""
+    text = PrometheusMetrics().text().decode()
+
+    assert all(f"process_{name} " in text for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds"))
 
 
 def test_histograms_have_their_buckets() -> None:

@@ -39,7 +39,7 @@ def test_announcement_comes_back_as_it_was(backend: Backend) -> None:
 
 def test_newer_announcement_replaces(backend: Backend) -> None:
     """A unit has one: its latest."""
-    newer = replace(_unit("unit-a"), port25=False, room=0, valid_until=NOON + HOUR, suspensions=(), source_addresses=())
+    newer = replace(_unit("unit-a"), port25=False, room=0, valid_until=NOON + HOUR, suspensions=(), port25_asked=False)
     backend.units.put(_unit("unit-a"))
     backend.units.put(newer)
 

@@ -174,8 +174,8 @@ class Unit:
     """An egress unit as it announces itself.
 
     url: base URL of its private HTTP endpoint. room: deliveries it would take.
-    port25: outbound port 25 (or its smarthost) works. A unit past valid_until is not used; past gone_at it is gone for
-    good, since by then it has stopped every transaction by itself.
+    port25: outbound port 25 (or its smarthost) works, as far as is known. A unit past valid_until is not used; past
+    gone_at it is gone for good, since by then it has stopped every transaction by itself.
     """
 
     id: str
@@ -188,6 +188,8 @@ class Unit:
     suspensions: tuple[Suspension, ...] = ()
     handoff_version: int = 1
     """The newest version of `contracts.handoff` that it understands."""
+    port25_asked: bool = True
+    """False: nobody has tried whether port 25 is open, and it is taken for open."""
 
     def is_usable(self, now: datetime, *, needs_port25: bool = True) -> bool:
         """May be handed transactions; needs_port25: False for those that go over a smarthost of their own."""

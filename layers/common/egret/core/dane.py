@@ -24,6 +24,10 @@ DANE_TA = 2
 DANE_EE = 3
 MAX_CHAIN = 10
 """Certificates of a server that are looked at, and steps of a chain."""
+MAX_IN_FULL = 4
+"""Trust anchors that stand in full in the DNS of which use is made; digests cost nothing."""
+MAX_SIGNATURES = 16
+"""Checked for one server: who chooses both keys and certificates could else keep us busy for seconds."""
 MAX_ELEMENTS = 16
 """Of one sequence in a certificate, as far as the key; there are eight before it."""
 _DIGEST_BYTES = {1: 32, 2: 64}
@@ -34,9 +38,15 @@ def usable(records: Iterable[Tlsa]) -> tuple[Tlsa, ...]:
     """Return the records that can authenticate an SMTP server, in an order that does not depend on the DNS's.
 
     Usages 0 and 1 are of no use on port 25 (RFC 7672 section 3.1.3), nor are unknown parameters and digests whose
-    length is wrong.
+    length is wrong. Of trust anchors in full (usage 2, matching type 0) the first MAX_IN_FULL are taken.
     """
-    return tuple(sorted({record for record in records if _is_usable(record)}))
+    found = sorted({record for record in records if _is_usable(record)})
+    surplus = set([record for record in found if _is_anchor_in_full(record)][MAX_IN_FULL:])
+    return tuple(record for record in found if record not in surplus)
+
+
+def _is_anchor_in_full(record: Tlsa) -> bool:
+    return record.usage == DANE_TA and record.matching_type == 0
 
 
 def _is_usable(record: Tlsa) -> bool:
@@ -56,7 +66,8 @@ def verify(records: Iterable[Tlsa], chain: Sequence[bytes], names: Sequence[str]
     """Tell whether one of the usable records vouches for a server that presented this chain (DER, its own first).
 
     names: reference identifiers, for usage 2 only: a key that the domain itself names (usage 3) needs no name and
-    may have expired (RFC 7672 section 3.1.1).
+    may have expired (RFC 7672 section 3.1.1). No more than MAX_SIGNATURES signatures are checked; whoever cannot be
+    found to be vouched for with them is not.
     """
     if not chain:
         return False
@@ -129,6 +140,13 @@ def _elements(der: bytes) -> list[_Element]:
     return elements
 
 
+@dataclass(slots=True)
+class _Checks:
+    """How many signatures may still be checked."""
+
+    left: int = MAX_SIGNATURES
+
+
 def _is_below_an_anchor(anchors: Sequence[Tlsa], chain: Sequence[bytes], names: Sequence[str], now: datetime) -> bool:
     """Walk up from the server's certificate until a trust anchor is met (RFC 7671 section 5.2).
 
@@ -141,13 +159,13 @@ def _is_below_an_anchor(anchors: Sequence[Tlsa], chain: Sequence[bytes], names: 
     others = [certificate for der in chain[1:] if (certificate := _certificate(der)) is not None]
     others += [known for anchor in anchors if (known := _anchor_in_full(anchor)) is not None]
     keys = [key for anchor in anchors if (key := _key_in_full(anchor)) is not None]
-    level = [leaf]
+    level, checks = [leaf], _Checks()
     for depth in range(MAX_CHAIN):
         if any(_matches(anchor, found.public_bytes(Encoding.DER)) for anchor in anchors for found in level):
             return True
-        if any(_is_signed_with(found, key) for key in keys for found in level):
+        if any(_is_signed_with(found, key, checks) for key in keys for found in level):
             return True
-        level = [other for other in others if any(_has_issued(other, found, depth, now) for found in level)]
+        level = [other for other in others if any(_has_issued(other, found, depth, now, checks) for found in level)]
         others = [other for other in others if other not in level]
     return False
 
@@ -167,7 +185,10 @@ def _key_in_full(anchor: Tlsa) -> CertificatePublicKeyTypes | None:
     return key if is_known else None  # type: ignore[return-value]
 
 
-def _is_signed_with(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:
+def _is_signed_with(certificate: x509.Certificate, key: CertificatePublicKeyTypes, checks: _Checks) -> bool:
+    """Tell whether the key signed the certificate; no, too, when no signature may be checked any more."""
+    if not checks.left:
+        return False
     signature, signed = certificate.signature, certificate.tbs_certificate_bytes
     try:
         how, digest = certificate.signature_algorithm_parameters, certificate.signature_hash_algorithm
@@ -179,19 +200,31 @@ def _is_signed_with(certificate: x509.Certificate, key: CertificatePublicKeyType
             key.verify(signature, signed)
         else:
             return False
-    except (*_UNREADABLE, InvalidSignature):
+    except _UNREADABLE:
+        return False
+    except InvalidSignature:
+        checks.left -= 1
         return False
     return True
 
 
-def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate, depth: int, now: datetime) -> bool:
-    """Tell whether a valid certificate of an authority signed another one. depth: authorities below it."""
+def _has_issued(
+    issuer: x509.Certificate, certificate: x509.Certificate, depth: int, now: datetime, checks: _Checks
+) -> bool:
+    """Tell whether a valid certificate of an authority signed another one. depth: authorities below it.
+
+    No, too, when no signature may be checked any more. Those between whom the names say no are not checked.
+    """
     try:
-        if not _is_valid(issuer, now) or not _is_authority(issuer, depth):
+        if not checks.left or not _is_valid(issuer, now) or not _is_authority(issuer, depth):
             return False
         certificate.verify_directly_issued_by(issuer)
-    except (*_UNREADABLE, InvalidSignature):
+    except _UNREADABLE:
         return False
+    except InvalidSignature:
+        checks.left -= 1
+        return False
+    checks.left -= 1
     return True
 
 
