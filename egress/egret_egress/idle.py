@@ -18,6 +18,7 @@ class IdleSessions:
         self._gone = gone
         self._sessions: OrderedDict[Session, tuple[Host, float]] = OrderedDict()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_at = 0.0
         self._partings: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -40,12 +41,13 @@ class IdleSessions:
         loop = asyncio.get_running_loop()
         host.idle.append(session)
         host.group.idle += 1
-        self._sessions[session] = (host, loop.time() + idle_s)
+        until = loop.time() + idle_s
+        self._sessions[session] = (host, until)
         session.when_lost(lambda: self._lost(session))
         if len(self._sessions) > self._total:
             self.retire(next(iter(self._sessions)))
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(idle_s, self._sweep)
+        if self._sweeper is None or until < self._sweep_at:
+            self._sweep_by(until)
 
     def retire(self, session: Session) -> None:
         """Close an idle session."""
@@ -88,7 +90,14 @@ class IdleSessions:
         if self._sessions:
             soonest = min(until for _, until in self._sessions.values())
             # Not for each session by itself: they are looked through from end to end.
-            self._sweeper = loop.call_at(max(soonest, now + min(1.0, soonest - now + 0.1)), self._sweep)
+            self._sweep_by(max(soonest, now + min(1.0, soonest - now + 0.1)))
+
+    def _sweep_by(self, at: float) -> None:
+        """Sweep at an instant (loop time), instead of when it was planned."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._sweep_at = at
+        self._sweeper = asyncio.get_running_loop().call_at(at, self._sweep)
 
     async def close(self) -> None:
         """Close all of them politely."""
