@@ -402,4 +402,6 @@ def _prepare(session: Session, envelope: Envelope, *, is_ahead: bool = False) ->
     try:
         return session.exchange_ahead(envelope) if is_ahead else session.exchange(envelope)
     except WireError as error:
-        return Bounced(str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote)
+        return Bounced(
+            str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote, names_recipient=False
+        )

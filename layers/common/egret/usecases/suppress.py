@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Suppression
 from egret.core.address import Address
-from egret.core.delivery import Delivery
+from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
-from egret.core.outcome import Bounced
-from egret.core.suppression import Strikes, SuppressVerdict, add, clear, reaches_limit, verdict
+from egret.core.outcome import Bounced, Deferred, Outcome
+from egret.core.reply import Reply
+from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
 from egret.usecases.strikes import Key, change_strikes
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,19 @@ class Happening:
     def key(self) -> Key:
         """Account and base address of the recipient."""
         return self.delivery.account, str(Address.parse(self.delivery.recipient).base_address())
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that caused it, None when none did."""
+        number, attempts = self.event.attempt, self.delivery.attempts
+        return attempts[number - 1] if 0 < number <= len(attempts) else None
+
+    @property
+    def voice(self) -> Voice:
+        """Who says what the event tells."""
+        if self.event.dsn:
+            return Voice.REPORT
+        return Voice.SMARTHOST if self.attempt is not None and self.attempt.trace.is_relayed else Voice.SERVER
 
 
 def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
@@ -61,12 +75,22 @@ def _concerns_the_list(one: Happening) -> bool:
 
 
 def _verdict(one: Happening) -> SuppressVerdict:
-    """Judge a failure; what a server said before it heard of the recipient is about us, whatever its code."""
-    event, attempts = one.event, one.delivery.attempts
-    outcome = attempts[event.attempt - 1].outcome if 0 < event.attempt <= len(attempts) else None
-    if isinstance(outcome, Bounced) and not outcome.names_recipient:
+    """Judge a failure; what a server said of us or of the message is not about the recipient, whatever its code."""
+    event, attempt = one.event, one.attempt
+    if attempt is not None and not _names_recipient(attempt.outcome):
         return SuppressVerdict.IGNORE
-    return verdict(event.code, event.enhanced_code)
+    return verdict(event.code, event.enhanced_code, " ".join(event.reply), one.voice)
+
+
+def _names_recipient(outcome: Outcome) -> bool:
+    """Say whether an outcome may be about the address; a 5yz that was put off was not taken for the last word on it."""
+    match outcome:
+        case Bounced():
+            return outcome.names_recipient
+        case Deferred(reply=Reply() as reply):
+            return not reply.is_permanent
+        case _:
+            return True
 
 
 def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
@@ -94,9 +118,8 @@ def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key
 def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
     event = one.event
     said = " ".join(part for part in (str(event.code or ""), event.enhanced_code) if part)
-    source = "a DSN" if event.dsn else "the receiving server"
     if _verdict(one) is SuppressVerdict.SUPPRESS:
-        return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
+        return _put(suppressions, one, "bounce", f"{one.voice.value} says that the address is dead ({said})")
     strike_id = _strike_id(one)
     known, struck = change_strikes(
         suppressions, one.key, strikes.get(one.key, Strikes()), lambda known: add(known, strike_id, event.at)
