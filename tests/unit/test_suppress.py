@@ -290,6 +290,44 @@ def test_what_a_bare_550_at_rcpt_is_worth(world: World, text: str, policy: str, 
     assert (world.is_active(), world.strikes()) == (is_dead, 0)
 
 
+NO_DOMAIN = Bounced(
+    "the recipient's domain does not exist (is it spelled right?)", Reply(550, ("5.1.2 The domain does not exist",))
+)
+NO_MAIL = Bounced("the recipient's domain says that it takes no mail (null MX)", Reply(556, ("5.1.10 null MX",)))
+DAY = timedelta(days=1)
+
+
+def test_a_resolver_that_knows_no_domain_for_a_day_suppresses_nobody(world: World) -> None:
+    """It may be broken, and would put every address on the list that is written to meanwhile."""
+    world.judge(*(failed(NO_DOMAIN, number, NOW + timedelta(minutes=number)) for number in range(9)))
+
+    assert (world.is_active(), world.strikes()) == (False, 1)
+
+
+def test_a_domain_that_does_not_exist_on_three_days_suppresses(world: World) -> None:
+    """The reason says who says so, since no server was asked; a replay tells the same."""
+    happenings = [failed(NO_DOMAIN, number, NOW + number * DAY) for number in range(3)]
+
+    assert world.judge(*happenings) == {happenings[-1].id}
+    assert world.judge(*happenings) == {happenings[-1].id}
+    entry = world.entry()
+    assert entry is not None
+    assert entry.reason == (
+        "three deliveries in a row failed, the last one since the recipient's domain does not exist (is it spelled "
+        "right?)"
+    )
+
+
+def test_a_null_mx_is_the_domains_own_word(world: World) -> None:
+    """RFC 7505: it suppresses at once; the reason blames no server."""
+    one = failed(NO_MAIL)
+
+    assert world.judge(one) == {one.id}
+    entry = world.entry()
+    assert entry is not None
+    assert entry.reason == "the recipient's domain says that it takes no mail (null MX)"
+
+
 @pytest.mark.parametrize("policy", ["opportunistic", "smarthost"])
 def test_a_5yz_that_was_put_off_until_the_end_does_not_suppress(world: World, policy: str) -> None:
     """It was about us, or about too many recipients."""
