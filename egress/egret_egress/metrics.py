@@ -40,6 +40,11 @@ REQUIRETLS_UNMET: Final = Counter(
     "Hosts that could not be used for REQUIRETLS. reason: nopolicy or norequiretls.",
     ("reason",),
 )
+SMARTHOST_REFUSALS: Final = Counter(
+    "egret_smarthost_refusals",
+    "Refusals for good by which a smarthost did not let us send, so that mail waits. at: greeting or mail.",
+    ("at",),
+)
 HANDOFFS: Final = Counter(
     "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
 )

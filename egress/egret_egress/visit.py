@@ -12,6 +12,7 @@ from typing import Literal, overload
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
+from egret.core.tls_policy import SMARTHOST
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
@@ -281,6 +282,8 @@ class Visit:
         if not failed.is_final:
             return Deferred(failed.reason, failed.reply, failed.remote)
         refusal = Bounced(failed.reason, failed.reply, failed.remote, names_recipient=False)
+        if _is_smarthost(stop):
+            return self._put_off(refusal, stop, "greeting")
         return await self._second_chance(refusal, stop, self._parcel.transaction.legs[0].attempt)
 
     # --- one session
@@ -358,9 +361,20 @@ class Visit:
         if not isinstance(outcome, Delivered):
             said = session.transcript(exchange)
         if isinstance(outcome, Bounced):
-            attempt = self._parcel.transaction.legs[index].attempt
-            outcome = await self._second_chance(outcome, stop, attempt)
+            if _is_smarthost(stop):
+                # RCPT was not answered: it was MAIL that was refused.
+                if not (outcome.names_recipient or exchange.accepted or _is_of_message(outcome)):
+                    outcome = self._put_off(outcome, stop, "mail")
+            else:
+                attempt = self._parcel.transaction.legs[index].attempt
+                outcome = await self._second_chance(outcome, stop, attempt)
         self._parcel.progress.decide(index, outcome, self._trace(stop.verdict.policy.name, session.tls_version, said))
+
+    def _put_off(self, refusal: Bounced, stop: Stop, at: str) -> Deferred:
+        """Make a smarthost's refusal of us temporary: one wrong setting must not bounce all that waits. at: label."""
+        self._observer.counting.count(metrics.SMARTHOST_REFUSALS, (at,))
+        reason = f"the smarthost {stop.host.name} does not let us send: {refusal.reason}"
+        return Deferred(reason, refusal.reply, refusal.remote)
 
     async def _second_chance(self, refusal: Bounced, stop: Stop, attempt: int) -> Deferred | Bounced:
         """Make a first refusal by policy temporary when our address of the other family may do better."""
@@ -388,6 +402,16 @@ class Visit:
         for index in self.pending:
             self._parcel.progress.decide(index, refusal, trace)
         return []
+
+
+def _is_smarthost(stop: Stop) -> bool:
+    return stop.verdict.policy.name.startswith(SMARTHOST)
+
+
+def _is_of_message(refusal: Bounced) -> bool:
+    """Say whether MAIL was refused for the message's size (RFC 1870 section 6.1), which no setting mends."""
+    reply = refusal.reply
+    return reply is not None and (reply.code == 552 or reply.enhanced_code.startswith(("5.3.4", "5.2.3")))
 
 
 @overload
