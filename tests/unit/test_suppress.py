@@ -99,7 +99,7 @@ def world() -> World:
         ({"kind": EventKind.FAILED, "code": 451, "enhanced_code": "4.3.0"}, False, 1),
         ({"kind": EventKind.FAILED, "code": 554, "enhanced_code": "5.7.1"}, False, 0),
         ({"kind": EventKind.FAILED, "code": 553, "enhanced_code": "5.1.8"}, False, 0),
-        ({"kind": EventKind.FAILED, "error": "gave up after 72 hours"}, False, 0),
+        ({"kind": EventKind.FAILED, "error": "given up after 3 days: it was never attempted"}, False, 0),
         ({"kind": EventKind.DELAYED, "code": 451, "enhanced_code": "4.3.0"}, False, 0),
         ({"kind": EventKind.DELAYED, "code": 550, "enhanced_code": "5.1.1", "dsn": True}, False, 0),
         ({"kind": EventKind.DELIVERED, "code": 554, "enhanced_code": "5.0.0", "dsn": True}, False, 0),
