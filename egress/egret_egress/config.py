@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
+from egret.core.tls_policy import PLAIN, SMARTHOST, TlsKind, TlsPolicy
 from egret_egress.destinations import Host
 from egret_egress.session import Credentials, Timeouts
 
@@ -20,8 +20,8 @@ MOST_ATTEMPT_S = 28 * 60
 """Of the half hour that `contracts.records.UNIT_GONE_AFTER` allows for a transaction."""
 
 
-_STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
-_IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, "smarthost")
+_STARTTLS = TlsPolicy(TlsKind.PKIX, SMARTHOST)
+_IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, SMARTHOST)
 
 
 class ConfigError(ValueError):

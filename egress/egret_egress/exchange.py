@@ -84,14 +84,18 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
             words = "5.6.7 SMTPUTF8 is not supported, and an address has letters beyond ASCII"
         else:
             words = "5.6.9 SMTPUTF8 is not supported, and the header has letters beyond ASCII that cannot be encoded"
-        return Bounced("the server does not take internationalized mail", Reply(550, (words,)))
+        is_address = envelope.has_utf8_path
+        return Bounced(
+            "the server does not take internationalized mail", Reply(550, (words,)), names_recipient=is_address
+        )
     if 0 < peer.size_limit < envelope.size_bytes:
         words = f"5.3.4 {envelope.size_bytes} bytes are more than the {peer.size_limit} that the server takes"
-        return Bounced("the message is too large for the server", Reply(552, (words,)))
+        return Bounced("the message is too large for the server", Reply(552, (words,)), names_recipient=False)
     if envelope.require_tls and not (peer.is_verified and peer.offers("REQUIRETLS")):
         return Bounced(
             "the message is to be encrypted on its whole way (RequireTLS), and the mail server does not promise that",
             Reply(554, ("5.7.30 REQUIRETLS is not supported",)),
+            names_recipient=False,
         )
     return None
 
@@ -304,7 +308,7 @@ class Exchange:
                 self.must_close = True
                 if isinstance(refused, Bounced):
                     refused = Deferred(refused.reason, reply, self._remote)
-            self._decide(replace(refused, names_recipient=False) if isinstance(refused, Bounced) else refused)
+            self._decide(refused)
 
     def _rcpt(self, reply: Reply, index: int) -> None:
         if self._is_refused:
@@ -326,11 +330,21 @@ class Exchange:
 
     def _refused(self, reason: str, reply: Reply) -> Outcome:
         if reply.is_permanent:
-            return Bounced(explained(reason, reply), reply, self._remote)
+            return Bounced(explained(reason, reply), reply, self._remote, self._is_about_recipient(reply))
         if not reply.is_transient:
             self.must_close = True
             return Deferred("the server's answer does not fit the command", reply, self._remote)
         return Deferred(explained(reason, reply), reply, self._remote)
+
+    def _is_about_recipient(self, reply: Reply) -> bool:
+        """Say whether the refusal just taken is about the recipient: at RCPT, or when it says so of the only one.
+
+        That of MAIL is about us, that of the message most of all about the message.
+        """
+        at = self._answered - self._mail_at - 1
+        if 0 < at <= len(self._asked):
+            return True
+        return at > 0 and len(self._accepted) == 1 and reply.speaks_of_recipient
 
     def _data(self, reply: Reply) -> bytes | Step:
         if reply.code == 354:

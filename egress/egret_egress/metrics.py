@@ -46,6 +46,11 @@ DNS_SECONDS: Final = Histogram(
     "How long the DNS took for what was not in the cache. result: answer, nxdomain, timeout, failure.",
     ("result",),
 )
+SMARTHOST_REFUSALS: Final = Counter(
+    "egret_smarthost_refusals",
+    "Refusals for good by which a smarthost did not let us send, so that mail waits. at: greeting or mail.",
+    ("at",),
+)
 HANDOFFS: Final = Counter(
     "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
 )
@@ -109,6 +114,7 @@ FROM_THE_START: Final[Mapping[Counter | Histogram, tuple[Labels, ...]]] = {
     REQUIRETLS_UNMET: _singles("nopolicy", "norequiretls"),
     DNS_SECONDS: _singles("answer", "nxdomain", "timeout", "failure"),
     HANDOFFS: _singles("taken", "refused"),
+    SMARTHOST_REFUSALS: _singles("greeting", "mail"),
     INBOUND: _singles("250", "451", "452", "552", "554"),
 }
 """Label sets that are there with 0 before the first one is counted, which a rate could not see else."""

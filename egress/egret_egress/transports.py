@@ -18,7 +18,7 @@ from egret.contracts.settings import Direct, Fail, Smarthost, SmarthostTls, Tran
 from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
-from egret.core.tls_policy import Tlsa, TlsKind, TlsPolicy
+from egret.core.tls_policy import SMARTHOST, Tlsa, TlsKind, TlsPolicy
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord, NextHops, Resolver, Router, Unusable
 from egret_egress.session import Credentials
 
@@ -28,10 +28,10 @@ KEEP_S = 20.0
 """Seconds until the transports are looked up again; with the cache below them a change works within a minute."""
 
 POLICIES: Mapping[SmarthostTls, TlsPolicy] = {
-    SmarthostTls.STARTTLS: TlsPolicy(TlsKind.PKIX, "smarthost"),
-    SmarthostTls.IMPLICIT: TlsPolicy(TlsKind.IMPLICIT, "smarthost"),
-    SmarthostTls.UNVERIFIED: TlsPolicy(TlsKind.ENCRYPTED, "smarthost, unverified"),
-    SmarthostTls.NONE: TlsPolicy(TlsKind.PLAIN, "smarthost, plain"),
+    SmarthostTls.STARTTLS: TlsPolicy(TlsKind.PKIX, SMARTHOST),
+    SmarthostTls.IMPLICIT: TlsPolicy(TlsKind.IMPLICIT, SMARTHOST),
+    SmarthostTls.UNVERIFIED: TlsPolicy(TlsKind.ENCRYPTED, f"{SMARTHOST}, unverified"),
+    SmarthostTls.NONE: TlsPolicy(TlsKind.PLAIN, f"{SMARTHOST}, plain"),
 }
 
 

@@ -12,6 +12,7 @@ from typing import Literal, overload
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
+from egret.core.tls_policy import SMARTHOST
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
@@ -296,6 +297,8 @@ class Visit:
         if not failed.is_final:
             return Deferred(failed.reason, failed.reply, failed.remote)
         refusal = Bounced(failed.reason, failed.reply, failed.remote, names_recipient=False)
+        if _is_smarthost(stop):
+            return self._put_off(refusal, stop, "greeting")
         return await self._second_chance(refusal, stop, self._parcel.transaction.legs[0].attempt)
 
     # --- one session
@@ -327,7 +330,7 @@ class Visit:
             return None
         for index, outcome in zip(recipients, exchange.outcomes, strict=True):
             if isinstance(outcome, Bounced):
-                judged = await self._second_chance(outcome, stop, legs[index].attempt)
+                judged = await self._reconsider(outcome, exchange, stop, legs[index].attempt)
                 self._judged(index, judged, session, exchange, policy)
             elif outcome is not None:
                 self._judged(index, outcome, session, exchange, policy)
@@ -376,6 +379,20 @@ class Visit:
         if not isinstance(outcome, Delivered):
             said = session.transcript(exchange)
         self._parcel.progress.decide(index, outcome, self._trace(policy, session.tls_version, said))
+
+    def _put_off(self, refusal: Bounced, stop: Stop, at: str) -> Deferred:
+        """Make a smarthost's refusal of us temporary: one wrong setting must not bounce all that waits. at: label."""
+        self._observer.counting.count(metrics.SMARTHOST_REFUSALS, (at,))
+        reason = f"the smarthost {stop.host.name} does not let us send: {refusal.reason}"
+        return Deferred(reason, refusal.reply, refusal.remote)
+
+    async def _reconsider(self, refusal: Bounced, exchange: Exchange, stop: Stop, attempt: int) -> Deferred | Bounced:
+        """Make a refusal temporary that is not about this message or recipient."""
+        if not _is_smarthost(stop):
+            return await self._second_chance(refusal, stop, attempt)
+        # RCPT was not answered: it was MAIL that was refused.
+        is_of_mail = not (refusal.names_recipient or exchange.accepted or _is_of_message(refusal))
+        return self._put_off(refusal, stop, "mail") if is_of_mail else refusal
 
     async def _second_chance(self, refusal: Bounced, stop: Stop, attempt: int) -> Deferred | Bounced:
         """Make a first refusal by policy temporary when our address of the other family may do better."""
@@ -427,6 +444,16 @@ class _Conductor:
         return self._visit.follow(self._turn, self._session, self._stop)
 
 
+def _is_smarthost(stop: Stop) -> bool:
+    return stop.verdict.policy.name.startswith(SMARTHOST)
+
+
+def _is_of_message(refusal: Bounced) -> bool:
+    """Say whether MAIL was refused for the message's size (RFC 1870 section 6.1), which no setting mends."""
+    reply = refusal.reply
+    return reply is not None and (reply.code == 552 or reply.enhanced_code.startswith(("5.3.4", "5.2.3")))
+
+
 @overload
 def _prepare(session: Session, envelope: Envelope) -> Exchange | Bounced: ...
 @overload
@@ -439,4 +466,6 @@ def _prepare(session: Session, envelope: Envelope, *, is_ahead: bool = False) ->
     try:
         return session.exchange_ahead(envelope) if is_ahead else session.exchange(envelope)
     except WireError as error:
-        return Bounced(str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote)
+        return Bounced(
+            str(error), Reply(553, ("5.1.3 The address cannot be written in SMTP",)), remote, names_recipient=False
+        )

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 
 _CODE = re.compile(r"[45]\d\d\Z")
+_DEAD = {550: "5.1.1", 551: "5.1.6", 553: "5.1.3", 556: "5.1.10"}
+"""Enhanced codes of answers that are to say that the address is dead."""
 
 
 class Trick(enum.Enum):
@@ -39,17 +41,18 @@ def scripted(local_part: str) -> Answer | Trick | None:
     if name.endswith("temperror"):
         return Answer(451, "4.0.0 scripted temporary error")
     if name.endswith("permerror"):
-        return Answer(550, "5.0.0 scripted permanent error")
+        return Answer(550, "5.1.1 scripted permanent error")
     if name.endswith("timeout"):
         return Trick.SILENCE
     if name.endswith("disconnect"):
         return Trick.DISCONNECT
     if name.endswith("greylist"):
         return Trick.GREYLIST
-    code = _CODE.search(name)
-    if code is None:
+    match = _CODE.search(name)
+    if match is None:
         return None
-    return Answer(int(code[0]), f"{code[0][0]}.0.0 scripted answer")
+    code = int(match[0])
+    return Answer(code, f"{_DEAD.get(code, f'{code // 100}.0.0')} scripted answer")
 
 
 def at_mail(reverse_path: str) -> Answer | Trick | None:

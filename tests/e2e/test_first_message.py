@@ -72,7 +72,7 @@ def test_a_permanent_error_fails_at_once_and_suppresses(shared: Installation, lo
     delivery = shared.await_end(shared.send(address)["QueueMsgID"])
 
     assert delivery["State"] == "failed"
-    assert [(a["Outcome"], a["Code"], a["EnhancedCode"]) for a in delivery["Attempts"]] == [("bounced", 550, "5.0.0")]
+    assert [(a["Outcome"], a["Code"], a["EnhancedCode"]) for a in delivery["Attempts"]] == [("bounced", 550, "5.1.1")]
     assert [(e["Event"], e["SMTPCode"], e["DSN"]) for e in delivery["Events"]] == [("failed", 550, False)]
     wait_until(lambda: shared.ask("SuppressionPresent", {"EmailAddress": address})["Present"], "suppressed")
     wait_until(lambda: shared.is_told("failed", delivery["QueueMsgID"]), "told")

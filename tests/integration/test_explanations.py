@@ -58,7 +58,8 @@ def only(info: DeliveryInfo) -> AttemptInfo:
 def again(info: DeliveryInfo) -> str:
     """Return what is said of the next attempt after the first has failed for now."""
     assert info.due is not None
-    return f"Attempt 2 follows at {info.due:%Y-%m-%d %H:%M:%S} UTC, since attempt 1 failed: {only(info).error}."
+    when = f"{info.due:%Y-%m-%d %H:%M:%S} UTC"
+    return f"Attempt 2 of 8 follows at {when}, since attempt 1 failed: {only(info).error}."
 
 
 def spoken(attempt: AttemptInfo) -> list[str]:

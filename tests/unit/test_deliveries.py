@@ -43,12 +43,12 @@ def claim(service: Service, delivery_id: int) -> None:
     change(service.store, ACCOUNT, delivery_id, lambda _: Claim("unit-1", now, now + timedelta(minutes=40)), now)
 
 
-def attempt(service: Service, delivery_id: int, outcome: Outcome) -> None:
-    """Make one attempt with this outcome."""
+def attempt(service: Service, delivery_id: int, outcome: Outcome, *, is_last: bool = False) -> None:
+    """Make one attempt with this outcome. is_last: no other is to follow."""
     claim(service, delivery_id)
     now = service.clock.now()
     number = len(service.delivery(delivery_id).attempts) + 1
-    record = Record(an_attempt(number, outcome, now), now + RETRY, now)
+    record = Record(an_attempt(number, outcome, now), None if is_last else now + RETRY, now)
     assert isinstance(change(service.store, ACCOUNT, delivery_id, lambda _: record, now), Delivery)
 
 
@@ -124,6 +124,22 @@ def test_get_shows_every_attempt_with_its_reply() -> None:
         ("failed", 2, 550),
     ]
     assert [event.id for event in info.events] == [f"evt_{ACCOUNT}_{delivery_id:x}_{seq}" for seq in (1, 2)]
+
+
+def test_get_says_of_the_last_attempt_that_egret_gave_up() -> None:
+    """As its event does; earlier ones say what they came to."""
+    service = Service()
+    delivery_id = one(service)
+    attempt(service, delivery_id, LATER)
+    service.clock.advance(RETRY)
+    attempt(service, delivery_id, LATER, is_last=True)
+
+    info = delivery_get(service.delivering, ACCOUNT, delivery_id)
+
+    said = "the server put the recipient off, transient: 451 4.3.0 try later"
+    assert [attempt.error for attempt in info.attempts] == [said, f"given up after 2 attempts: {said}"]
+    assert [event.error for event in info.events] == [said, f"given up after 2 attempts: {said}"]
+    assert (info.attempts[1].outcome, info.events[1].smtp_code) == ("deferred", 451)
 
 
 def test_get_shows_a_delivered_one() -> None:

@@ -76,13 +76,43 @@ def test_pipelining_sends_everything_up_to_data_at_once() -> None:
 
 
 def test_a_refused_sender_says_nothing_of_the_recipient() -> None:
-    """Only what answers RCPT or comes after it is about the address."""
+    """Only what answers RCPT is about the address."""
     sender, recipient = (Exchange(Envelope("s@x", ("a@x",), 10), ONE_BY_ONE) for _ in range(2))
     drive(sender, [550])
     drive(recipient, [250, 550])
 
     found = [outcome for exchange in (sender, recipient) for outcome in exchange.outcomes]
     assert [outcome.names_recipient for outcome in found if isinstance(outcome, Bounced)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "recipients", "names_recipient"),
+    [
+        ("spam message rejected", 1, False),
+        ("", 1, False),
+        ("5.0.0 no", 1, False),
+        ("5.3.4 too large", 1, False),
+        ("5.7.1 no", 1, False),
+        ("5.1.1 no such user", 1, True),
+        ("5.2.2 full", 1, True),
+        ("5.1.1 no such user", 2, False),
+    ],
+)
+@pytest.mark.parametrize("stage", [Stage.DATA, Stage.FINAL])
+def test_a_refused_message_says_nothing_of_the_recipient(
+    stage: Stage, text: str, recipients: int, names_recipient: bool
+) -> None:
+    """Unless an enhanced code does, and there is only one whom it can mean."""
+    exchange = Exchange(envelope(recipients), ONE_BY_ONE)
+    exchange.start()
+    for code in [250] * (1 + recipients) + [354] * (stage is Stage.FINAL):
+        exchange.take(Reply(code))
+    if stage is Stage.FINAL:
+        exchange.dot_goes()
+    exchange.take(Reply(550, (text,)))
+
+    found = {outcome.names_recipient for outcome in exchange.outcomes if isinstance(outcome, Bounced)}
+    assert found == {names_recipient}
 
 
 def test_a_temporary_mail_refusal_is_the_hosts_failure() -> None:
@@ -288,6 +318,23 @@ def test_internationalized_mail_is_refused_at_once_where_it_cannot_go(asked: Env
 
     assert (refusal.reply.enhanced_code if refusal and refusal.reply else "") == code
     assert refusal_before(asked, DSN) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "names_recipient"),
+    [
+        (Envelope("s@x", ("a@x",), 2000), False),
+        (Envelope("s@x", ("a@x",), 10, smtputf8=True), False),
+        (Envelope("s@x", ("ä@x",), 10), True),
+        (Envelope("s@x", ("a@x",), 10, require_tls=True), False),
+    ],
+)
+def test_what_a_server_cannot_take_is_about_the_message(asked: Envelope, names_recipient: bool) -> None:
+    """Its size, its header, its protection; not whether the address exists."""
+    refusal = refusal_before(asked, Peer("mx", {"SIZE": "1000"}))
+
+    assert refusal is not None
+    assert refusal.names_recipient == names_recipient
 
 
 def test_a_refusal_of_commands_that_came_early_is_asked_again() -> None:

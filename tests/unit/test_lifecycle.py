@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -248,6 +249,76 @@ def test_a_bounce_that_overtakes_the_record_has_the_last_word() -> None:
     assert isinstance(ended, Delivery)
     assert (State.FAILED, reported.rev + 1) == (ended.state, ended.rev)
     assert [(e.seq, e.kind.value) for e in ended.events] == [(1, "failed"), (2, "delivered"), (3, "failed")]
+
+
+UNDER_WAY = a_delivery(state=State.ATTEMPTING, lease=LEASE)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "next_at", "error"),
+    [
+        (LATER, None, "given up after 1 attempt: the server put the recipient off, transient: 451 4.3.0 try later"),
+        (LATER, LONG_AFTER, "given up after 2 days: the server put the recipient off, transient: 451 4.3.0 try later"),
+        (NOBODY_KNOWS, None, "given up after 1 attempt: the connection died after the final dot"),
+        (NEVER, None, "the server refused the recipient, permanent: 550 5.1.1 no such user"),
+    ],
+)
+def test_who_gives_up_says_so(outcome: Outcome, next_at: datetime | None, error: str) -> None:
+    """After how many attempts, or how long; what the last one heard stays. A refusal for good speaks for itself."""
+    ended = apply(UNDER_WAY, Record(an_attempt(1, outcome), next_at, NOW + 50 * HOUR))
+
+    assert isinstance(ended, Delivery)
+    event = ended.events[-1]
+    assert (ended.state, event.kind, event.error) == (State.FAILED, EventKind.FAILED, error)
+    assert event.code == (outcome.reply.code if outcome.reply else 0)
+
+
+def test_giving_up_counts_all_attempts() -> None:
+    """The number of the last one."""
+    tried = replace(UNDER_WAY, attempts=(an_attempt(1, LATER),), lease=replace(LEASE, attempt=2))
+    ended = apply(tried, Record(an_attempt(2, LATER), None, NOW))
+
+    assert isinstance(ended, Delivery)
+    assert ended.events[-1].error.startswith("given up after 2 attempts: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({}, "given up after 4 days: it was never attempted"),
+        ({"waiting": "Yahoo asked us to slow down"}, "given up after 4 days: Yahoo asked us to slow down"),
+        (
+            {"attempts": (an_attempt(1, LATER),)},
+            "given up after 4 days: the server put the recipient off, transient: 451 4.3.0 try later",
+        ),
+    ],
+)
+def test_what_expires_says_what_it_waited_for(changes: dict[str, Any], error: str) -> None:
+    """The last attempt's outcome, or what kept it from one."""
+    ended = apply(a_delivery(**changes), Expire(LONG_AFTER))
+
+    assert isinstance(ended, Delivery)
+    assert ended.events[-1].error == error
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        (48, "2 days"),
+        (47.9, "47 hours"),
+        (2, "2 hours"),
+        (1.9, "114 minutes"),
+        (1 / 60, "60 seconds"),
+        (0, "0 seconds"),
+    ],
+)
+def test_ages_are_told_in_the_largest_unit_of_which_there_are_two(age: float, words: str) -> None:
+    """Days, hours, minutes or seconds."""
+    at = NOW + age * HOUR
+    ended = apply(a_delivery(expires_at=at), Expire(at))
+
+    assert isinstance(ended, Delivery)
+    assert ended.events[-1].error.startswith(f"given up after {words}: ")
 
 
 def test_a_young_delivery_does_not_expire() -> None:

@@ -22,9 +22,11 @@ from egret_local.sources import matches
     [
         ("ann@x.example", None),
         ("ann+temperror@x.example", Answer(451, "4.0.0 scripted temporary error")),
-        ("PermError@x.example", Answer(550, "5.0.0 scripted permanent error")),
+        ("PermError@x.example", Answer(550, "5.1.1 scripted permanent error")),
         ("box-452@x.example", Answer(452, "4.0.0 scripted answer")),
         ("u552@x.example", Answer(552, "5.0.0 scripted answer")),
+        ("u553@x.example", Answer(553, "5.1.3 scripted answer")),
+        ("u554@x.example", Answer(554, "5.0.0 scripted answer")),
         ("u399@x.example", None),
         ("u600@x.example", None),
         ("timeout@x.example", Trick.SILENCE),
@@ -40,7 +42,7 @@ def test_a_local_part_scripts_the_answer_to_its_message(address: str, at_end: An
 
 def test_prefixes_move_the_answer_to_a_command() -> None:
     """`rcptto` answers at RCPT, `mailfrom` at MAIL, and only they do."""
-    assert (Answer(550, "5.0.0 scripted answer"), None) == (at_rcpt("rcptto550@x"), at_rcpt("x550@x"))
+    assert (Answer(550, "5.1.1 scripted answer"), None) == (at_rcpt("rcptto550@x"), at_rcpt("x550@x"))
     assert (Answer(451, "4.0.0 scripted answer"), None) == (at_mail("mailfrom451@x"), at_mail("x451@x"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from egret.contracts.metrics import Counter, Gauge, Histogram
+from egret.core.lifecycle import GIVEN_UP
 from egret.usecases.waiting import BUSY, DUE, NO_UNIT, PORT25_CLOSED
 from egret_egress import metrics as egress
 from egret_egress.reasons import GREYLISTED, POLICY
@@ -55,6 +56,13 @@ def test_the_page_has_the_sentences_that_an_account_reads() -> None:
         DOMAIN_FULL,
         GREYLISTED,
         POLICY,
+        GIVEN_UP,
+        "the server did not want to talk to us",
+        "the server refused the sender",
+        "does not let us send: ",
+        "the server's answer is not an SMTP reply",
+        "the mail server does not offer encryption (STARTTLS), which is demanded of this server",
+        "in the DNS name no valid host",
     )
 
     assert [sentence for sentence in sentences if sentence not in page] == []

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from egret.contracts.settings import Suppression
+from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
-from egret.core.outcome import Bounced
+from egret.core.lifecycle import Record, apply
+from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret.core.suppression import Strike, Strikes
+from egret.core.trace import SessionTrace
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
 from egret.usecases.suppress import Happening, suppress
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
-from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, an_attempt
+from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, REMOTE, a_delivery, an_attempt
 
 KEY = (ACCOUNT, "ann@example.net")
 HARD: dict[str, Any] = {"kind": EventKind.FAILED, "code": 550, "enhanced_code": "5.1.1"}
@@ -65,11 +68,18 @@ class World:
         return SuppressionPorts(self.list, FakeClock(at), SeededDice())
 
 
+def failed(outcome: Bounced | Deferred, number: int = 0, at: datetime = NOW, *, policy: str = "") -> Happening:
+    """Return the failure of delivery `number`, whose only attempt came to an outcome."""
+    attempt = replace(an_attempt(1, outcome), trace=SessionTrace(policy=policy))
+    leased = a_delivery(id=delivery_id(MESSAGE_ID, number), state=State.ATTEMPTING, lease=Lease(1, "unit-1", at))
+    ended = apply(leased, Record(attempt, None, at))
+    assert isinstance(ended, Delivery)
+    return Happening(ended, ended.events[-1])
+
+
 def refused_before(reply: Reply) -> Happening:
     """Return the failure of a delivery whose server refused us before it was told of the recipient."""
-    outcome = Bounced("the server does not want to talk", reply, names_recipient=False)
-    event = Event(1, EventKind.FAILED, NOW, attempt=1, code=reply.code, enhanced_code=reply.enhanced_code)
-    return Happening(a_delivery(attempts=(an_attempt(1, outcome),), events=(event,)), event)
+    return failed(Bounced("the server does not want to talk", reply, names_recipient=False))
 
 
 @pytest.fixture
@@ -89,7 +99,7 @@ def world() -> World:
         ({"kind": EventKind.FAILED, "code": 451, "enhanced_code": "4.3.0"}, False, 1),
         ({"kind": EventKind.FAILED, "code": 554, "enhanced_code": "5.7.1"}, False, 0),
         ({"kind": EventKind.FAILED, "code": 553, "enhanced_code": "5.1.8"}, False, 0),
-        ({"kind": EventKind.FAILED, "error": "gave up after 72 hours"}, False, 0),
+        ({"kind": EventKind.FAILED, "error": "given up after 3 days: it was never attempted"}, False, 0),
         ({"kind": EventKind.DELAYED, "code": 451, "enhanced_code": "4.3.0"}, False, 0),
         ({"kind": EventKind.DELAYED, "code": 550, "enhanced_code": "5.1.1", "dsn": True}, False, 0),
         ({"kind": EventKind.DELIVERED, "code": 554, "enhanced_code": "5.0.0", "dsn": True}, False, 0),
@@ -258,6 +268,83 @@ def test_a_server_that_blocks_us_does_not_suppress_the_recipient(world: World, t
     """Listed once on a blocklist, an account must not lose every address of a provider."""
     assert world.judge(refused_before(Reply(550, (text,)))) == set()
     assert (world.is_active(), world.strikes()) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "is_dead"),
+    [
+        ("relaying denied", "opportunistic", False),
+        ("no such user", "opportunistic", True),
+        ("5.0.0 scripted answer", "plain", True),
+        ("no such user", "smarthost", False),
+        ("relaying denied", "smarthost, unverified", False),
+        ("5.1.1 no such user", "smarthost", True),
+        ("5.2.1 account disabled", "smarthost, plain", True),
+    ],
+)
+def test_what_a_bare_550_at_rcpt_is_worth(world: World, text: str, policy: str, is_dead: bool) -> None:
+    """The words count, and over a smarthost the enhanced code alone; nothing is a strike that is about us."""
+    one = failed(Bounced("the server refused the recipient", Reply(550, (text,)), REMOTE), policy=policy)
+
+    assert world.judge(one) == ({one.id} if is_dead else set())
+    assert (world.is_active(), world.strikes()) == (is_dead, 0)
+
+
+NO_DOMAIN = Bounced(
+    "the recipient's domain does not exist (is it spelled right?)", Reply(550, ("5.1.2 The domain does not exist",))
+)
+NO_MAIL = Bounced("the recipient's domain says that it takes no mail (null MX)", Reply(556, ("5.1.10 null MX",)))
+DAY = timedelta(days=1)
+
+
+def test_a_resolver_that_knows_no_domain_for_a_day_suppresses_nobody(world: World) -> None:
+    """It may be broken, and would put every address on the list that is written to meanwhile."""
+    world.judge(*(failed(NO_DOMAIN, number, NOW + timedelta(minutes=number)) for number in range(9)))
+
+    assert (world.is_active(), world.strikes()) == (False, 1)
+
+
+def test_a_domain_that_does_not_exist_on_three_days_suppresses(world: World) -> None:
+    """The reason says who says so, since no server was asked; a replay tells the same."""
+    happenings = [failed(NO_DOMAIN, number, NOW + number * DAY) for number in range(3)]
+
+    assert world.judge(*happenings) == {happenings[-1].id}
+    assert world.judge(*happenings) == {happenings[-1].id}
+    entry = world.entry()
+    assert entry is not None
+    assert entry.reason == (
+        "three deliveries in a row failed, the last one since the recipient's domain does not exist (is it spelled "
+        "right?)"
+    )
+
+
+def test_a_null_mx_is_the_domains_own_word(world: World) -> None:
+    """RFC 7505: it suppresses at once; the reason blames no server."""
+    one = failed(NO_MAIL)
+
+    assert world.judge(one) == {one.id}
+    entry = world.entry()
+    assert entry is not None
+    assert entry.reason == "the recipient's domain says that it takes no mail (null MX)"
+
+
+@pytest.mark.parametrize("policy", ["opportunistic", "smarthost"])
+def test_a_5yz_that_was_put_off_until_the_end_does_not_suppress(world: World, policy: str) -> None:
+    """It was about us, or about too many recipients."""
+    world.judge(
+        failed(Deferred("the smarthost refused the sender", Reply(550, ("5.1.1 who?",)), REMOTE), policy=policy)
+    )
+
+    assert (world.is_active(), world.strikes()) == (False, 0)
+
+
+def test_the_reason_names_the_smarthost_that_says_it(world: World) -> None:
+    """It is not the receiving server's word."""
+    world.judge(failed(Bounced("refused", Reply(550, ("5.1.1 no such user",)), REMOTE), policy="smarthost"))
+
+    entry = world.entry()
+    assert entry is not None
+    assert entry.reason == "the smarthost says that the address is dead (550 5.1.1)"
 
 
 class Racing(MemorySuppressions):

@@ -14,6 +14,7 @@ from egret.core.suppression import (
     STRIKES_KEPT,
     Strikes,
     SuppressVerdict,
+    Voice,
     add,
     clear,
     reaches_limit,
@@ -112,6 +113,93 @@ def test_verdict_follows_the_table(code: int, enhanced_code: str, expected: Supp
     assert verdict(code, enhanced_code) == expected
 
 
+ABOUT_US = [
+    "relaying denied",
+    "spam message rejected",
+    "sorry, that domain isn't in my list of allowed rcpthosts",
+    "Blocked - see https://example.org/lookup",
+    "Message content rejected",
+    "your IP is listed by zen.example.org",
+    "Poor reputation",
+    "SMTP AUTH is required",
+    "Sender verify failed",
+    "rejected due to local policy",
+    "too many connections from you",
+]
+ALIVE = ["mailbox is full", "user is over quota", "message exceeds the size"]
+DEAD = [  # real servers' wordings
+    "User unknown",
+    "<ann@example.net>: Recipient address rejected: User unknown in local recipient table",
+    "<relay@spam.example>: User unknown in relay recipient table",
+    "No such user here",
+    "no such mailbox",
+    "sorry, no mailbox here by that name. (#5.1.1)",
+    "Requested action not taken: mailbox unavailable",
+    "Mailbox not found",
+    "The email account that you tried to reach does not exist",
+    "This user doesn't have a example.net account (ann@example.net)",
+    "ann@example.net... User not known",
+    "unknown recipient",
+    "Unknown local user",
+    "invalid recipient",
+    "Invalid mailbox",
+    "not a valid mailbox",
+    "account disabled",
+    "This account has been disabled or discontinued",
+    "Unrouteable address",
+    "ann@example.net: mailbox no longer in use",
+    "User ann (ann@example.net) not listed in the directory: user unknown",
+]
+UNCLEAR = ["", "rejected", "administrator's orders"]
+
+
+@pytest.mark.parametrize("code", [550, 553, 554])
+@pytest.mark.parametrize("text", ABOUT_US)
+@pytest.mark.parametrize("voice", Voice)
+def test_words_about_us_or_the_message_are_not_the_recipients_fault(voice: Voice, text: str, code: int) -> None:
+    """Nor a strike: with one such rule of a server, three messages would cost the account an address."""
+    assert [verdict(code, enhanced, text, voice) for enhanced in ("", "5.0.0")] == [IGNORE, IGNORE]
+
+
+@pytest.mark.parametrize("text", DEAD)
+def test_words_may_say_that_the_address_is_dead(text: str) -> None:
+    """As servers do that give no enhanced code; of a smarthost words are not enough."""
+    found = {voice: verdict(550, "", text, voice) for voice in Voice}
+    assert found == {Voice.SERVER: SUPPRESS, Voice.REPORT: SUPPRESS, Voice.SMARTHOST: IGNORE}
+
+
+@pytest.mark.parametrize("text", UNCLEAR)
+def test_a_bare_code_counts_at_rcpt_only(text: str) -> None:
+    """There it answers the address, in a DSN it may have answered anything."""
+    found = {voice: verdict(550, "", text, voice) for voice in Voice}
+    assert found == {Voice.SERVER: SUPPRESS, Voice.REPORT: STRIKE, Voice.SMARTHOST: IGNORE}
+
+
+@pytest.mark.parametrize("text", ALIVE)
+def test_a_full_mailbox_is_not_dead(text: str) -> None:
+    """Whatever the code."""
+    assert [verdict(550, "", text, voice) for voice in (Voice.SERVER, Voice.REPORT)] == [STRIKE, STRIKE]
+
+
+@pytest.mark.parametrize(
+    ("enhanced_code", "expected"),
+    [
+        ("5.1.1", SUPPRESS),
+        ("5.1.6", SUPPRESS),
+        ("5.1.10", SUPPRESS),
+        ("5.2.1", SUPPRESS),
+        ("5.1.2", STRIKE),
+        ("5.1.3", STRIKE),
+        ("5.2.2", STRIKE),
+        ("5.7.1", IGNORE),
+        ("5.1.8", IGNORE),
+    ],
+)
+def test_a_smarthost_is_believed_by_its_enhanced_code(enhanced_code: str, expected: SuppressVerdict) -> None:
+    """What it says of the recipient's mailbox; what it finds in the DNS may be its own trouble."""
+    assert verdict(550, enhanced_code, "relaying denied", Voice.SMARTHOST) == expected
+
+
 @given(code=st.integers(0, 600), detail=st.integers(0, 999))
 def test_policy_never_touches_an_address(code: int, detail: int) -> None:
     """Whatever the reply code is, x.7.x says nothing of the recipient."""
@@ -124,10 +212,10 @@ def test_temporary_reply_never_suppresses_at_once(code: int, enhanced_code: str)
     assert verdict(code, enhanced_code) in (STRIKE, IGNORE)
 
 
-@given(code=st.integers(), enhanced_code=st.text(max_size=20))
-def test_verdict_is_total(code: int, enhanced_code: str) -> None:
+@given(code=st.integers(), enhanced_code=st.text(max_size=20), text=st.text(), voice=st.sampled_from(Voice))
+def test_verdict_is_total(code: int, enhanced_code: str, text: str, voice: Voice) -> None:
     """Any number and any text has a verdict."""
-    assert verdict(code, enhanced_code) in SuppressVerdict
+    assert verdict(code, enhanced_code, text, voice) in SuppressVerdict
 
 
 def _after(*minutes: int) -> Strikes:

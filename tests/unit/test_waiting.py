@@ -129,7 +129,7 @@ def test_a_retry_says_when_and_why() -> None:
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),))
 
     assert explain(delivery, a_message(), NOTHING, NOW) == (
-        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since attempt 1 failed: the server put the recipient off, "
+        "Attempt 2 of 8 follows at 2026-03-04 06:06:07 UTC, since attempt 1 failed: the server put the recipient off, "
         "transient: 451 4.3.0 try later."
     )
 
@@ -149,7 +149,7 @@ def test_one_that_may_have_been_delivered_says_so() -> None:
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, NOBODY_KNOWS),))
 
     assert explain(delivery, a_message(), NOTHING, NOW) == (
-        "Attempt 2 follows at 2026-03-04 06:06:07 UTC, since nobody can say whether attempt 1 has delivered it: "
+        "Attempt 2 of 8 follows at 2026-03-04 06:06:07 UTC, since nobody can say whether attempt 1 has delivered it: "
         "the connection died after the final dot."
     )
 
@@ -158,7 +158,7 @@ def test_an_attempt_under_way_says_so() -> None:
     """With its number."""
     delivery = a_delivery(state=State.ATTEMPTING, lease=Lease(3, "unit-1", NOW + HOUR))
 
-    assert explain(delivery, a_message(), NOTHING, NOW) == "Attempt 3 is being made."
+    assert explain(delivery, a_message(), NOTHING, NOW) == "Attempt 3 of 8 is being made."
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from egret.core.delivery import Attempt, Delivery, Lease, State
 from egret.core.events import Event, EventKind
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
 
+GIVEN_UP = "given up after"
+"""How the error begins of what failed since there is no further attempt, though the last outcome was not final."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -245,7 +248,9 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
         case Deferred() | Unknown():
             at = change.next_at
             if at is None or at >= delivery.expires_at:
-                return _end(delivery, State.FAILED, replace(event, kind=EventKind.FAILED), tried)
+                spent = _counted(number, "attempt") if at is None else _age(delivery, change.at)
+                error = f"{GIVEN_UP} {spent}: {event.error}"
+                return _end(delivery, State.FAILED, replace(event, kind=EventKind.FAILED, error=error), tried)
             queued = replace(delivery, attempts=tried, waiting="", state=State.QUEUED, lease=None)
             return _with_event(replace(queued, not_before=at, due_at=at), event)
         case _:
@@ -315,9 +320,22 @@ def _expire(delivery: Delivery, change: Expire) -> Delivery | Refusal:
         return Refusal.HELD
     if not delivery.state.is_terminal and change.at < delivery.expires_at:
         return Refusal.YOUNG
-    waited = change.at - delivery.queued_at
-    reason = f"gave up after {waited.total_seconds() / 3600:.1f} hours, {len(delivery.attempts)} attempts"
+    last = error_of(delivery.attempts[-1].outcome) if delivery.attempts else delivery.waiting
+    reason = f"{GIVEN_UP} {_age(delivery, change.at)}: {last or 'it was never attempted'}"
     return _idle_end(delivery, State.FAILED, _event(EventKind.FAILED, change.at, reason))
+
+
+def _age(delivery: Delivery, at: datetime) -> str:
+    """Return how long a delivery has been queued, in the largest unit of which there are two."""
+    seconds = int((at - delivery.queued_at).total_seconds())
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return _counted(seconds // length, unit)
+    return _counted(seconds, "second")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _hold(delivery: Delivery, change: Hold) -> Delivery | Refusal:

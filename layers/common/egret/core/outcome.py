@@ -43,7 +43,7 @@ class Deferred:
 class Bounced:
     """Never in this form: a 5yz reply or a permanent fact (null MX, size, missing SMTPUTF8). reason: one sentence.
 
-    names_recipient: False when the server refused us, or the sender, before it was told of the recipient.
+    names_recipient: False when the server refused us, the sender or the message, and not the recipient.
     """
 
     reason: str

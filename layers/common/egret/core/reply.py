@@ -46,6 +46,11 @@ class Reply:
         return match[0] if match and int(match[1]) == self.code // 100 else ""
 
     @property
+    def speaks_of_recipient(self) -> bool:
+        """Its enhanced code is about an address or a mailbox (RFC 3463 sections 3.2 and 3.3)."""
+        return self.enhanced_code[2:4] in ("1.", "2.")
+
+    @property
     def first_line(self) -> str:
         """Code and text of the first line, as it stood on the wire (without a continuation dash)."""
         return f"{self.code} {self.lines[0]}".rstrip()

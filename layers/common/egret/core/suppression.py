@@ -2,7 +2,8 @@
 
 An address that does not exist is suppressed at once. A refusal for policy, reputation, authentication or a bad sender
 address is the sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a
-strike; three strikes in a row for one account and address suppress it.
+strike; three strikes in a row for one account and address suppress it. Where the enhanced code says nothing, the words
+of the reply and who speaks decide what the reply code is worth.
 
 Implements: RFC 3463 and 5248 (which codes say that an address is dead). Does not fold addresses and keeps no list.
 """
@@ -20,8 +21,11 @@ DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
 SENDER_DETAILS = frozenset({"1.7", "1.8"})
 """subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
 
+SECOND_HAND_DETAILS = DEAD_DETAILS - {"1.2", "1.3"}
+"""Those that count from a smarthost too: what it finds in the DNS, or can write, may be its own trouble."""
+
 DEAD_CODES = frozenset({521, 550, 551, 553, 556})
-"""Replies that say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
+"""Replies that may say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
 
 STRIKE_LIMIT = 3
 """Failures in a row that suppress: one can be a mishap of a server, two a weekend."""
@@ -33,6 +37,31 @@ STRIKE_LIFE = timedelta(days=90)
 """Failures that lie further apart are not in a row: who is written to so seldom has not failed three times lately."""
 
 _ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
+
+_POLICY = re.compile(
+    r"rela(y|ies)(?! recipient)|spam|\bu[cb]e\b|unsolicited|\bbulk\b|junk|virus|malware|phish|content|block|banned"
+    r"|polic(y|ies)|denied|prohibited|forbidden|restrict|permi(t|ssion)|allowed|rcpthosts|authori[sz]|authentic|log.?in\b"
+    r"|\bauth\b|(?<!not )\blist(ed|ing)\b|black|\b(dns|r)bls?\b|reputation|\bspf\b|dkim|dmarc|\bptr\b|reverse"
+    r"|\b[he]hlo\b|sender|\brates?\b|too many|your (ip|host|server|domain|network|address)|\bip\b",
+    re.IGNORECASE,
+)
+"""What a reply without an enhanced code speaks of when it is about us or the message, and not about the address."""
+
+_ALIVE = re.compile(r"\bfull\b|quota|exceed|too (large|big|long)|temporar", re.IGNORECASE)
+"""The mailbox exists."""
+
+_UNKNOWN = re.compile(
+    r"\b(unknown|no such|invalid|undeliverable|unrout[ae]+ble|no) "
+    r"(local |valid |destination )?(users?|recipients?|mailbox(es)?|address(es)?|accounts?|person|addressee)\b"
+    r"|\b(user|recipient|mailbox|address|account|addressee)\b.{0,80}?\b(unknown|invalid|unavailable|disabled|inactive"
+    r"|suspended|deactivated|closed|(does ?n.t|does not|no longer) exist"
+    r"|(not|no longer) (known|found|valid|available|active|in use|here|exist))\b"
+    r"|\b(does ?n.t|does not) (exist|have an? \S+ account)|\bnot a (known|valid) (user|recipient|mailbox|address)",
+    re.IGNORECASE,
+)
+"""How servers say in words that an address is dead."""
+
+_ADDRESS = re.compile(r"\S+@\S+")
 
 
 class SuppressVerdict(Enum):
@@ -46,10 +75,21 @@ class SuppressVerdict(Enum):
     """Nothing is said about the address: not the recipient's fault, or no answer of a server at all."""
 
 
-def verdict(code: int, enhanced_code: str) -> SuppressVerdict:
+class Voice(Enum):
+    """Who says it, and so how much is believed that no enhanced code says."""
+
+    SERVER = "the receiving server"
+    """Asked at RCPT: a bare 550 is about the address unless its words say otherwise."""
+    REPORT = "a DSN"
+    """Nobody knows what it answered: the words have to speak of the address."""
+    SMARTHOST = "the smarthost"
+    """Most of what it refuses is about its customer: only an enhanced code counts."""
+
+
+def verdict(code: int, enhanced_code: str, text: str = "", voice: Voice = Voice.SERVER) -> SuppressVerdict:
     """Judge the reply that ended a delivery.
 
-    code: the reply code, or 0 if no server answered. enhanced_code: `5.1.1`, or "" if unknown.
+    code: the reply code, or 0 if no server answered. enhanced_code: `5.1.1`, or "" if unknown. text: of the reply.
     With code 0 the class of the enhanced code stands in (a DSN without a Diagnostic-Code has only its Status).
     A temporary reply (the delivery expired) can only be a strike. Success is IGNORE.
     """
@@ -58,15 +98,19 @@ def verdict(code: int, enhanced_code: str) -> SuppressVerdict:
     reply_class = code // 100 or (int(enhanced_code[0]) if match else 0)
     if reply_class not in (4, 5) or detail.startswith("7.") or detail in SENDER_DETAILS:
         return SuppressVerdict.IGNORE
-    if reply_class == 5 and _is_dead(code, detail):
-        return SuppressVerdict.SUPPRESS
-    return SuppressVerdict.STRIKE
-
-
-def _is_dead(code: int, detail: str) -> bool:
     if detail in ("", "0.0"):
-        return code in DEAD_CODES
-    return detail in DEAD_DETAILS
+        return _by_words(code, _ADDRESS.sub(" ", text), voice)
+    dead = SECOND_HAND_DETAILS if voice is Voice.SMARTHOST else DEAD_DETAILS
+    return SuppressVerdict.SUPPRESS if reply_class == 5 and detail in dead else SuppressVerdict.STRIKE
+
+
+def _by_words(code: int, text: str, voice: Voice) -> SuppressVerdict:
+    """Judge a reply whose enhanced code says nothing. text: without addresses, which may be called anything."""
+    if voice is Voice.SMARTHOST or _POLICY.search(text):
+        return SuppressVerdict.IGNORE
+    is_told = _UNKNOWN.search(text) is not None if voice is Voice.REPORT else True
+    is_dead = is_told and code in DEAD_CODES and not _ALIVE.search(text)
+    return SuppressVerdict.SUPPRESS if is_dead else SuppressVerdict.STRIKE
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,5 +62,8 @@ class TlsPolicy:
         return self.kind in (TlsKind.PKIX, TlsKind.DANE, TlsKind.IMPLICIT)
 
 
+SMARTHOST = "smarthost"
+"""How the names of policies for smarthosts begin."""
+
 PLAIN = TlsPolicy(TlsKind.PLAIN, "plain")
 OPPORTUNISTIC = TlsPolicy(TlsKind.OPPORTUNISTIC, "opportunistic")

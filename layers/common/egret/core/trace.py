@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from egret.core.tls_policy import SMARTHOST
+
 
 @dataclass(frozen=True, slots=True)
 class SessionTrace:
@@ -19,6 +21,11 @@ class SessionTrace:
     policy: str = ""
     tls: str = ""
     transcript: tuple[str, ...] = ()
+
+    @property
+    def is_relayed(self) -> bool:
+        """A smarthost was asked, and not a mail server of the recipient's domain."""
+        return self.policy.startswith(SMARTHOST)
 
 
 NO_TRACE = SessionTrace()

@@ -25,9 +25,9 @@ from egret.core import cursor
 from egret.core.address import Address, AddressError
 from egret.core.delivery import Attempt, Delivery, Message, State
 from egret.core.errors import InvalidRequest, Unavailable
-from egret.core.events import Event, event_id
+from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import MAX_ID, message_of
-from egret.core.lifecycle import Cancel, Change, Hold, Refusal, Unhold
+from egret.core.lifecycle import GIVEN_UP, Cancel, Change, Hold, Refusal, Unhold
 from egret.core.outcome import error_of, name_of
 from egret.usecases.change import Make, change
 from egret.usecases.waiting import Surroundings, explain
@@ -218,13 +218,22 @@ def _info(delivery: Delivery, message: Message | None, waiting: str) -> Delivery
         queued=delivery.queued_at,
         expires=None if delivery.state.is_terminal else delivery.expires_at,
         ended=delivery.ended_at,
-        attempts=tuple(_attempt_info(attempt) for attempt in delivery.attempts),
+        attempts=tuple(_attempt_info(attempt, _error(delivery, attempt)) for attempt in delivery.attempts),
         events=tuple(_event_info(delivery, event) for event in delivery.events),
         extra=dict(message.extra) if message else {},
     )
 
 
-def _attempt_info(attempt: Attempt) -> AttemptInfo:
+def _error(delivery: Delivery, attempt: Attempt) -> str:
+    """Return what an attempt came to; of the last one, also that Egret gave up, as the event tells it."""
+    if attempt is delivery.attempts[-1]:
+        for event in delivery.events:
+            if event.kind is EventKind.FAILED and event.error.startswith(GIVEN_UP) and not event.dsn:
+                return event.error
+    return error_of(attempt.outcome)
+
+
+def _attempt_info(attempt: Attempt, error: str) -> AttemptInfo:
     outcome = attempt.outcome
     return AttemptInfo(
         start=attempt.started_at,
@@ -234,7 +243,7 @@ def _attempt_info(attempt: Attempt) -> AttemptInfo:
         enhanced_code=outcome.reply.enhanced_code if outcome.reply else "",
         reply=outcome.reply.lines if outcome.reply else (),
         outcome=name_of(outcome),
-        error=error_of(outcome),
+        error=error,
         transport=attempt.trace.transport,
         tls_policy=attempt.trace.policy,
         tls=attempt.trace.tls,

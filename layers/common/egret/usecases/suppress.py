@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Suppression
 from egret.core.address import Address
-from egret.core.delivery import Delivery
+from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
-from egret.core.outcome import Bounced
-from egret.core.suppression import Strikes, SuppressVerdict, add, clear, reaches_limit, verdict
+from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
+from egret.core.reply import Reply
+from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
 from egret.usecases.strikes import Key, change_strikes
 
 log = logging.getLogger(__name__)
+
+NULL_MX = "5.1.10"
+"""RFC 7505 section 4.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,25 @@ class Happening:
     def key(self) -> Key:
         """Account and base address of the recipient."""
         return self.delivery.account, str(Address.parse(self.delivery.recipient).base_address())
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The attempt that caused it, None when none did."""
+        number, attempts = self.event.attempt, self.delivery.attempts
+        return attempts[number - 1] if 0 < number <= len(attempts) else None
+
+    @property
+    def finding(self) -> str:
+        """What ended the delivery without a server being asked, one clause; "" when one was, or a DSN told it."""
+        outcome = self.attempt.outcome if self.attempt is not None else None
+        return outcome.reason if isinstance(outcome, Bounced) and outcome.remote == NOWHERE else ""
+
+    @property
+    def voice(self) -> Voice:
+        """Who says what the event tells."""
+        if self.event.dsn:
+            return Voice.REPORT
+        return Voice.SMARTHOST if self.attempt is not None and self.attempt.trace.is_relayed else Voice.SERVER
 
 
 def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
@@ -61,12 +84,29 @@ def _concerns_the_list(one: Happening) -> bool:
 
 
 def _verdict(one: Happening) -> SuppressVerdict:
-    """Judge a failure; what a server said before it heard of the recipient is about us, whatever its code."""
-    event, attempts = one.event, one.delivery.attempts
-    outcome = attempts[event.attempt - 1].outcome if 0 < event.attempt <= len(attempts) else None
-    if isinstance(outcome, Bounced) and not outcome.names_recipient:
+    """Judge a failure; what a server said of us or of the message is not about the recipient, whatever its code.
+
+    Nor is one answer of a resolver, which may be broken or asked in the wrong network, enough that there is no such
+    domain. A null MX is the domain's own word (RFC 7505).
+    """
+    event, attempt = one.event, one.attempt
+    if attempt is not None and not _names_recipient(attempt.outcome):
         return SuppressVerdict.IGNORE
-    return verdict(event.code, event.enhanced_code)
+    found = verdict(event.code, event.enhanced_code, " ".join(event.reply), one.voice)
+    if found is SuppressVerdict.SUPPRESS and one.finding and event.enhanced_code != NULL_MX:
+        return SuppressVerdict.STRIKE
+    return found
+
+
+def _names_recipient(outcome: Outcome) -> bool:
+    """Say whether an outcome may be about the address; a 5yz that was put off was not taken for the last word on it."""
+    match outcome:
+        case Bounced():
+            return outcome.names_recipient
+        case Deferred(reply=Reply() as reply):
+            return not reply.is_permanent
+        case _:
+            return True
 
 
 def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
@@ -92,11 +132,11 @@ def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key
 
 
 def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> bool:
-    event = one.event
+    event, finding = one.event, one.finding
     said = " ".join(part for part in (str(event.code or ""), event.enhanced_code) if part)
-    source = "a DSN" if event.dsn else "the receiving server"
     if _verdict(one) is SuppressVerdict.SUPPRESS:
-        return _put(suppressions, one, "bounce", f"{source} says that the address is dead ({said})")
+        reason = finding or f"{one.voice.value} says that the address is dead ({said})"
+        return _put(suppressions, one, "bounce", reason)
     strike_id = _strike_id(one)
     known, struck = change_strikes(
         suppressions, one.key, strikes.get(one.key, Strikes()), lambda known: add(known, strike_id, event.at)
@@ -105,13 +145,19 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
     is_new = struck != known
     # Seen before, the last strike may have died before its entry was written; the others did not suppress.
     if reaches_limit(struck) and (is_new or struck.kept[-1].event_id == strike_id):
-        return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one with {said}")
+        last = f"since {finding}" if finding else f"with {said}"
+        return _put(suppressions, one, "bounce", f"three deliveries in a row failed, the last one {last}")
     return not is_new and _was_put_by(suppressions, one)
 
 
 def _strike_id(one: Happening) -> str:
-    """Return the id of the delivery's first failure: several reports about one delivery are one strike."""
+    """Return the id of the delivery's first failure: several reports about one delivery are one strike.
+
+    All that the DNS alone told within a day are one as well: a resolver that is broken for hours is one mishap.
+    """
     delivery = one.delivery
+    if one.finding:
+        return f"dns_{one.event.at:%Y-%m-%d}"
     first = next((event for event in delivery.events if event.kind is EventKind.FAILED), one.event)
     return event_id(delivery.account, delivery.id, first.seq)
 

@@ -47,7 +47,7 @@ def explain(delivery: Delivery, message: Message | None, around: Surroundings, n
             return _held(delivery, message, around.rules)
         case State.ATTEMPTING:
             number = delivery.lease.attempt if delivery.lease else len(delivery.attempts) + 1
-            return f"Attempt {number} is being made."
+            return f"Attempt {number} of {delivery.max_attempts} is being made."
         case State.QUEUED:
             return _scheduled(delivery, around, now) if now < delivery.not_before else _ready(delivery, around, now)
         case _:
@@ -70,7 +70,8 @@ def _scheduled(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     when = _time(delivery.not_before)
     if not delivery.attempts:
         return f"To be sent not before {when}."
-    return f"Attempt {len(delivery.attempts) + 1} follows at {when}, {_since(delivery.attempts[-1])}."
+    number = f"{len(delivery.attempts) + 1} of {delivery.max_attempts}"
+    return f"Attempt {number} follows at {when}, {_since(delivery.attempts[-1])}."
 
 
 def _since(last: Attempt) -> str:
