@@ -454,6 +454,33 @@ def test_of_a_unit_that_is_gone_only_outcomes_are_believed() -> None:
     assert ended_in(journal.read_all()) == [(keys[2], ended[0])]
 
 
+class Broken(MemoryJournal):
+    """A journal that fails by a fault of its own."""
+
+    def append(self, *records: bytes) -> None:
+        raise ValueError("mmap closed or invalid")
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["before it is written", "while it is written"])
+def test_a_handoff_that_fails_leaves_no_trace(is_broken: bool) -> None:
+    """Or it would count as taken for ever, and never begin: nobody has heard that anything was taken."""
+    book = ledger(Broken() if is_broken else None)
+    held: list[Transaction] = []
+
+    def admits(transaction: Transaction, _new: int) -> bool:
+        if transaction.legs[0].delivery_id == 3072 and not is_broken:
+            raise ValueError("a bug")
+        held.append(transaction)
+        return True
+
+    many = [transaction for id_ in (1024, 2048, 3072) for transaction in handoff(id_, id_ + 1).transactions]
+    with pytest.raises(ValueError, match=r"bug|mmap"):
+        book.take(Handoff("unit-1", many), NOW, admits, held.remove)
+
+    assert (book.remembered, book.in_hand, held) == (0, 0, [])
+    assert book.holdings.full(1, 10) == []
+
+
 def test_a_full_disk_refuses_only_what_is_new() -> None:
     """Of one handoff, what is known is taken and what is new leaves no trace."""
     book = ledger(FullLater())
