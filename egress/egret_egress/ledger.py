@@ -12,7 +12,7 @@ import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -403,25 +403,14 @@ def ended_in(lines: Iterable[bytes]) -> list[tuple[AttemptKey, Attempt]]:
 
     Of a unit that is gone nothing else counts: what its journal does not say may have happened all the same.
     """
-    gone = Ledger("", _Read(lines))
-    return gone.recover(datetime.min.replace(tzinfo=UTC)).rerecord
-
-
-class _Read:
-    """A journal that is only read."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = list(lines)
-
-    def append(self, *records: bytes) -> None:
-        """Keep nothing."""
-
-    def read_all(self) -> list[bytes]:
-        """Return what there was."""
-        return self._lines
-
-    def rotate(self, records: Iterable[bytes]) -> None:
-        """Keep nothing."""
+    ended: dict[AttemptKey, Attempt] = {}
+    for line in lines:
+        record = records.decode(line)
+        if isinstance(record, Finished):
+            ended[AttemptKey(record.account, record.delivery_id, record.attempt)] = records.attempt_of(record)
+        elif isinstance(record, Recorded):
+            ended.pop(AttemptKey(record.account, record.delivery_id, record.attempt), None)
+    return list(ended.items())
 
 
 def keys_of(transaction: Transaction) -> list[AttemptKey]:
