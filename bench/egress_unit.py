@@ -36,6 +36,7 @@ from egret_egress.__main__ import UseCaseBook, serve, tune
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, MxRecord
 from egret_egress.engine import Capacity
+from egret_egress.journal import FileJournal
 from egret_egress.pool import PoolLimits
 from egret_egress.unit import Limits, UnitPorts
 
@@ -216,6 +217,7 @@ def serve_with(wish: Wish, ports: UnitPorts) -> None:
     journal = wish.folder / "journal"
     journal.mkdir(exist_ok=True)
     (journal / "unit.id").write_text(f"{UNIT} {posix.boot_id()}")
+    FileJournal(journal / f"journal-{UNIT}").close()
     with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
         runner.run(serve(config_of(wish), ports, limits()))
 

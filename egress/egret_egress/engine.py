@@ -130,9 +130,7 @@ class Engine:
         if self._is_draining:
             self._metrics.count(HANDOFFS, ("refused",), len(handoff.transactions))
             raise Draining
-        taking = self._keeping.ledger.take(handoff, self._keeping.clock.now(), self._admits)
-        for transaction in taking.lost:
-            self._contents.let_go(transaction)
+        taking = self._keeping.ledger.take(handoff, self._keeping.clock.now(), self._admits, self._contents.let_go)
         for key, attempt in taking.rerecord:
             self._keeping.recorder.record(key, attempt)
         for place in dict.fromkeys([self._put(transaction) for transaction in taking.start]):

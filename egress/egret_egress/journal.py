@@ -3,6 +3,11 @@
 Frame: length (4 bytes), CRC-32 of the payload (4 bytes), both big-endian, then the payload. The file begins with MAGIC,
 whose last byte is the version; behind the last record stand zeros. It is written through shared memory: what stands
 there outlives the process without a call to the system (ADR 16).
+
+The death of a process can cut what was being written. Copies in memory go forwards or backwards, as they like, so that
+the first head goes last: without it nothing of an append counts. What is cut has zeros for its head, or at its end, and
+behind it. Anything else that is no record is damage: nobody knows what stood there, and nothing is written to such a
+file any more.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,10 +27,12 @@ log = logging.getLogger(__name__)
 
 MAGIC = b"egretj\x00\x02"
 MAX_RECORD_BYTES = 1 << 20
-"""No record comes near it: a longer length is damage."""
+"""No record, and no append, comes near it: what is longer is damage."""
 GROWTH_BYTES = 4 << 20
 _HEAD = struct.Struct(">II")
 _pack_head, _crc = _HEAD.pack, zlib.crc32
+_MAYBE_HEAD = re.compile(rb"(?=\0(?!\0\0\0)[\0-\x10])")
+"""Where a length of up to MAX_RECORD_BYTES may stand. In the text of a peer there is none: it is kept printable."""
 
 Reserve = Callable[[int, int, int], None]
 
@@ -33,7 +41,8 @@ class FileJournal:
     """A `JournalFile` at a path. For one thread.
 
     is_synced: each append waits for the disk, for systems whose restarts cannot be noticed. reserve: `posix.reserve`.
-    Raises OSError when the file is no journal of this version, or there is no room for one.
+    Raises OSError, and leaves the file as it is, when that is damaged or no journal of this version; also when there is
+    no room for one.
     """
 
     def __init__(self, path: Path, *, is_synced: bool = False, reserve: Reserve = posix.reserve) -> None:
@@ -43,23 +52,25 @@ class FileJournal:
         content = _content_of(path)
         if content and not content.startswith(MAGIC):
             raise OSError(f"{path} is not a journal of this version")
+        end = _end_of(content)
+        if _is_damaged(content, end):
+            raise OSError(f"{path} is damaged behind {end} bytes")
         self._descriptor = _open(path)
         self._map: mmap.mmap | None = None
         self._size = self._end = 0
         try:
             self._make_room(GROWTH_BYTES)
-            self._go_to_end(content or MAGIC)
+            self._go_to_end(end, len(content[end:].rstrip(b"\0")))
         except OSError:
             self.close()
             raise
 
-    def _go_to_end(self, content: bytes) -> None:
-        """Set the place to write at behind the last whole record, and clear what follows it."""
-        end = max((end for _, end in _frames(content)), default=len(MAGIC))
+    def _go_to_end(self, end: int, cut_bytes: int) -> None:
+        """Set the place to write at behind the last whole record, and clear what a cut one has left there."""
         memory = self._memory
         memory[: len(MAGIC)] = MAGIC
-        if any(content[end:]):
-            log.warning("the journal ends in a cut record", extra={"bytes": len(content.rstrip(b"\0")) - end})
+        if cut_bytes:
+            log.warning("the journal ends in a cut record", extra={"bytes": cut_bytes})
         memory[end : self._size] = bytes(self._size - end)
         self._end = end
 
@@ -83,20 +94,25 @@ class FileJournal:
 
     def append(self, *records: bytes) -> None:
         """Write records; when that raises, none of them counts."""
-        if len(records) == 1:
-            frames = frame_of(records[0])
-        else:
-            frames = b"".join([part for record in records for part in (_pack_head(len(record), _crc(record)), record)])
-        end = self._end + len(frames)
+        if not records:
+            return
+        rest = records[0]
+        head = _pack_head(len(rest), _crc(rest))
+        if len(records) > 1:
+            rest = b"".join([rest, *map(frame_of, records[1:])])
+        at = self._end
+        body = at + _HEAD.size
+        end = body + len(rest)
         if end > self._size:
-            self._make_room(len(frames))
+            self._make_room(end - at)
         memory = self._memory
-        memory[self._end : end] = frames
+        memory[body:end] = rest
+        memory[at:body] = head  # so short that it is written as a whole
         if self._is_synced:
             try:
                 memory.flush()
             except OSError:
-                memory[self._end : end] = bytes(len(frames))
+                memory[at:end] = bytes(end - at)
                 raise
         self._end = end
 
@@ -134,10 +150,19 @@ class FileJournal:
             os.close(descriptor)
 
 
-def records_in(path: Path) -> list[bytes]:
-    """Return the whole records of a journal that nobody writes any more, [] when it is none. Raises OSError."""
+def is_whole(path: Path) -> bool:
+    """Say whether there is a journal, and nothing is missing in it but a record that was cut. Raises OSError."""
     content = _content_of(path)
-    return [record for record, _ in _frames(content)] if content.startswith(MAGIC) else []
+    return content.startswith(MAGIC) and not _is_damaged(content, _end_of(content))
+
+
+def records_in(path: Path) -> list[bytes]:
+    """Return the whole records of a journal that nobody writes any more, [] when it is none. Raises OSError.
+
+    Also those behind what is damaged.
+    """
+    content = _content_of(path)
+    return list(_salvaged(content)) if content.startswith(MAGIC) else []
 
 
 def frame_of(record: bytes) -> bytes:
@@ -155,12 +180,47 @@ def _content_of(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     # A process may have died after it had made the file, and before it had written anything to it.
-    return content if any(content[: len(MAGIC)]) else b""
+    return content if content.startswith(MAGIC) or content.strip(b"\0") else b""
 
 
-def _frames(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield each record with its end, up to the first one that is cut or damaged; zeros are no record."""
+def _end_of(content: bytes) -> int:
+    """Return where the last whole record ends that no cut or damage is before."""
+    return max((end for _, end in _frames(content)), default=len(MAGIC))
+
+
+def _is_damaged(content: bytes, end: int) -> bool:
+    """Say whether what stands behind the last whole record is more than an append that was cut."""
+    tail = content[end:].rstrip(b"\0")
+    if len(tail) <= _HEAD.size:
+        return False
+    length, checksum = _HEAD.unpack_from(tail)
+    if not (length or checksum):
+        return len(tail) > MAX_RECORD_BYTES
+    is_cut = 0 < length <= MAX_RECORD_BYTES and len(tail) < _HEAD.size + length
+    # A length that is damaged may reach over all that follows.
+    return not is_cut or _next_frame(tail, 1) >= 0
+
+
+def _salvaged(content: bytes) -> Iterator[bytes]:
+    """Yield every whole record."""
     at = len(MAGIC)
+    while at >= 0:
+        for record, end in _frames(content, at):
+            yield record
+            at = end
+        at = _next_frame(content, at + 1) if content[at:].strip(b"\0") else -1
+
+
+def _next_frame(content: bytes, at: int) -> int:
+    """Return where the next whole record begins, -1 when there is none."""
+    for match in _MAYBE_HEAD.finditer(content, at):
+        if any(True for _ in _frames(content, match.start())):
+            return match.start()
+    return -1
+
+
+def _frames(content: bytes, at: int = len(MAGIC)) -> Iterator[tuple[bytes, int]]:
+    """Yield each record with its end, up to the first one that is cut or damaged; zeros are no record."""
     while at + _HEAD.size <= len(content):
         length, checksum = _HEAD.unpack_from(content, at)
         end = at + _HEAD.size + length

@@ -12,7 +12,7 @@ import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -79,13 +79,12 @@ class Taking:
     """The answer to a handoff.
 
     taken: one flag per transaction. start: the transactions to begin, only with legs that were not known before.
-    rerecord: outcomes that were asked for again. lost: what was admitted, and could not be written down.
+    rerecord: outcomes that were asked for again.
     """
 
     taken: list[bool]
     start: list[Transaction]
     rerecord: list[tuple[AttemptKey, Attempt]]
-    lost: Sequence[Transaction] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +106,17 @@ OVER_IN_ONE_RECORD = 32 * 1024
 
 Admits = Callable[[Transaction, int], bool]
 """Whether there is room for a transaction with so many attempts that are new."""
+LetsGo = Callable[[Transaction], None]
+"""Takes back what was admitted."""
 
 
 def all_fit(_transaction: Transaction, _new: int) -> bool:
     """Admit everything."""
     return True
+
+
+def held_nothing(_transaction: Transaction) -> None:
+    """Take nothing back."""
 
 
 class Ledger:
@@ -149,26 +154,30 @@ class Ledger:
 
     # --- handoff
 
-    def take(self, handoff: Handoff, now: datetime, admits: Admits = all_fit) -> Taking:
+    def take(self, handoff: Handoff, now: datetime, admits: Admits = all_fit, lets_go: LetsGo = held_nothing) -> Taking:
         """Take what may be begun and is not known yet.
 
-        admits: asked about everything new, last; what it admits counts in `holdings` when it is asked again.
+        admits: asked about everything new, last; what it admits counts in `holdings` when it is asked again. lets_go:
+        told of what was admitted and is not taken after all.
         Refused: another unit's or version's handoff, something new under a lease that has run out, or that there is no
         room for, an attempt that is just being given back. An attempt that is under way or recorded is taken again
         without a second start; one that has ended but is not recorded is taken and its outcome is to be recorded again.
-        Something new that the journal cannot keep is refused.
+        Something new that the journal cannot keep is refused. Whatever is raised, nothing new is taken then.
         """
         self.forget(now)
         if handoff.unit != self._unit or handoff.version > VERSION:
             return Taking([False] * len(handoff.transactions), [], [])
         taking, notes = Taking([], [], []), list[bytes]()
-        for transaction in handoff.transactions:
-            taking.taken.append(self._take(transaction, now, taking, admits, notes))
         try:
+            for transaction in handoff.transactions:
+                taking.taken.append(self._take(transaction, now, taking, admits, notes))
             self._append(notes)
         except OSError:
             records.log.exception("the journal cannot be written: nothing new can be taken")
-            return self._without_new(handoff, taking)
+            return self._without(self._undo(taking.start, lets_go), handoff, taking)
+        except BaseException:
+            self._undo(taking.start, lets_go)
+            raise
         return taking
 
     def _take(
@@ -182,15 +191,16 @@ class Ledger:
         # What is known is never refused for being late, or for want of room: "not taken" would let another unit begin.
         if new and (transaction.lease_until <= now or not admits(transaction, new)):
             return False
+        if new:
+            # Before anything that may fail: what is to be started is what is undone then.
+            taking.start.append(transaction if new == len(keys) else _only_new(transaction, phases))
+            self.holdings.add(transaction.account, transaction.domain, new)
         for key, phase in zip(keys, phases, strict=True):
             if phase is None:
                 self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
             if phase is not Phase.RECORDED:
                 self._take_known(key, transaction.lease_until, taking)
                 notes.append(records.encode(Taken(*key, transaction.lease_until)))
-        if new:
-            self.holdings.add(transaction.account, transaction.domain, new)
-            taking.start.append(transaction if new == len(keys) else _only_new(transaction, phases))
         return True
 
     def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
@@ -199,16 +209,25 @@ class Ledger:
         if entry.finished is not None:
             taking.rerecord.append((key, entry.finished))
 
-    def _without_new(self, handoff: Handoff, taking: Taking) -> Taking:
+    def _undo(self, start: Sequence[Transaction], lets_go: LetsGo) -> set[AttemptKey]:
+        """Forget what was to be started, and return its attempts."""
+        new = set[AttemptKey]()
+        for transaction in start:
+            keys = keys_of(transaction)
+            for key in keys:
+                self._entries.pop(key, None)
+            self.holdings.add(transaction.account, transaction.domain, -len(keys))
+            lets_go(transaction)
+            new.update(keys)
+        return new
+
+    def _without(self, new: set[AttemptKey], handoff: Handoff, taking: Taking) -> Taking:
         """Return the answer when the journal cannot keep it: transactions with something new are refused."""
-        new = {key for transaction in taking.start for key in keys_of(transaction)}
-        for key in new:
-            self.holdings.add(key.account, self._entries.pop(key).domain, -1)
         taken = [
             was and new.isdisjoint(keys_of(transaction))
             for was, transaction in zip(taking.taken, handoff.transactions, strict=True)
         ]
-        return Taking(taken, [], taking.rerecord, taking.start)
+        return Taking(taken, [], taking.rerecord)
 
     # --- the attempt
 
@@ -384,25 +403,14 @@ def ended_in(lines: Iterable[bytes]) -> list[tuple[AttemptKey, Attempt]]:
 
     Of a unit that is gone nothing else counts: what its journal does not say may have happened all the same.
     """
-    gone = Ledger("", _Read(lines))
-    return gone.recover(datetime.min.replace(tzinfo=UTC)).rerecord
-
-
-class _Read:
-    """A journal that is only read."""
-
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = list(lines)
-
-    def append(self, *records: bytes) -> None:
-        """Keep nothing."""
-
-    def read_all(self) -> list[bytes]:
-        """Return what there was."""
-        return self._lines
-
-    def rotate(self, records: Iterable[bytes]) -> None:
-        """Keep nothing."""
+    ended: dict[AttemptKey, Attempt] = {}
+    for line in lines:
+        record = records.decode(line)
+        if isinstance(record, Finished):
+            ended[AttemptKey(record.account, record.delivery_id, record.attempt)] = records.attempt_of(record)
+        elif isinstance(record, Recorded):
+            ended.pop(AttemptKey(record.account, record.delivery_id, record.attempt), None)
+    return list(ended.items())
 
 
 def keys_of(transaction: Transaction) -> list[AttemptKey]:

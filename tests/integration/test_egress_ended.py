@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 
+from egret_egress.journal import FileJournal, is_whole
 from tests.fault.end_egress import run
 
 
@@ -18,3 +23,33 @@ def test_a_busy_unit_that_is_ended_loses_nothing_and_doubles_only_what_is_unknow
     assert report.early > 20, report
     assert report.released > 20, report
     assert max(report.exits_s) < 10, report
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from egret_egress.journal import FileJournal
+journal = FileJournal(Path(sys.argv[1]))
+appends = [[b"end".rjust(100 + 37 * size, b"x")] * size for size in range(1, 61)]
+print("ready", flush=True)
+while True:
+    for records in appends:
+        journal.append(*records)
+"""
+
+
+def test_a_journal_is_whole_wherever_its_process_is_killed(tmp_path: Path) -> None:
+    """What the kill cuts is no damage, whichever way memory is copied: the unit goes on, without the cut append."""
+    for number in range(16):
+        path = tmp_path / f"journal-{number}"
+        with subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.005 + number / 2000)
+            process.kill()
+
+        assert is_whole(path)
+        journal = FileJournal(path)
+        sizes = Counter(len(record) for record in journal.read_all())
+        assert [size for size, count in sizes.items() if count % ((size - 100) // 37)] == []
+        journal.close()

@@ -607,6 +607,37 @@ def test_a_unit_that_cannot_write_its_journal_asks_for_one_at_a_time() -> None:
     assert after == 1
 
 
+class FaultyLater(MemoryJournal):
+    """A journal with a fault of its own in its first write."""
+
+    has_failed = False
+
+    def append(self, *records: bytes) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            raise ValueError("a bug")
+        super().append(*records)
+
+
+def test_a_handoff_that_fails_holds_no_room() -> None:
+    """Nothing of it is in hand, neither delivery nor content, and the same handed over again is delivered."""
+
+    async def run() -> tuple[list[int], Notebook]:
+        wishes = Wishes(journal=FaultyLater(), capacity=Capacity(size_bytes=22))
+        async with sinking(Sink()) as sink, rig_for(sink.port, wishes) as rig:
+            rooms = [rig.engine.room]
+            with pytest.raises(ValueError, match="a bug"):
+                rig.engine.take(handoff(transaction(1024)))
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return [*rooms, rig.engine.room], rig.book
+
+    (before, after), book = asyncio.run(run())
+
+    assert before == after
+    assert isinstance(book.outcomes[1024, 1].outcome, Delivered)
+
+
 def test_accounts_of_a_domain_take_turns() -> None:
     """One account's many messages do not make another's single one wait for all of them."""
 

@@ -150,6 +150,9 @@ def replace_unit(handed: contract.Handoff, unit: str) -> contract.Handoff:
     return contract.Handoff(unit, handed.transactions)
 
 
+NAIVE = structs.replace(transaction(2048), lease_until=NOW.replace(tzinfo=None))
+
+
 @pytest.mark.parametrize(
     ("secret", "body", "status"),
     [
@@ -157,11 +160,21 @@ def replace_unit(handed: contract.Handoff, unit: str) -> contract.Handoff:
         ("", b"", 401),
         (SECRET, b"\x93", 400),
         (SECRET, b"", 400),
+        (SECRET, contract.encode(handoff(transaction(1024), NAIVE)), 400),
         (SECRET, contract.encode(handoff(transaction(1024))), 409),
         (SECRET, contract.encode(contract.Handoff("x", [], version=contract.VERSION + 1)), 400),
         (SECRET, b"x" * (17 * 1024 * 1024), 413),
     ],
-    ids=["wrong secret", "no secret", "not MessagePack", "empty", "another unit's", "later version", "too large"],
+    ids=[
+        "wrong secret",
+        "no secret",
+        "not MessagePack",
+        "empty",
+        "no time zone",
+        "another unit's",
+        "later version",
+        "too large",
+    ],
 )
 def test_what_is_not_for_us_is_refused(tmp_path: Path, secret: str, body: bytes, status: int) -> None:
     """Each refusal has its status, takes nothing, and deliver reads it as a refusal."""

@@ -15,7 +15,7 @@ from egret.contracts.handoff import VERSION, Content, Handoff, Leg, Transaction
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import records
-from egret_egress.journal import MAGIC, FileJournal, frame_of, records_in
+from egret_egress.journal import MAGIC, MAX_RECORD_BYTES, FileJournal, frame_of, is_whole, records_in
 from egret_egress.ledger import KEPT, AttemptKey, Ledger, Phase, ended_in
 from egret_egress.memory_journal import MemoryJournal
 
@@ -371,15 +371,16 @@ def test_where_restarts_cannot_be_noticed_the_disk_is_waited_for(tmp_path: Path)
     assert records_in(tmp_path / "journal") == [b"b", b"c"]
 
 
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(0, 400), st.binary(max_size=3))
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(0, 400), st.integers(0, 5000))
 def test_a_torn_tail_is_dropped_and_overwritten(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int, noise: bytes
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int, reserved: int
 ) -> None:
-    """Whatever a crash leaves at the end, whole records before it are read and new ones follow them."""
+    """Wherever a crash cuts what is being written, whole records before it are read and new ones follow them."""
     path = tmp_path_factory.mktemp("torn") / "journal"
     content = MAGIC + b"".join(map(frame_of, lines))
     keep = max(len(MAGIC), len(content) - cut)
-    path.write_bytes(content[:keep] + noise)
+    path.write_bytes(content[:keep] + bytes(reserved))
+    assert is_whole(path)
     whole, size = [], len(MAGIC)
     for line in lines:
         size += len(frame_of(line))
@@ -395,6 +396,82 @@ def test_a_torn_tail_is_dropped_and_overwritten(
     after = FileJournal(path)
     assert [*found, b"new"] == after.read_all()
     after.close()
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=5), st.integers(8, 200))
+def test_an_append_without_its_head_does_not_count(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], cut: int
+) -> None:
+    """Memory may be copied backwards: what stands there is whole records, of an append that has not returned."""
+    path = tmp_path_factory.mktemp("headless") / "journal"
+    append = b"".join(map(frame_of, lines))
+    path.write_bytes(MAGIC + frame_of(b"before") + bytes(min(cut, len(append))) + append[cut:] + bytes(100))
+
+    assert is_whole(path)
+    journal = FileJournal(path)
+    journal.append(b"new")
+    journal.close()
+
+    assert records_in(path) == [b"before", b"new"]
+
+
+def test_what_is_too_long_for_an_append_is_damage(tmp_path: Path) -> None:
+    """Zeros that happen to begin where a record did."""
+    path = tmp_path / "journal"
+    path.write_bytes(MAGIC + bytes(50) + frame_of(b"x" * 1000) * (MAX_RECORD_BYTES // 1000))
+
+    assert not is_whole(path)
+
+
+records_of_any_size = st.binary(min_size=1, max_size=30).map(lambda line: line + b"end")
+
+
+@given(st.lists(records_of_any_size, min_size=2, max_size=6), st.data())
+def test_a_damaged_journal_stays_as_it_is(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], data: st.DataObject
+) -> None:
+    """No process leaves a bad record with others behind it: nothing is written there, and the others can be read."""
+    path = tmp_path_factory.mktemp("damaged") / "journal"
+    spoilt = data.draw(st.integers(0, len(lines) - 2))
+    frames = [frame_of(line) for line in lines]
+    at = data.draw(st.integers(0, len(frames[spoilt]) - 1))
+    change = data.draw(st.integers(1, 255))
+    frames[spoilt] = frames[spoilt][:at] + bytes([frames[spoilt][at] ^ change]) + frames[spoilt][at + 1 :]
+    content = MAGIC + b"".join(frames) + bytes(4096)
+    path.write_bytes(content)
+
+    with pytest.raises(OSError, match="damaged"):
+        FileJournal(path)
+
+    assert (is_whole(path), path.read_bytes()) == (False, content)
+    assert records_in(path) == lines[:spoilt] + lines[spoilt + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("first", "end"),
+    [(len(MAGIC) + 20, len(MAGIC) + 220), (len(MAGIC) + 990, len(MAGIC) + 991), (0, 100)],
+    ids=["zeros in the middle", "the last one is written to its end", "zeros at the beginning"],
+)
+def test_what_no_process_leaves_is_damage(tmp_path: Path, first: int, end: int) -> None:
+    """What is lost there may have been a dot, or an outcome."""
+    path = tmp_path / "journal"
+    content = bytearray(MAGIC + frame_of(b"x" * 92) * 10)
+    content[first:end] = bytes(end - first)
+    path.write_bytes(content + bytes(4096))
+
+    with pytest.raises(OSError, match=r"damaged|not a journal"):
+        FileJournal(path)
+    assert not is_whole(path)
+
+
+def test_a_journal_that_is_missing_or_empty_is_not_whole(tmp_path: Path) -> None:
+    """Even one without records begins with what makes it a journal."""
+    path = tmp_path / "journal"
+    assert not is_whole(path)
+    path.write_bytes(b"")
+    assert not is_whole(path)
+    FileJournal(path).close()
+    assert is_whole(path)
 
 
 def test_a_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
@@ -452,6 +529,44 @@ def test_of_a_unit_that_is_gone_only_outcomes_are_believed() -> None:
     book.recorded(keys[3])
 
     assert ended_in(journal.read_all()) == [(keys[2], ended[0])]
+
+
+def test_of_a_damaged_journal_an_outcome_counts_by_itself() -> None:
+    """Whatever is missing before it: it says whose it is, and what became of that."""
+    journal = MemoryJournal()
+    book = ledger(journal)
+    book.take(handoff(1024), NOW)
+    book.dot([KEY], NOW, REMOTE)
+    ended = book.finish(KEY, DELIVERED, NOW, timedelta(seconds=2))
+
+    assert ended_in(journal.read_all()[2:]) == [(KEY, ended)]
+
+
+class Broken(MemoryJournal):
+    """A journal that fails by a fault of its own."""
+
+    def append(self, *records: bytes) -> None:
+        raise ValueError("mmap closed or invalid")
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["before it is written", "while it is written"])
+def test_a_handoff_that_fails_leaves_no_trace(is_broken: bool) -> None:
+    """Or it would count as taken for ever, and never begin: nobody has heard that anything was taken."""
+    book = ledger(Broken() if is_broken else None)
+    held: list[Transaction] = []
+
+    def admits(transaction: Transaction, _new: int) -> bool:
+        if transaction.legs[0].delivery_id == 3072 and not is_broken:
+            raise ValueError("a bug")
+        held.append(transaction)
+        return True
+
+    many = [transaction for id_ in (1024, 2048, 3072) for transaction in handoff(id_, id_ + 1).transactions]
+    with pytest.raises(ValueError, match=r"bug|mmap"):
+        book.take(Handoff("unit-1", many), NOW, admits, held.remove)
+
+    assert (book.remembered, book.in_hand, held) == (0, 0, [])
+    assert book.holdings.full(1, 10) == []
 
 
 def test_a_full_disk_refuses_only_what_is_new() -> None:

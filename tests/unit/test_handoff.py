@@ -101,6 +101,14 @@ def test_other_bytes_are_refused_with_one_kind_of_error(body: bytes) -> None:
             decode(body)
 
 
+def test_a_lease_without_time_zone_is_refused() -> None:
+    """It could not be compared with any clock."""
+    naive = msgspec.structs.replace(BY_KEY, lease_until=UNTIL.replace(tzinfo=None))
+
+    with pytest.raises(msgspec.ValidationError, match="lease_until"):
+        decode_handoff(encode(Handoff("unit-1", [INLINE, naive])))
+
+
 def test_answers_and_queue_bodies_come_back_as_they_went() -> None:
     """So do the other messages between the parts."""
     answer, hint, call = (

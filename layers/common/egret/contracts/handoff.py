@@ -7,6 +7,7 @@ Fields may be added with a default; nothing is renamed or removed within a versi
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -68,7 +69,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     reverse_path: str
     legs: list[Leg]
     content: Content
-    lease_until: datetime
+    lease_until: Annotated[datetime, msgspec.Meta(tz=True)]
     transport: str = ""
     ret: str = ""
     earlier: list[Earlier] = []
