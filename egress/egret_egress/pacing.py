@@ -336,7 +336,10 @@ class Pacing:
         yield from self._lanes.values()
 
     def heard(self, lane: Lane, reply: Reply, recipient: str, began_at: float, now: float) -> bool:
-        """Learn from a reply other than 2yz about a recipient; True: the provider has asked us to slow down."""
+        """Learn from a reply other than 2yz about a recipient; True: the provider has asked us to slow down.
+
+        reply: the server's own words.
+        """
         rule = lane.heard(reply, began_at, now)
         if rule is None:
             return False

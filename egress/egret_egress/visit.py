@@ -312,7 +312,7 @@ class Visit:
         await session.transact(exchange, self._parcel.content, before_dot, self._deadline, following)
         legs = self._parcel.transaction.legs
         heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
-        self.is_stopped = self._pool.heard(turn, heard) is Advice.STOP
+        self.is_stopped = self._pool.heard(turn, self._parcel.transaction.reverse_path, heard) is Advice.STOP
         if (failure := exchange.host_failure) is not None:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))
             return None
