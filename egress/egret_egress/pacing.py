@@ -448,7 +448,10 @@ class Pacing:
         return encode(Saved(lanes, self._everywhere, recipients))
 
     def load(self, saved: bytes, now: float) -> None:
-        """Go on from what `dump` gave; limits are those of today's table. Raises ValueError."""
+        """Go on from what `dump` gave; limits are those of today's table. Raises ValueError, and has done nothing then.
+
+        Nothing is held for longer than the table can ask for, whatever was kept.
+        """
         state = decode(saved)
         for name, sources in state.lanes.items():
             for source, lane_state in sources.items():
@@ -459,3 +462,18 @@ class Pacing:
         for provider, recipient, until, reason in state.recipients:
             self._recipients[provider, recipient] = Hold(until, reason)
         self._notice_clock(now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        for lane in self._lanes.values():
+            lane.state.settle(now, _longest_s(lane.provider))
+        for name, trouble in self._everywhere.items():
+            trouble.end_by(now + _longest_s(self._providers.named(name)))
+        for key, hold in self._recipients.items():
+            latest = now + _longest_s(self._providers.named(key[0]))
+            self._recipients[key] = replace(hold, until=min(hold.until, latest))
+
+
+def _longest_s(provider: Provider) -> float:
+    """Return for how long a provider can be left alone at most."""
+    return max(LONGEST_PAUSE_S, max((rule.duration_s for rule in provider.rules), default=0.0))

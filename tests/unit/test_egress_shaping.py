@@ -202,6 +202,7 @@ def test_what_is_known_of_a_provider_is_not_learned_from_the_start() -> None:
         ('[provider.google]\nmessage_rate = "fast"', "message_rate must be like \"100/min\", not 'fast'"),
         ('[provider.google]\nmessage_rate = "0/s"', 'message_rate must be like "100/min"'),
         ("[provider.google]\nidle = 3", 'idle must be like "90m", not 3'),
+        ('[provider.google]\nidle = "366d"', "idle must be at most 365d, not '366d'"),
         ('[provider.google]\ntls = "yes"', 'tls must be "required" or "verified", not \'yes\''),
         ("[provider.google]\ntitle = 3", "title must be text, not 3"),
         ("[provider.google]\nwarmup = { first = 9, last = 3, days = 2 }", "last is less than first"),
