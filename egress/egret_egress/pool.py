@@ -96,8 +96,11 @@ class Pool:
         """
         host = self._hosts.get(wish.key) or self._new_host(wish)
         lane = host.group.lane
-        if lane is not None and wish.is_own_way:
-            lane.saw(wish.domain)
+        if lane is not None:
+            if wish.is_own_way:
+                lane.saw(wish.domain)
+            else:
+                lane.saw_routed(wish.mx_host)
         if not host.group.line:
             granted = self._grant(host, wish)
             if isinstance(granted, Turn):

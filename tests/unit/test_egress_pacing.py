@@ -16,7 +16,7 @@ from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.briefly import short
 from egret_egress.governors import Connections, Rate, Turns
-from egret_egress.pacing import MAX_DOMAINS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing
+from egret_egress.pacing import MAX_DOMAINS, MAX_HOSTS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing
 from egret_egress.pacing_file import NAME, PacingFile
 from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.providers import Providers
@@ -336,6 +336,18 @@ def test_the_row_stays_small() -> None:
 
     assert len(paced.suspensions(TEN, ("",))) <= MAX_DOMAINS
     assert paced.suspensions(TEN, ("",))[-1].domain == "999.example"
+
+
+def test_hosts_of_routes_are_remembered_up_to_a_bound() -> None:
+    """A suspension names those that were used last."""
+    paced = pacing()
+    lane = lane_to(paced, YAHOO)
+    for number in range(1000):
+        lane.saw_routed(f"relay{number}.example")
+    say(paced, lane, TSS04)
+
+    assert [one.host for one in paced.suspensions(TEN, ("",))][-1] == "relay999.example"
+    assert len(paced.suspensions(TEN, ("",))) == MAX_HOSTS
 
 
 def test_a_lifted_provider_has_no_lane() -> None:
