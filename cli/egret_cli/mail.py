@@ -98,7 +98,7 @@ def show_delivery(ports: Ports, arguments: Namespace) -> Answer:
     ]
     conversation = info.attempts[-1].transcript if info.attempts else ()
     events = [{"event": e.seq, "at": e.time, "what": e.event, "dsn": e.dsn, "error": e.error} for e in info.events]
-    text = [facts(about), table(attempts, "No attempt has been made."), table(events, "Nothing has happened yet.")]
+    text = [facts(about), table(attempts, "No attempt has ended yet."), table(events, "Nothing has happened yet.")]
     if conversation:
         text.append("\n".join(["The last conversation:", *(f"  {cell(line)}" for line in conversation)]))
     return Answer(_plain(info), "\n\n".join(text))

@@ -47,7 +47,8 @@ def _port25(unit: Unit) -> str:
 
 def _suspended(suspension: Suspension) -> str:
     whose = f" of account {suspension.account}" if suspension.account else ""
-    return f"{suspension.domain}{whose} until {suspension.until:%H:%MZ}: {suspension.reason}"
+    what = f"what routes send to {suspension.host}" if suspension.host else f"{suspension.domain}{whose}"
+    return f"{what} until {suspension.until:%H:%MZ}: {suspension.reason}"
 
 
 COMMANDS = (

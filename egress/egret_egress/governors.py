@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from egret_egress.kept_numbers import Count, Moment, PerSecond, PerSecondOrNone, Positive, Seconds
+
 SMALLEST_RATE = 0.1
 """Messages per second that are tried in any case, while nothing is suspended."""
 AFTER_REFUSAL = 0.85
@@ -30,12 +32,12 @@ ROUND_S = 1.0
 class Rate(msgspec.Struct):
     """How many messages per second. refused: the rate of the last refusal, 0 = none. quiet_until: nothing begins."""
 
-    value: float
-    refused: float = 0.0
-    quiet_until: float = 0.0
-    probe_at: float = 0.0
-    probe_s: float = FIRST_PROBE_S
-    grown_at: float = 0.0
+    value: PerSecond
+    refused: PerSecondOrNone = 0.0
+    quiet_until: Moment = 0.0
+    probe_at: Moment = 0.0
+    probe_s: Seconds = FIRST_PROBE_S
+    grown_at: Moment = 0.0
 
     def refuse(self, began_at: float, now: float) -> bool:
         """Go down; False for what began before the last time, since it says nothing new."""
@@ -81,13 +83,13 @@ LONGEST_CONNECTION_PROBE_S = 4 * 3600.0
 class Connections(msgspec.Struct):
     """How many connections at a time. proved: were open at the same time. refused: that many were not, 0 = unknown."""
 
-    limit: int
-    proved: int = 1
-    refused: int = 0
-    quiet_until: float = 0.0
-    probe_at: float = 0.0
-    probe_s: float = FIRST_CONNECTION_PROBE_S
-    grown_at: float = 0.0
+    limit: Positive
+    proved: Positive = 1
+    refused: Count = 0
+    quiet_until: Moment = 0.0
+    probe_at: Moment = 0.0
+    probe_s: Seconds = FIRST_CONNECTION_PROBE_S
+    grown_at: Moment = 0.0
 
     def grow(self, now: float, most: int) -> None:
         """Allow one more, now and then, where that would help; never more than `most`."""
@@ -117,7 +119,7 @@ class Connections(msgspec.Struct):
 class Turns(msgspec.Struct):
     """Spaces events evenly: in any t seconds at most `rate` x (t + slack) + 1 (generic cell rate algorithm)."""
 
-    next_at: float = 0.0
+    next_at: Moment = 0.0
 
     def ready_at(self, slack_s: float) -> float:
         """Return when the next event may be."""

@@ -39,6 +39,7 @@ RECENT_S = 3600.0
 MAX_RECIPIENTS = 10_000
 MAX_LANES = 5_000
 MAX_DOMAINS = 100
+MAX_HOSTS = 10
 MAX_SUSPENSIONS = 100
 FORGOTTEN_AFTER_S = 24 * 3600.0
 CLOCK_SLACK_S = 2.0
@@ -64,7 +65,8 @@ class Hold:
 class Lane:
     """One provider and one source address.
 
-    limits: the table's. open, opening: connections. domains: recipient domains that wanted something, newest last.
+    limits: the table's. open, opening: connections. domains: recipient domains that wanted something, hosts: those that
+    routes sent something to, newest last.
     """
 
     def __init__(self, provider: Provider, limits: Limits, source: str, now: float) -> None:
@@ -74,6 +76,7 @@ class Lane:
         self.open = 0
         self.opening = 0
         self.domains: OrderedDict[str, None] = OrderedDict()
+        self.hosts: OrderedDict[str, None] = OrderedDict()
         self._short_at = -math.inf
         self.state = LaneState(
             rate=Rate(limits.start_message_rate),
@@ -154,6 +157,13 @@ class Lane:
         self.domains.move_to_end(domain)
         if len(self.domains) > MAX_DOMAINS:
             self.domains.popitem(last=False)
+
+    def saw_routed(self, host: str) -> None:
+        """Mail that a route sends to this host wants to go here."""
+        self.hosts[host] = None
+        self.hosts.move_to_end(host)
+        if len(self.hosts) > MAX_HOSTS:
+            self.hosts.popitem(last=False)
 
     def begin(self, now: float, recipients: int = 1) -> None:
         """A message begins now."""
@@ -304,6 +314,13 @@ def _moved(trouble: Trouble | None, by_s: float) -> Trouble | None:
     return None if trouble is None else msgspec.structs.replace(trouble, until=trouble.until + by_s)
 
 
+def _suspended(lane: Lane, hold: Hold) -> Iterator[Suspension]:
+    """Give what waits: what routes send to hosts, and domains; a domain that only routes lead here may go elsewhere."""
+    until = datetime.fromtimestamp(hold.until, UTC)
+    yield from (Suspension("", until, hold.reason, host=host) for host in lane.hosts if host)
+    yield from (Suspension(domain, until, hold.reason, only_direct=True) for domain in lane.domains if domain)
+
+
 class Pacing:
     """All lanes, and the recipients that get nothing for a while."""
 
@@ -336,7 +353,10 @@ class Pacing:
         yield from self._lanes.values()
 
     def heard(self, lane: Lane, reply: Reply, recipient: str, began_at: float, now: float) -> bool:
-        """Learn from a reply other than 2yz about a recipient; True: the provider has asked us to slow down."""
+        """Learn from a reply other than 2yz about a recipient; True: the provider has asked us to slow down.
+
+        reply: the server's own words.
+        """
         rule = lane.heard(reply, began_at, now)
         if rule is None:
             return False
@@ -382,8 +402,8 @@ class Pacing:
         hold = self._recipients.get((provider.name, recipient.lower()))
         return hold if hold is not None and now < hold.until else None
 
-    def holds(self, now: float, sources: Sequence[str]) -> Iterator[tuple[str, Hold]]:
-        """Give the recipient domains that nothing goes to from any of the source addresses, and until when and why."""
+    def holds(self, now: float, sources: Sequence[str]) -> Iterator[tuple[Lane, Hold]]:
+        """Give the lanes of providers that nothing goes to from any of the source addresses, and until when and why."""
         held: dict[str, list[tuple[Lane, Hold]]] = {}
         for lane in self._lanes.values():
             if lane.source in sources and (hold := lane.hold(now)) is not None:
@@ -391,15 +411,12 @@ class Pacing:
         for those in held.values():
             if len(those) == len(set(sources)):
                 first = min((hold for _, hold in those), key=lambda hold: hold.until)
-                yield from ((domain, first) for lane, _ in those for domain in lane.domains if domain)
+                yield from ((lane, first) for lane, _ in those)
 
     def suspensions(self, at: datetime, sources: Sequence[str]) -> tuple[Suspension, ...]:
         """Return what deliver need not claim for, at most MAX_SUSPENSIONS: it is written every 10 seconds."""
-        found = islice(self.holds(at.timestamp(), sources), MAX_SUSPENSIONS)
-        return tuple(
-            Suspension(domain, datetime.fromtimestamp(hold.until, UTC), hold.reason, only_direct=True)
-            for domain, hold in found
-        )
+        found = (one for lane, hold in self.holds(at.timestamp(), sources) for one in _suspended(lane, hold))
+        return tuple(islice(found, MAX_SUSPENSIONS))
 
     def forget(self, now: float) -> None:
         """Drop what has run out, and lanes that nobody has used for a day; of too many the ones used longest ago.
@@ -445,7 +462,10 @@ class Pacing:
         return encode(Saved(lanes, self._everywhere, recipients))
 
     def load(self, saved: bytes, now: float) -> None:
-        """Go on from what `dump` gave; limits are those of today's table. Raises ValueError."""
+        """Go on from what `dump` gave; limits are those of today's table. Raises ValueError, and has done nothing then.
+
+        Nothing is held for longer than the table can ask for, whatever was kept.
+        """
         state = decode(saved)
         for name, sources in state.lanes.items():
             for source, lane_state in sources.items():
@@ -456,3 +476,18 @@ class Pacing:
         for provider, recipient, until, reason in state.recipients:
             self._recipients[provider, recipient] = Hold(until, reason)
         self._notice_clock(now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        for lane in self._lanes.values():
+            lane.state.settle(now, _longest_s(lane.provider))
+        for name, trouble in self._everywhere.items():
+            trouble.end_by(now + _longest_s(self._providers.named(name)))
+        for key, hold in self._recipients.items():
+            latest = now + _longest_s(self._providers.named(key[0]))
+            self._recipients[key] = replace(hold, until=min(hold.until, latest))
+
+
+def _longest_s(provider: Provider) -> float:
+    """Return for how long a provider can be left alone at most."""
+    return max(LONGEST_PAUSE_S, max((rule.duration_s for rule in provider.rules), default=0.0))

@@ -18,6 +18,7 @@ from itertools import islice
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
 from egret_egress.idle import IdleSessions
+from egret_egress.own_words import own_words
 from egret_egress.pacing import Advice, Lane, Pacing
 from egret_egress.session import Session
 from egret_egress.turns import Group, Host, Turn, Waiter, Wish
@@ -95,8 +96,11 @@ class Pool:
         """
         host = self._hosts.get(wish.key) or self._new_host(wish)
         lane = host.group.lane
-        if lane is not None and wish.is_own_way:
-            lane.saw(wish.domain)
+        if lane is not None:
+            if wish.is_own_way:
+                lane.saw(wish.domain)
+            else:
+                lane.saw_routed(wish.mx_host)
         if not host.group.line:
             granted = self._grant(host, wish)
             if isinstance(granted, Turn):
@@ -206,7 +210,7 @@ class Pool:
         lane.too_many(None, self._now())
         return Advice.AGAIN
 
-    def heard(self, turn: Turn, outcomes: Iterable[tuple[str, Outcome | None]]) -> Advice:
+    def heard(self, turn: Turn, reverse_path: str, outcomes: Iterable[tuple[str, Outcome | None]]) -> Advice:
         """Learn from the outcomes of one transaction, (forward-path, outcome) each.
 
         STOP: the provider has asked us to slow down. AGAIN is never the answer.
@@ -218,12 +222,11 @@ class Pool:
         for forward_path, outcome in outcomes:
             if isinstance(outcome, Delivered):
                 lane.accepted(now)
-            elif (
-                isinstance(outcome, Deferred | Bounced)
-                and outcome.reply is not None
-                and self._pacing.heard(lane, outcome.reply, forward_path, turn.began_at, now)
-            ):
-                advice = Advice.STOP
+            elif isinstance(outcome, Deferred | Bounced) and outcome.reply is not None:
+                # What one account has written must not slow down everybody's mail.
+                reply = own_words(outcome.reply, (forward_path, reverse_path))
+                if self._pacing.heard(lane, reply, forward_path, turn.began_at, now):
+                    advice = Advice.STOP
         return advice
 
     @property

@@ -62,6 +62,8 @@ class Scope(enum.StrEnum):
 class Rule:
     """What a reply means. codes, enhanced, text: all that are given must fit; provider: "" = any.
 
+    text: is searched in the server's own words; of a reply about one address (RFC 3463: x.1.y, x.2.y) only where the
+    rule names its enhanced code or concerns one recipient.
     connections, message_rate, connection_rate, messages_per_connection: limits for duration_s, None = unchanged.
     reason: sentence without its end; "{title}" is the provider's.
     """
@@ -80,18 +82,26 @@ class Rule:
     reason: str = SLOW_DOWN
 
     def fits(self, reply: Reply) -> bool:
-        """Say whether the reply is one of those that the rule is about."""
+        """Say whether the reply, without the addresses in it (`own_words`), is one of those that the rule is about."""
         if self.codes and reply.code not in self.codes:
             return False
         if self.enhanced is not None and not self.enhanced.fullmatch(reply.enhanced_code):
             return False
-        return self.text is None or self.text.search("\n".join(reply.lines)) is not None
+        if self.text is None:
+            return True
+        if _is_about_an_address(reply) and self.enhanced is None and self.scope is not Scope.RECIPIENT:
+            return False
+        return self.text.search("\n".join(reply.lines)) is not None
 
     @property
     def is_learned(self) -> bool:
         """Only says "less": how much less is found out."""
         limits = (self.connections, self.message_rate, self.connection_rate, self.messages_per_connection)
         return all(limit is None for limit in limits)
+
+
+def _is_about_an_address(reply: Reply) -> bool:
+    return reply.enhanced_code[1:4] in (".1.", ".2.")
 
 
 @dataclass(frozen=True, slots=True)

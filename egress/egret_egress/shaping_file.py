@@ -16,6 +16,8 @@ from egret_egress.shaping import SLOW_DOWN, Action, Limits, Row, Rule, Scope, Sh
 
 VERSION = 1
 PACKAGED = "shaping.toml"
+LONGEST_S = 365 * 86_400.0
+"""What lasts longer is no date any more, sooner or later."""
 
 Table = Mapping[str, Any]
 
@@ -245,7 +247,10 @@ class _Reader:
         match = _DURATION.fullmatch(table[key]) if isinstance(table[key], str) else None
         if match is None or float(match[1]) <= 0:
             raise self._error(f"{where} {key}", f'must be like "90m", not {table[key]!r}')
-        return float(match[1]) * _UNITS[match[2]]
+        seconds = float(match[1]) * _UNITS[match[2]]
+        if seconds > LONGEST_S:
+            raise self._error(f"{where} {key}", f"must be at most 365d, not {table[key]!r}")
+        return seconds
 
     def _codes(self, rule: Table, where: str) -> frozenset[int]:
         codes = rule.get("codes", [])

@@ -323,7 +323,7 @@ class Visit:
         await session.transact(exchange, self._parcel.content, conductor, self._deadline)
         legs = self._parcel.transaction.legs
         heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
-        if self._pool.heard(turn, heard) is Advice.STOP:
+        if self._pool.heard(turn, self._parcel.transaction.reverse_path, heard) is Advice.STOP:
             self.is_stopped, self._wait = True, self._pool.wait_of(turn)
         if (failure := exchange.host_failure) is not None:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from egret_egress.kept_numbers import Count, Day
 from egret_egress.shaping import Warmup
 
 DAY_S = 86_400
@@ -12,9 +13,9 @@ DAY_S = 86_400
 class DayCount(msgspec.Struct):
     """What was sent today. first_day, day: days since 1970, UTC; -1 = never. sent: recipients on `day`."""
 
-    first_day: int = -1
-    day: int = -1
-    sent: int = 0
+    first_day: Day = -1
+    day: Day = -1
+    sent: Count = 0
 
     def add(self, now: float, count: int) -> None:
         """Count recipients of a message that begins now; now in Unix seconds."""

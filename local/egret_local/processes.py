@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -23,11 +23,14 @@ LAST_GRACE_S = 30.0
 of it, and then losing it would be worse than the wait."""
 RESTART_PAUSE_S = 0.5
 """At least this long between two starts of the same process."""
+LAST_LINES = 10
+LAST_BYTES = 10_000
+"""So much of a log is told when its process ends at the start."""
 
 
 @dataclass(slots=True)
 class Child:
-    """One process: its command, its environment, and the process itself once it runs."""
+    """One process: command, environment, and the process itself once it runs. log_start: where its log begins."""
 
     name: str
     command: Sequence[str]
@@ -35,6 +38,7 @@ class Child:
     shows_output: bool = False
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
+    log_start: int = 0
     restarts: int = field(default=0)
 
 
@@ -53,6 +57,7 @@ class Family:
     def _run(self, child: Child) -> None:
         child.started_at = time.monotonic()
         output: IO[bytes] | None = None if child.shows_output else self._log(child).open("ab")
+        child.log_start = output.tell() if output is not None else 0
         try:
             child.process = posix.spawn_group(child.command, environment=child.environment, output=output)
         finally:
@@ -83,6 +88,21 @@ class Family:
             lines.append(f"{child.name} ended with {child.process.returncode}; started again, see {self._log(child)}")
             self._run(child)
         return lines
+
+    def ended(self, names: Collection[str]) -> str:
+        """Return how the first of these processes ended that has, and the last lines of its log; "" while all run."""
+        for child in self._children:
+            if child.name in names and child.process is not None and child.process.poll() is not None:
+                return "\n".join([f"{child.name} ended with {child.process.returncode}:", *self._last_lines(child)])
+        return ""
+
+    def _last_lines(self, child: Child) -> list[str]:
+        if child.shows_output:
+            return []
+        with self._log(child).open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(child.log_start, size - LAST_BYTES))
+            return log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
 
     def is_running(self, name: str) -> bool:
         """Tell whether a process of that name runs."""

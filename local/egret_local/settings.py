@@ -79,9 +79,14 @@ def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
         fresh=environ.get("FRESH", "") not in ("", "0"),
         retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),
         sweep_s=_number(environ, "SWEEP_S", 1.0),
-        resolver=environ.get("RESOLVER", ""),
-        shaping=environ.get("EGRET_SHAPING", ""),
+        resolver=_either(environ, "RESOLVER", "EGRET_RESOLVER"),
+        shaping=_either(environ, "SHAPING", "EGRET_SHAPING"),
     )
+
+
+def _either(environ: Mapping[str, str], name: str, deployed: str) -> str:
+    """Return a variable by its name here, or by that which it has where Egret is deployed."""
+    return environ.get(name, "") or environ.get(deployed, "")
 
 
 def _is_real(deliver: str) -> bool:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -97,8 +97,15 @@ class Supervisor:
         for function in stack.functions.values():
             if function.sources or function.has_http:
                 self._family.start(self._worker(function, common))
-        for port in (settings.http_port, settings.egress_port, settings.smtp_port, settings.receiver_port):
-            self._await(port, f"nothing came up on port {port}: see {settings.state / 'logs'}")
+        http = [function.name for function in stack.functions.values() if function.has_http]
+        servers = {
+            settings.http_port: http,
+            settings.egress_port: ["egress"],
+            settings.smtp_port: ["egress"],
+            settings.receiver_port: ["receiver"],
+        }
+        for port, whose in servers.items():
+            self._await(port, whose, f"nothing came up on port {port}: see {settings.state / 'logs'}")
 
     def _start_emulator(self) -> None:
         settings = self._settings
@@ -107,13 +114,18 @@ class Supervisor:
         except OSError as error:
             raise CannotStart(f"the AWS emulator is not installed ({error}): make .venv-emulator/.ready") from error
         log = settings.state / "logs" / "emulator.log"
-        self._await(settings.emulator_port, f"the AWS emulator did not start: see {log}")
+        self._await(settings.emulator_port, [EMULATOR], f"the AWS emulator did not start: see {log}")
 
-    def _await(self, port: int, otherwise: str) -> None:
-        """Wait until somebody listens on a port; raises CannotStart with a sentence, and _Ended."""
+    def _await(self, port: int, names: Sequence[str], otherwise: str) -> None:
+        """Wait until somebody listens on a port; raises CannotStart with a sentence, and _Ended.
+
+        names: the processes that may be the one to listen; when one of them ends, nobody waits for longer.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
         while not await_port(port, WATCH_PAUSE_S):
             self._go_on()
+            if ended := self._family.ended(names):
+                raise CannotStart(ended)
             if time.monotonic() > deadline:
                 raise CannotStart(otherwise)
 

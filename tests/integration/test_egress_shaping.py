@@ -99,6 +99,38 @@ def test_a_suspension_gives_back_what_follows() -> None:
     assert 7000 < (until - datetime.now(UTC)).total_seconds() <= 7200
 
 
+class Echoing(Sink):
+    """A sink that says back every address that it refuses, with no word of its own about how much it takes."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 sink\r\n")
+        while line := await reader.readline():
+            if line[:4] == b"RCPT":
+                address = line[len(b"RCPT TO:<") : -len(b">\r\n")]
+                writer.write(b"450 4.7.1 <%b>: try %b later\r\n" % (address, address.partition(b"@")[0]))
+            else:
+                writer.write(b"250 ok\r\n")
+
+
+def test_an_address_that_is_said_back_slows_down_nobody() -> None:
+    """Whatever words an account puts into it."""
+
+    async def run() -> Pacing:
+        sink, pacing = Echoing(), Pacing(Providers(load()))
+        async with sinking(sink):
+            wishes = Wishes(router=To(sink.port, "mx.hoster.example"), pacing=pacing)
+            async with rig_for(sink.port, wishes) as rig:
+                for number, words in enumerate(("exchange.rate", '"deferred due to IP reputation"', "throttle"), 1):
+                    rig.engine.take(handoff(to(1024 * number, f"{words}@example.net")))
+                    await rig.settle()
+                assert len(rig.book.outcomes) == 3
+        return pacing
+
+    (lane,) = asyncio.run(run()).lanes()
+
+    assert (lane.state.rate.refused, lane.state.slow, lane.state.complaint) == (0.0, None, "")
+
+
 def test_a_recipient_that_gets_mail_too_fast_waits_alone() -> None:
     """450 4.2.1 at Google: the next message to it waits, one to another recipient goes."""
 

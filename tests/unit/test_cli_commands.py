@@ -301,7 +301,7 @@ def test_deliveries_are_listed_with_what_they_wait_for(machine: Machine) -> None
 def test_a_delivery_is_shown_with_attempts_and_events(machine: Machine) -> None:
     """The remote's own words are there."""
     machine.accept()
-    assert "No attempt has been made." in machine.good("delivery", "show", "acme", str(MESSAGE_ID))
+    assert "No attempt has ended yet." in machine.good("delivery", "show", "acme", str(MESSAGE_ID))
 
     _attempt(machine)
     printed = machine.good("delivery", "show", "acme", str(MESSAGE_ID))
@@ -607,7 +607,8 @@ def test_units_are_listed_with_what_is_wrong(machine: Machine) -> None:
     """Dead ones too, and suspensions with their reason."""
     machine.units.put(a_unit(suspensions=(Suspension("example.net", NOW + HOUR, "slow down"),), port25=False))
     machine.units.put(a_unit(id="unit-3", suspensions=(Suspension("*", NOW + HOUR, "full", "aaaaaaaa"),)))
-    machine.units.put(a_unit(id="unit-2", valid_until=NOW, port25_asked=False))
+    relayed = Suspension("", NOW + HOUR, "slow down", host="relay.example")
+    machine.units.put(a_unit(id="unit-2", valid_until=NOW, port25_asked=False, suspensions=(relayed,)))
 
     assert [(unit["id"], unit["alive"], unit["port 25"]) for unit in machine.data("unit", "list")] == [
         ("unit-1", True, "closed"),
@@ -616,6 +617,7 @@ def test_units_are_listed_with_what_is_wrong(machine: Machine) -> None:
     ]
     assert "example.net until 06:06Z: slow down" in machine.good("unit", "list")
     assert "* of account aaaaaaaa until 06:06Z: full" in machine.good("unit", "list")
+    assert "what routes send to relay.example until 06:06Z: slow down" in machine.good("unit", "list")
 
 
 # --- the command line itself

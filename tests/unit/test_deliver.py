@@ -469,6 +469,19 @@ def test_a_smarthost_takes_what_the_domains_own_servers_put_off(
     assert len(transactions_of(world)) == handed
 
 
+@pytest.mark.parametrize(
+    ("transport", "host", "handed"),
+    [("relay", "relay.example.com", 0), ("relay", "old.example.com", 1), ("mx", "relay.example.com", 1)],
+)
+def test_a_smarthost_that_is_suspended_holds_up_only_what_goes_there(transport: str, host: str, handed: int) -> None:
+    """Neither direct mail, nor a transport that has another host by now."""
+    suspended = Suspension("", NOW + 2 * HOUR, "slow down", host=host)
+    world = routed(replace(NEW_UNIT, suspensions=(suspended,)), replace(ROUTE, transport=transport))
+    world.deliver(world.accept(a_delivery()))
+
+    assert len(transactions_of(world)) == handed
+
+
 def test_an_accounts_route_precedes_the_installations() -> None:
     """And another account's is not looked at; the sending domain is that of the From address."""
     own, foreign, of_domain = (

@@ -326,7 +326,7 @@ def test_cancel_during_an_attempt_is_refused_with_a_sentence() -> None:
     with pytest.raises(InvalidRequest) as caught:
         delivery_cancel(service.delivering, ACCOUNT, delivery_id)
 
-    assert (caught.value.code, "being made" in caught.value.public) == (ErrorCode.USER, True)
+    assert (caught.value.code, "An egress unit has it" in caught.value.public) == (ErrorCode.USER, True)
 
 
 def test_cancel_of_a_delivered_one_is_refused() -> None:

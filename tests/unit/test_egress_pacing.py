@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.briefly import short
 from egret_egress.governors import Connections, Rate, Turns
-from egret_egress.pacing import MAX_DOMAINS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing
+from egret_egress.pacing import MAX_DOMAINS, MAX_HOSTS, MAX_LANES, MESSAGE_SLACK_S, Advice, Lane, Pacing
 from egret_egress.pacing_file import NAME, PacingFile
 from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.providers import Providers
@@ -336,6 +338,18 @@ def test_the_row_stays_small() -> None:
     assert paced.suspensions(TEN, ("",))[-1].domain == "999.example"
 
 
+def test_hosts_of_routes_are_remembered_up_to_a_bound() -> None:
+    """A suspension names those that were used last."""
+    paced = pacing()
+    lane = lane_to(paced, YAHOO)
+    for number in range(1000):
+        lane.saw_routed(f"relay{number}.example")
+    say(paced, lane, TSS04)
+
+    assert [one.host for one in paced.suspensions(TEN, ("",))][-1] == "relay999.example"
+    assert len(paced.suspensions(TEN, ("",))) == MAX_HOSTS
+
+
 def test_a_lifted_provider_has_no_lane() -> None:
     """Nothing is counted of it."""
     paced = pacing("lift_all = true")
@@ -428,7 +442,25 @@ def test_a_clock_that_is_set_back_stops_nothing(is_restarted: bool) -> None:
     assert google.connection_at(hour_ago) <= hour_ago
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"lanes": 3}'])
+def kept(lane_state: str) -> bytes:
+    """Return a file with one suspended lane, part of whose state is written over."""
+    paced = pacing()
+    say(paced, lane_to(paced, YAHOO), TSS04)
+    state = msgspec.json.decode(paced.dump())
+    for path, value in msgspec.json.decode(lane_state).items():
+        *parents, last = path.split(".")
+        reduce(lambda inner, key: inner[key], parents, state["lanes"]["yahoo"][""])[last] = value
+    return msgspec.json.encode(state)
+
+
+NONSENSE = [
+    b'{"rate.value": 0.0}', b'{"rate.value": -1}', b'{"rate.value": null}', b'{"rate.value": 1e-320}',
+    b'{"stop.until": 1e300}', b'{"stop.until": -1e300}', b'{"used_at": 1e300}', b'{"messages.next_at": 1e300}',
+    b'{"stop.message_rate": 0}', b'{"stop.connections": 0}', b'{"pauses": 4000000000}', b'{"days.day": 1e15}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"lanes": 3}', *(kept(part.decode()) for part in NONSENSE)])
 def test_a_file_that_cannot_be_read_does_no_harm(tmp_path: Path, content: bytes) -> None:
     """Everything is learned anew."""
     (tmp_path / NAME).write_bytes(content)
@@ -436,6 +468,26 @@ def test_a_file_that_cannot_be_read_does_no_harm(tmp_path: Path, content: bytes)
     PacingFile(tmp_path, paced, FakeClock(TEN)).load()
 
     assert not list(paced.lanes())
+
+
+def test_nothing_that_was_kept_lasts_longer_than_can_be_asked_for() -> None:
+    """The table's longest suspension at Yahoo is 4 hours; days to come have not been counted."""
+    far = NOW + 1e9
+    whole = {"until": far, "reason": "x"}
+    instants = ("rate.quiet_until", "connections.quiet_until", "messages.next_at", "openings.next_at", "complained_at")
+    days = {"days.day": 90_000, "days.first_day": 90_000, "days.sent": 10**6}
+    state = msgspec.json.decode(kept(msgspec.json.encode(dict.fromkeys(instants, far) | days).decode()))
+    state["lanes"]["yahoo"][""]["stop"] = state["everywhere"]["yahoo"] = whole
+    state["recipients"] = [["yahoo", "r@example.org", far, "x"]]
+    paced = pacing()
+    paced.load(msgspec.json.encode(state), NOW)
+    lane, other = lane_to(paced, YAHOO), lane_to(paced, YAHOO, "192.0.2.1")
+
+    holds = [lane.hold(NOW), other.hold(NOW), paced.recipient_hold(paced.provider(YAHOO), "r@example.org", NOW)]
+    assert [hold.until - NOW for hold in holds if hold is not None] == [4 * HOUR] * 3
+    assert max(lane.message_at(NOW), lane.connection_at(NOW)) <= NOW + 4 * HOUR
+    assert lane.hold(NOW + 24 * HOUR) is None, "the next day is counted from 0"
+    lane.begin(NOW)
 
 
 def test_metrics_show_what_a_provider_is_given() -> None:

@@ -26,18 +26,18 @@ def wish(domain: str, *, is_own_way: bool = True) -> Wish:
 
 
 def test_what_holds_up_a_route_is_not_announced_for_mail_without_one() -> None:
-    """Domains whose mail only came here because a route led it, such as to a relay, are nobody's to suspend."""
+    """Domains whose mail only came here because a route led it, such as to a relay, are not suspended: the relay is."""
 
-    async def run() -> list[str]:
+    async def run() -> list[tuple[str, str]]:
         pacing = Pacing(Providers(load()))
         pool = Pool(pacing=pacing, now=lambda: NOW)
         pool.give(await pool.take(wish("led.example", is_own_way=False)))
         turn = await pool.take(wish("yahoo.com"))
         pool.turned_down(turn, TSS04)
         pool.give(turn)
-        return [one.domain for one in pacing.suspensions(TEN, ("",))]
+        return [(one.domain, one.host) for one in pacing.suspensions(TEN, ("",))]
 
-    assert asyncio.run(run()) == ["yahoo.com"]
+    assert asyncio.run(run()) == [("", YAHOO), ("yahoo.com", "")]
 
 
 def test_a_long_hold_empties_the_line_at_once() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from egret.core.reply import Reply
 from egret.core.tls_policy import TlsKind
+from egret_egress.own_words import own_words
 from egret_egress.providers import Provider, Providers, organisation
 from egret_egress.shaping import Action, Rule, Scope, Warmup
 from egret_egress.shaping_file import ShapingError, load
@@ -18,7 +19,7 @@ PROVIDERS = Providers(load())
 
 def rule_for(mx_host: str, code: int, text: str) -> Rule | None:
     """Return the rule of the packaged table about a reply of a host."""
-    reply = Reply(code, tuple(text.split("\n")))
+    reply = own_words(Reply(code, tuple(text.split("\n"))))
     return next((rule for rule in PROVIDERS.of(mx_host).rules if rule.fits(reply)), None)
 
 
@@ -99,6 +100,38 @@ def test_other_replies_mean_nothing_for_the_pace(code: int, text: str) -> None:
     assert rule_for("mx.example.org", code, text) is None
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (550, "5.1.1 <exchange.rate.1@gmx.net>: Recipient address rejected: User unknown in virtual mailbox table"),
+        (550, "5.1.1 no mailbox throttle here"),
+        (554, "5.2.1 mailbox rate is disabled"),
+        (550, '5.7.1 <"temporarily deferred due to IP reputation"@gmx.net> refused'),
+        (550, "5.7.1 temporarily deferred due to IP reputation is no mailbox"),
+        (550, "5.7.1 RL0000 is no mailbox"),
+        (503, "too many messages in this session"),
+    ],
+)
+def test_what_a_sender_chose_means_nothing_for_the_pace(code: int, text: str) -> None:
+    """An address may be any words, and a server that refuses it repeats it: nobody else's mail waits for that."""
+    assert rule_for("mx00.gmx.net", code, text) is None
+
+
+def test_a_rule_may_search_what_is_said_about_one_address() -> None:
+    """Where it names the enhanced code, or concerns only that recipient."""
+    reply = Reply(451, ("4.2.1 too fast",))
+    named = 'enhanced = ["4.2.1"]\naction = "ignore"'
+    alone = 'action = "suspend"\nscope = "recipient"\nduration = "1h"'
+
+    for more, fits in ((named, True), (alone, True), ('action = "ignore"', False)):
+        assert load(f'[[rule]]\ncodes = [451]\ntext = "too fast"\n{more}').rules[0].fits(reply) is fits
+
+
+def test_a_packaged_rule_that_searches_text_says_for_which_codes() -> None:
+    """Words are not enough."""
+    assert [rule for rule in load().rules if rule.text is not None and not rule.codes] == []
+
+
 def test_tls_of_a_provider_is_a_kind() -> None:
     """Encryption by whoever answers ("required"), or a right certificate ("verified")."""
     table = load('[provider.x]\nhosts = ["x.example"]\ntls = "verified"')
@@ -169,6 +202,7 @@ def test_what_is_known_of_a_provider_is_not_learned_from_the_start() -> None:
         ('[provider.google]\nmessage_rate = "fast"', "message_rate must be like \"100/min\", not 'fast'"),
         ('[provider.google]\nmessage_rate = "0/s"', 'message_rate must be like "100/min"'),
         ("[provider.google]\nidle = 3", 'idle must be like "90m", not 3'),
+        ('[provider.google]\nidle = "366d"', "idle must be at most 365d, not '366d'"),
         ('[provider.google]\ntls = "yes"', 'tls must be "required" or "verified", not \'yes\''),
         ("[provider.google]\ntitle = 3", "title must be text, not 3"),
         ("[provider.google]\nwarmup = { first = 9, last = 3, days = 2 }", "last is less than first"),

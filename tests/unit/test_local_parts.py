@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from egret_local import emulator
 from egret_local.processes import Child, Family, clean_up, taken
 from egret_local.receiver import line
 from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
 from egret_local.settings import from_environment
 from egret_local.sources import matches
+from egret_local.supervisor import CannotStart, Supervisor
+from tests.e2e.installation import free_ports
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,14 @@ def test_a_mistyped_way_of_delivery_is_refused(tmp_path: Path, deliver: str) -> 
         from_environment({"DELIVER": deliver}, tmp_path)
 
 
+@pytest.mark.parametrize("prefix", ["", "EGRET_"])
+def test_what_the_egress_is_told_has_its_name_there_too(tmp_path: Path, prefix: str) -> None:
+    """Neither spelling is silently ignored."""
+    settings = from_environment({f"{prefix}RESOLVER": "127.0.0.1:5353", f"{prefix}SHAPING": "own.toml"}, tmp_path)
+
+    assert (settings.resolver, settings.shaping) == ("127.0.0.1:5353", "own.toml")
+
+
 def test_a_taken_port_is_named_with_its_variable() -> None:
     """The user learns what to set."""
     with socket.socket() as held:
@@ -134,6 +145,38 @@ def test_a_process_that_died_is_started_again(tmp_path: Path) -> None:
     assert len(family.revive()) == 1
     assert first != child.process.pid
     family.end(5, last="")
+
+
+def test_a_process_that_ends_at_the_start_has_the_last_word(tmp_path: Path) -> None:
+    """What it wrote in this run, at most ten lines; nothing while it runs, nor for others."""
+    for name in ("bad", "brief"):
+        (tmp_path / f"{name}.log").write_text("of yesterday\n")
+    family = Family(tmp_path, tmp_path / "processes.json")
+    bad = Child("bad", [sys.executable, "-c", "print(*range(20), sep='\\n'); raise SystemExit(2)"], {})
+    mute = Child("mute", [sys.executable, "-c", "raise SystemExit(3)"], {}, shows_output=True)
+    brief = Child("brief", [sys.executable, "-c", "raise SystemExit(4)"], {})
+    for child in (bad, mute, brief):
+        family.start(child)
+        assert child.process is not None
+        child.process.wait()
+    family.start(Child("good", WAITS, {}))
+
+    assert family.ended(["good", "bad"]) == "\n".join(["bad ended with 2:", *map(str, range(10, 20))])
+    assert (family.ended(["mute"]), family.ended(["brief"])) == ("mute ended with 3:", "brief ended with 4:")
+    assert family.ended(["good"]) == ""
+    family.end(5, last="")
+
+
+def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> None:
+    """It gives up at once, with what the process said; here the emulator, whose environment lacks it."""
+    program = Path(emulator.command(from_environment({}, tmp_path))[0])
+    program.parent.mkdir(parents=True)
+    program.symlink_to(sys.executable)
+    ports = [f"{part}_PORT" for part in ("HTTP", "SMTP", "EGRESS", "RECEIVER", "SINK", "EMULATOR")]
+    settings = from_environment(dict(zip(ports, map(str, free_ports(len(ports))), strict=True)), tmp_path)
+
+    with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
+        Supervisor(settings, {}).run()
 
 
 def test_the_receiver_prints_what_happened() -> None:

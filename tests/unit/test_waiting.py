@@ -92,11 +92,11 @@ def test_what_goes_over_a_smarthost_does_not_wait_for_the_domains_own_servers() 
 
 
 def test_one_that_was_put_off_says_why() -> None:
-    """The sentence of the unit, and when the next try is to be."""
+    """The sentence of the unit, and when it is looked at again: no unit says when the wait ends."""
     reason = "Yahoo asked us to slow down at 10:02 (421 4.7.0 [TSS04])"
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, LATER),), waiting=reason)
 
-    assert explain(delivery, a_message(), NOTHING, NOW) == f"waiting: {reason}; next try about 06:06 UTC"
+    assert explain(delivery, a_message(), NOTHING, NOW) == f"waiting: {reason}; Egret looks again about 06:06 UTC"
 
 
 def test_one_that_was_put_off_waits_for_the_end_of_the_suspension() -> None:
@@ -107,6 +107,18 @@ def test_one_that_was_put_off_waits_for_the_end_of_the_suspension() -> None:
     assert explain(delivery, a_message(), Surroundings(units), NOW) == (
         "waiting: too many deferrals; next try about 2026-03-05 11:06 UTC"
     )
+
+
+@pytest.mark.parametrize("not_before", [NOW, NOW + HOUR / 4, NOW + HOUR / 2])
+def test_all_that_waits_for_a_smarthost_is_told_the_same_time(not_before: Any) -> None:
+    """Not when each of them is looked at again; mail on another way does not wait for it."""
+    unit = a_unit(handoff_version=2, suspensions=(Suspension("", NOW + HOUR, "slow down", host="relay.example"),))
+    delivery = a_delivery(not_before=not_before, waiting="slow down")
+    ways = (Way("relay", needs_port25=False, smarthost="relay.example"), Way("mx"), Way("other", smarthost="b.example"))
+    told = [explain(delivery, a_message(), Surroundings((unit,), way=way), NOW) for way in ways]
+
+    assert told[0] == "waiting: slow down; next try about 06:06 UTC"
+    assert not [sentence for sentence in told[1:] if "06:06" in sentence]
 
 
 def test_the_suspension_that_ends_first_counts() -> None:
@@ -155,10 +167,12 @@ def test_one_that_may_have_been_delivered_says_so() -> None:
 
 
 def test_an_attempt_under_way_says_so() -> None:
-    """With its number."""
+    """With its number; the queue does not know whether its turn has come."""
     delivery = a_delivery(state=State.ATTEMPTING, lease=Lease(3, "unit-1", NOW + HOUR))
 
-    assert explain(delivery, a_message(), NOTHING, NOW) == "Attempt 3 of 8 is being made."
+    assert explain(delivery, a_message(), NOTHING, NOW) == (
+        "Attempt 3 of 8 is with an egress unit: it waits for its turn there, or is being made."
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def _unit(name: str) -> Unit:
         suspensions=(
             Suspension("example.net", NOON + HOUR, "421 too many connections", only_direct=True),
             Suspension("*", NOON, "ü", "aaaaaaaa"),
+            Suspension("", NOON, "slow down", host="relay.example.com"),
         ),
     )
 

@@ -155,6 +155,7 @@ class Suspension:
     """Why and until when a unit begins no attempts to a recipient domain ("*" = any) for an account ("" = any).
 
     only_direct: the domain's own mail servers ask for it, so that what goes through a smarthost need not wait.
+    host: not "" = it is about what routes send to this host, whatever the domain; domain is "" then.
     """
 
     domain: str
@@ -162,9 +163,15 @@ class Suspension:
     reason: str
     account: str = ""
     only_direct: bool = False
+    host: str = ""
 
-    def covers(self, account: str, domain: str, now: datetime, *, is_direct: bool = True) -> bool:
-        """Say whether a delivery of this account to this domain has to wait. is_direct: it goes to the MX hosts."""
+    def covers(self, account: str, domain: str, now: datetime, *, is_direct: bool = True, smarthost: str = "") -> bool:
+        """Say whether a delivery of this account to this domain has to wait.
+
+        is_direct: it goes to the MX hosts. smarthost: the host that its route gives.
+        """
+        if self.host:
+            return now < self.until and smarthost == self.host
         is_meant = self.domain in ("*", domain) and self.account in ("", account)
         return now < self.until and is_meant and (is_direct or not self.only_direct)
 
@@ -195,9 +202,13 @@ class Unit:
         """May be handed transactions; needs_port25: False for those that go over a smarthost of their own."""
         return (self.port25 or not needs_port25) and self.room > 0 and now < self.valid_until
 
-    def suspends(self, account: str, domain: str, now: datetime, *, is_direct: bool = True) -> bool:
-        """Begins no attempts of this account to this domain now; is_direct as in `Suspension.covers`."""
-        return any(one.covers(account, domain, now, is_direct=is_direct) for one in self.suspensions)
+    def suspends(
+        self, account: str, domain: str, now: datetime, *, is_direct: bool = True, smarthost: str = ""
+    ) -> bool:
+        """Begins no attempts of this account to this domain now; is_direct, smarthost as in `Suspension.covers`."""
+        return any(
+            one.covers(account, domain, now, is_direct=is_direct, smarthost=smarthost) for one in self.suspensions
+        )
 
 
 UNIT_VALIDITY = timedelta(seconds=60)

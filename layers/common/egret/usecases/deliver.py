@@ -127,7 +127,8 @@ class _Fleet:
                 continue
             unit = self._units[unit_id]
             whose = delivery.account, delivery.domain
-            if delivery.lease or not unit.suspends(*whose, self.now, is_direct=way.needs_port25):
+            is_direct, smarthost = way.needs_port25, way.smarthost
+            if delivery.lease or not unit.suspends(*whose, self.now, is_direct=is_direct, smarthost=smarthost):
                 self._room[unit_id] -= 1
                 return unit
         return None

@@ -151,7 +151,7 @@ def _not_found() -> InvalidRequest:
 
 
 _REFUSED = {
-    Refusal.LEASED: "An attempt is being made right now; ask again when it has ended.",
+    Refusal.LEASED: "An egress unit has it for an attempt right now; ask again when that has ended.",
     Refusal.TERMINAL: "The delivery has already ended.",
 }
 

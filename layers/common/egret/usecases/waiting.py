@@ -47,7 +47,8 @@ def explain(delivery: Delivery, message: Message | None, around: Surroundings, n
             return _held(delivery, message, around.rules)
         case State.ATTEMPTING:
             number = delivery.lease.attempt if delivery.lease else len(delivery.attempts) + 1
-            return f"Attempt {number} of {delivery.max_attempts} is being made."
+            which = f"Attempt {number} of {delivery.max_attempts}"
+            return f"{which} is with an egress unit: it waits for its turn there, or is being made."
         case State.QUEUED:
             return _scheduled(delivery, around, now) if now < delivery.not_before else _ready(delivery, around, now)
         case _:
@@ -65,8 +66,10 @@ def _held(delivery: Delivery, message: Message | None, rules: Sequence[HoldRule]
 def _scheduled(delivery: Delivery, around: Surroundings, now: datetime) -> str:
     if delivery.waiting:
         standing = suspension_of(delivery, _connected(around, now), around.way, now)
-        ends = (delivery.not_before, *([standing.until] if standing else []))
-        return _waits(delivery.waiting, max(ends), now)
+        if standing is None:
+            # Nothing says here when the wait ends: it may be long after the next look.
+            return f"waiting: {delivery.waiting}; Egret looks again about {_about(delivery.not_before, now)}"
+        return _waits(delivery.waiting, max(delivery.not_before, standing.until), now)
     when = _time(delivery.not_before)
     if not delivery.attempts:
         return f"To be sent not before {when}."
@@ -113,7 +116,10 @@ def suspension_of(delivery: Delivery, units: Iterable[Unit], way: Way, now: date
     ends: list[Suspension] = []
     for unit in units:
         whose = delivery.account, delivery.domain
-        covering = [one for one in unit.suspensions if one.covers(*whose, now, is_direct=way.needs_port25)]
+        is_direct, smarthost = way.needs_port25, way.smarthost
+        covering = [
+            one for one in unit.suspensions if one.covers(*whose, now, is_direct=is_direct, smarthost=smarthost)
+        ]
         if not covering:
             return None
         ends.append(max(covering, key=lambda suspension: suspension.until))
@@ -121,8 +127,11 @@ def suspension_of(delivery: Delivery, units: Iterable[Unit], way: Way, now: date
 
 
 def _waits(reason: str, until: datetime, now: datetime) -> str:
-    when = f"{until:%H:%M} UTC" if until.date() == now.date() else f"{until:%Y-%m-%d %H:%M} UTC"
-    return f"waiting: {reason}; next try about {when}"
+    return f"waiting: {reason}; next try about {_about(until, now)}"
+
+
+def _about(instant: datetime, now: datetime) -> str:
+    return f"{instant:%H:%M} UTC" if instant.date() == now.date() else f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
 def _time(instant: datetime) -> str:
