@@ -249,6 +249,66 @@ def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
     assert {"EGRET_SECRET", "EGRET_HANDOFF_SECRET"} <= container_variables().keys()
 
 
+def test_the_instance_takes_the_address_and_the_journal_to_itself_only() -> None:
+    """Its role names both, and the instance and its interface by a tag that the launch template gives them."""
+    launched = resource("LaunchTemplate")["LaunchTemplateData"]
+    tags = {
+        each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+        for each in launched["TagSpecifications"]
+    }
+    places = {
+        (action, place.partition("AWS::AccountId:")[2])
+        for action, place in permissions("InstanceRole").allowed
+        if action.startswith("ec2:")
+    }
+
+    ours = {"Ref": "AWS::StackName"}
+    assert {kind: of["egret:egress"] for kind, of in tags.items()} == {"instance": ours, "network-interface": ours}
+    assert places == {
+        ("ec2:AssociateAddress", "elastic-ip/ElasticIp.AllocationId"),
+        ("ec2:AssociateAddress", "instance/*#AWS::StackName"),
+        ("ec2:AssociateAddress", "network-interface/*#AWS::StackName"),
+        ("ec2:AttachVolume", "volume/JournalVolume"),
+        ("ec2:AttachVolume", "instance/*#AWS::StackName"),
+    }
+
+
+def test_the_egress_reaches_mail_servers_dns_and_aws() -> None:
+    """By port: whatever is made of the container, it speaks to no database or SSH of somebody else."""
+    rules = resource("EgressSecurityGroup")["SecurityGroupEgress"]
+    ports = {(each["IpProtocol"], str(each["FromPort"])) for each in rules if each["FromPort"] == each["ToPort"]}
+
+    assert len(ports) == len(rules)
+    assert ports == {
+        *(("tcp", port) for port in ("25", "53", "443", "465", "587", "{'Ref': 'SmarthostPort'}")),
+        ("udp", "53"),
+    }
+    assert template()["Parameters"]["SmarthostPort"]["Default"] == 2525
+
+
+def test_the_container_cannot_take_the_role_of_its_instance() -> None:
+    """In the host's network no hop limit stops it: its user, whatever the image is, cannot reach the metadata.
+
+    The rules are there before the agent is told its cluster, and again after each reboot before it starts.
+    """
+    launched = resource("LaunchTemplate")["LaunchTemplateData"]
+    user_data = launched["UserData"]["Fn::Base64"]["Fn::Sub"]
+    rule = r"^ExecStart=-?/usr/sbin/(\w+) -w -I OUTPUT -d (\S+) -m owner --uid-owner (\d+) -j DROP$"
+    rules = re.findall(rule, user_data, re.MULTILINE)
+    user = container()["User"]
+
+    assert f"--uid {user}" in (ROOT / "egress/Dockerfile").read_text()
+    assert rules == [("iptables", "169.254.169.254", user), ("ip6tables", "fd00:ec2::254", user)]
+    assert (launched["MetadataOptions"]["HttpTokens"], launched["MetadataOptions"]["HttpProtocolIpv6"]) == (
+        "required",
+        "disabled",
+    )
+    assert "Before=ecs.service" in user_data
+    assert "RequiredBy=ecs.service" in user_data
+    assert user_data.index("enable --now egret-metadata.service") < user_data.index("ECS_CLUSTER=")
+    assert container()["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
+
+
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     """The address has the reputation, the secret the fromids, the key the DKIM keys, the volume what was being sent."""
     kept = {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
