@@ -82,7 +82,7 @@ class Security:
     async def of_domain(self, hops: Hops, *, require_tls: bool | None) -> Found | Deferred:
         """Return the MTA-STS policy of a recipient domain, or why mail to it has to wait."""
         has_own = all(host.policy is not None for host in hops.hosts)
-        if self._sts is None or has_own or hops.domain.startswith("["):
+        if self._sts is None or has_own:
             return _NOBODY
         try:
             return await self._sts.of(hops.domain)
