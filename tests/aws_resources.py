@@ -42,6 +42,7 @@ class Resources:
             "EGRET_KMS_KEY_ID": self.kms_key_id,
             "EGRET_HOSTNAME": "mx.egret.test",
             "EGRET_SECRET": "a secret of sixteen characters or more",
+            "EGRET_FROMID_SECRET": "another one of sixteen characters or more",
             "EGRET_HANDOFF_SECRET": "handoff secret",
         }
 

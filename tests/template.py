@@ -72,8 +72,8 @@ class Permissions:
     allowed: tuple[tuple[str, str], ...]
     """(action, resource): resources as `Name`, `Name.Attribute`, `Name/prefix/*`, "*" or an ARN.
 
-    Where only some partitions of a table may be touched: `Name#PARTITION`. A key that is only for some things:
-    `Name#context`, with a wildcard.
+    Where only some partitions of a table may be touched: `Name#PARTITION`, with wildcards. A key that is only for some
+    things: `Name#context`, with a wildcard. What must have our tag: `ARN#value of the tag`.
     """
 
     def allow(self, action: str, place: str) -> bool:
@@ -108,6 +108,10 @@ def _limits(statement: dict[str, Any]) -> list[str]:
             return [""]
         case {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": partitions}, **rest} if not rest:
             return [f"#{partition}" for partition in _listed(partitions)]
+        case {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": partitions}, **rest} if not rest:
+            return [f"#{partition}" for partition in _listed(partitions)]
+        case {"StringEquals": {"aws:ResourceTag/egret:egress": value}, **rest} if not rest:
+            return [f"#{_place(value)}"]
         case {"StringLike": {"kms:EncryptionContext:egret": contexts}, **rest} if not rest:
             return [f"#{context}" for context in _listed(contexts)]
         case other:

@@ -74,7 +74,7 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         blobs=app.blobs,
         units=app.units,
         settings=app.settings,
-        fromid_keys=app.secrets.fromid,
+        fromid_keys=app.fromid_keys,
         clock=app.clock,
         dice=app.dice,
         wrapper=app.key_wrapper,

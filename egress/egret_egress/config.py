@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from egret.core.tls_policy import PLAIN, SMARTHOST, TlsKind, TlsPolicy
+from egret.contracts.settings import SmarthostTls
+from egret.core.tls_policy import PLAIN
 from egret_egress.destinations import Host
 from egret_egress.session import Credentials, Timeouts
+from egret_egress.transports import POLICIES
 
 DRAIN_S = 90.0
 """Of the 110 s in which a unit must be gone; the rest is for closing."""
@@ -18,10 +20,6 @@ LOCAL_DRAIN_S = 2.0
 """Ctrl-C in local mode ends everything within 5 s."""
 MOST_ATTEMPT_S = 28 * 60
 """Of the half hour that `contracts.records.UNIT_GONE_AFTER` allows for a transaction."""
-
-
-_STARTTLS = TlsPolicy(TlsKind.PKIX, SMARTHOST)
-_IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, SMARTHOST)
 
 
 class ConfigError(ValueError):
@@ -115,8 +113,8 @@ def _next_hop(environ: Mapping[str, str]) -> Host | None:
         raise ConfigError(f'EGRET_ROUTE must be "direct" or "smarthost:host:port[:tls]", not {route!r}')
     address = rest.removesuffix(":tls")
     host, port = host_port("EGRET_ROUTE", address)
-    is_implicit = address != rest
-    return Host(host, port, _IMPLICIT if is_implicit else _STARTTLS, _credentials(environ))
+    tls = SmarthostTls.STARTTLS if address == rest else SmarthostTls.IMPLICIT
+    return Host(host, port, POLICIES[tls], _credentials(environ))
 
 
 def _credentials(environ: Mapping[str, str]) -> Credentials | None:

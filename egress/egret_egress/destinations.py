@@ -108,7 +108,7 @@ class Numbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One next hop. addresses: known beforehand (IP literal), else () and looked up when its turn comes.
+    """One next hop. addresses: of a smarthost given by IP address, else () and looked up when its turn comes.
 
     policy: asked of it whatever its domain says (a smarthost, a sink); None = `security` decides.
     """
@@ -164,8 +164,6 @@ class Direct:
 
     async def next_hops(self, domain: str) -> NextHops:
         """Look up the MX hosts; without any the domain itself is the host (RFC 5321 section 5.1)."""
-        if domain.startswith("["):
-            return self._literal(domain)
         try:
             found = await self._resolver.mx(domain)
             if not found.exists:
@@ -182,16 +180,6 @@ class Direct:
     async def addresses(self, host: Host) -> Answer[str]:
         """Return a host's addresses, at most MAX_ADDRESSES."""
         return await _addresses(self._resolver, host)
-
-    def _literal(self, domain: str) -> NextHops:
-        text = domain.strip("[]")
-        text = text[5:] if text.lower().startswith("ipv6:") else text
-        try:
-            address = str(ipaddress.ip_address(text))
-        except ValueError:
-            return Bounced("the recipient's address literal is not an IP address")
-        host = Host(domain, self._port, addresses=(address,))
-        return Hops(domain, domain, is_authentic=False, hosts=(host,))
 
     def _hosts(self, domain: str, found: Answer[MxRecord]) -> NextHops:
         """Order by preference, at random among equals. "." alone is null MX, beside others it is no host (RFC 7505).

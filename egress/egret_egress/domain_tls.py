@@ -37,16 +37,13 @@ class DomainTlsNotes:
         return len(self._waiting)
 
     def saw(self, support: TlsSupport) -> None:
-        """Note what a server of a recipient domain offered, in a session that was opened or used again at updated_at.
-
-        Address literals are not noted.
-        """
+        """Note what a server of a recipient domain offered, in a session opened or used again at updated_at."""
         key, packed = _key(support), _packed(support)
         known = self._known.get(key)
         if known is not None and _is_no_news(known, packed):
             self._known.move_to_end(key)
             return
-        if support.domain.startswith("[") or (key not in self._waiting and len(self._waiting) >= self._most_waiting):
+        if key not in self._waiting and len(self._waiting) >= self._most_waiting:
             return
         self._waiting[key] = support
         self._known[key] = packed

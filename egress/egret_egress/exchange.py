@@ -26,6 +26,10 @@ ENOUGH = 3
 """Recipients in a row that were too many: then the others of the message are too many as well."""
 
 
+NO_REQUIRETLS = Reply(554, ("5.7.30 REQUIRETLS is not supported",))
+"""What is said for whoever cannot keep REQUIRETLS (RFC 8689 section 4.2.1)."""
+
+
 class Envelope(NamedTuple):
     """What the server is asked to take. Paths without <>; reverse_path "" is null. size_bytes: before dot-stuffing.
 
@@ -94,10 +98,15 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
     if envelope.require_tls and not (peer.is_verified and peer.offers("REQUIRETLS")):
         return Bounced(
             "the message is to be encrypted on its whole way (RequireTLS), and the mail server does not promise that",
-            Reply(554, ("5.7.30 REQUIRETLS is not supported",)),
+            NO_REQUIRETLS,
             names_recipient=False,
         )
     return None
+
+
+def lacks_requiretls(refusal: Bounced) -> bool:
+    """Say whether a server was not asked for want of REQUIRETLS, which another one may know."""
+    return refusal.reply is NO_REQUIRETLS
 
 
 class Exchange:

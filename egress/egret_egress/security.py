@@ -13,18 +13,17 @@ from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.records import StsPolicy
 from egret.core.mtasts import StsMode, allows
 from egret.core.outcome import Bounced, Deferred, Remote
-from egret.core.reply import Reply
 from egret.core.tls_policy import OPPORTUNISTIC, TlsKind, TlsPolicy
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, ResultType
 from egret_egress import dane, metrics
 from egret_egress.certificates import TlsFailure
 from egret_egress.destinations import DnsTrouble, Hops, Host, Resolver, Router, without_address
+from egret_egress.exchange import NO_REQUIRETLS
 from egret_egress.mta_sts import Found, MtaSts
 
 MTA_STS = "mta-sts"
 TESTING = "mta-sts, testing"
 WAIVED = "tls-required: no"
-NO_REQUIRETLS = Reply(554, ("5.7.30 REQUIRETLS is not supported",))
 _MX_MISMATCH = TlsFailure(ResultType.VALIDATION_FAILURE, "mtasts-policy-mx-mismatch")
 _UNUSABLE = TlsFailure(ResultType.TLSA_INVALID, "all-unusable-records")
 
@@ -83,7 +82,7 @@ class Security:
     async def of_domain(self, hops: Hops, *, require_tls: bool | None) -> Found | Deferred:
         """Return the MTA-STS policy of a recipient domain, or why mail to it has to wait."""
         has_own = all(host.policy is not None for host in hops.hosts)
-        if self._sts is None or has_own or hops.domain.startswith("["):
+        if self._sts is None or has_own:
             return _NOBODY
         try:
             return await self._sts.of(hops.domain)

@@ -59,10 +59,8 @@ class TlsResultNotes:
     def add(self, session: TlsSession, at: datetime) -> None:
         """Count a session that was opened, or failed to be, at this instant.
 
-        Not for smarthosts, nor for a connection that is used again. Address literals are not counted.
+        Not for smarthosts, nor for a connection that is used again.
         """
-        if session.recipient_domain.startswith("["):
-            return
         self._add(session.key(at), session.tally, at)
 
     def _add(self, key: ResultKey, tally: Tally, at: datetime) -> None:

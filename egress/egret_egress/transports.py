@@ -20,6 +20,7 @@ from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret.core.tls_policy import SMARTHOST, Tlsa, TlsKind, TlsPolicy
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord, NextHops, Resolver, Router, Unusable
+from egret_egress.exchange import NO_REQUIRETLS
 from egret_egress.session import Credentials
 
 log = logging.getLogger(__name__)
@@ -196,6 +197,6 @@ def _failure(name: str, reply: Reply) -> Bounced | Deferred:
 def _unprotected(name: str) -> Bounced:
     return Bounced(
         f"the message asks for REQUIRETLS, and the smarthost of the transport {name} need not prove who it is",
-        Reply(554, ("5.7.30 REQUIRETLS is not supported",)),
+        NO_REQUIRETLS,
         names_recipient=False,
     )

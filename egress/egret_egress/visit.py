@@ -17,7 +17,7 @@ from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
 from egret_egress.destinations import DnsTrouble, Hops, Host, without_address
-from egret_egress.exchange import Envelope, Exchange, refusal_before
+from egret_egress.exchange import Envelope, Exchange, lacks_requiretls, refusal_before
 from egret_egress.following import NOTHING_MORE, Ahead, Shy, Upcoming
 from egret_egress.mta_sts import NOTHING, Found
 from egret_egress.observing import Observer
@@ -415,7 +415,7 @@ class Visit:
         """
         said = transcript((*session.opening, f"Egret asked for nothing: {refusal.reason}"))
         trace = self._trace(stop.verdict.policy.name, session.tls_version, said)
-        if refusal.reply is not None and refusal.reply.enhanced_code == "5.7.30":
+        if lacks_requiretls(refusal):
             self._observer.counting.count(metrics.REQUIRETLS_UNMET, ("norequiretls",))
             self._fail(refusal, trace)
             self._is_host_over = True

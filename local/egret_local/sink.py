@@ -97,7 +97,7 @@ class Sink:
     def _sender(self, reverse_path: str, content: bytes) -> str:
         """Return the account id: by the fromid of the reverse-path, else by the From address, else ""."""
         local_part = reverse_path.rpartition("@")[0]
-        known = fromid.verify(self._app.secrets.fromid, local_part[-fromid.LENGTH :])
+        known = fromid.verify(self._app.fromid_keys, local_part[-fromid.LENGTH :])
         if known is not None:
             return known.account
         header = parseaddr(BytesHeaderParser().parsebytes(content)["From"] or "")[1]

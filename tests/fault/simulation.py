@@ -22,7 +22,7 @@ from egret.contracts.settings import Account, Installation, RetryPolicy, Sending
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.outcome import Unknown
-from egret.core.secrets import derive
+from egret.core.secrets import derive, fromid_keys
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls, MemoryPoster
 from egret.memory.clock import FakeClock
@@ -56,7 +56,7 @@ START: Final = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
 """Shortly before midnight, so that a day ends during most runs."""
 STEPS: Final = 250
 CALM_ROUNDS: Final = 600
-SECRETS: Final = derive("a secret of the simulated installation")
+SECRETS: Final = derive("a secret of the simulated installation", fromid_keys("another one of the simulation"))
 WRAPPER: Final = MemoryKeyWrapper(b"k" * 32)
 PAUSES: Final = tuple(
     timedelta(seconds=s) for s in (1, 1, 5, 20, 20, 61, 95, 95, 180, 460, 460, 900, 1860, 2460, 4000, 9000)

@@ -16,7 +16,7 @@ from egret.contracts.records import Acceptance, DeliveryFilter
 from egret.core.delivery import State
 from egret.core.suppression import STRIKE_LIFE, Strike, Strikes
 from tests.aws_resources import Resources, create_resources, emulator_clients
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     MINUTE,
     NOON,

@@ -25,6 +25,7 @@ from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call,
 from egret.contracts.records import PostAnswer, StsPolicy, Unit
 from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
 from egret.contracts.tls import TlsSupport
+from egret.core import fromid
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
 from egret.core.mtasts import StsMode
@@ -34,6 +35,7 @@ from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret_egress.inbound import Recipients
 from egret_local import resources as local_resources
 from egret_local.sources import matches
 from functions.deliver import handler as deliver_function
@@ -111,10 +113,18 @@ class Stack:
                     (f"dynamodb:{WRITES[kind]}", f"{names[part['TableName']]}#{_partition(part)}")
                     for kind, part in parts
                 ]
-            case "dynamodb", ("PutItem" | "UpdateItem" | "DeleteItem"):
+            case "dynamodb", ("GetItem" | "PutItem" | "UpdateItem" | "DeleteItem"):
                 return [(f"dynamodb:{operation}", f"{names[params['TableName']]}#{_partition(params)}")]
             case "dynamodb", ("BatchGetItem" | "BatchWriteItem"):
-                return [(f"dynamodb:{operation}", names[table]) for table in params["RequestItems"]]
+                return [
+                    (f"dynamodb:{operation}", f"{names[table]}#{partition}")
+                    for table, wanted in params["RequestItems"].items()
+                    for partition in _partitions(wanted)
+                ]
+            case "dynamodb", "Query" if "IndexName" not in params:
+                # Whoever queries names one partition, whatever the placeholder is called.
+                first = next(iter(params["ExpressionAttributeValues"].values()))["S"]
+                return [("dynamodb:Query", f"{names[params['TableName']]}#{first}")]
             case "dynamodb", _:
                 index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
                 return [(f"dynamodb:{operation}", names[params["TableName"]] + index)]
@@ -130,10 +140,17 @@ class Stack:
         return [(f"{service}:{operation}", "?")]
 
 
-def _partition(write: Mapping[str, Any]) -> str:
-    """Return the partition that a write is for."""
-    key = write["Item"] if "Item" in write else write["Key"]
+def _partition(request: Mapping[str, Any]) -> str:
+    """Return the partition that a read or write is for."""
+    key = request["Item"] if "Item" in request else request["Key"]
     return str(key["pk"]["S"])
+
+
+def _partitions(batch: Any) -> set[str]:
+    """Return the partitions of a table's part of a batch."""
+    if "Keys" in batch:
+        return {str(key["pk"]["S"]) for key in batch["Keys"]}
+    return {_partition(request) for each in batch for request in each.values()}
 
 
 @pytest.fixture
@@ -310,7 +327,40 @@ def test_a_missing_permission_is_noticed(stack: Stack) -> None:
     app = stack.app("SendFunction", "SweepRole", variables("SendFunction"))
     send(app, "ann@example.net")
 
-    assert ("SendFunction", "dynamodb:GetItem", "SettingsTable") in stack.refused
+    assert ("SendFunction", "dynamodb:GetItem", "SettingsTable#KEY") in stack.refused
+
+
+def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """The egress finds accounts by domain and address, transports, and withdraws a unit that has ended."""
+    egress = stack.egress()
+    announce(egress)
+    keys = egress.fromid_keys
+    recipients = Recipients(egress.settings, keys)
+    ours = fromid.mint(keys, ACCOUNT, 1025)
+
+    assert recipients.find(f"{ours}@bounces.{DOMAIN}") == InboundRecipient(f"{ours}@bounces.{DOMAIN}", ACCOUNT, 1025)
+    assert recipients.find(LOGIN) == InboundRecipient(LOGIN, ACCOUNT)
+    assert list(egress.settings.transports()) == []
+    egress.units.remove(a_unit().id)
+    assert stack.refused == []
+
+
+def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
+    """No API keys, hold rules and routes, no suppressions; and no secret but that of fromids."""
+    egress = stack.egress()
+    egress.settings_writer.key(key_hash(KEY))
+    egress.settings_writer.hold_rules()
+    egress.settings_writer.routes()
+    list(egress.suppressions.list(ACCOUNT))
+
+    assert [place for _, _, place in stack.refused] == [
+        "SettingsTable#KEY",
+        "SettingsTable#HOLD",
+        "SettingsTable#ROUTE",
+        f"MailTable#A#{ACCOUNT}",
+    ]
+    with pytest.raises(KeyError, match="EGRET_SECRET"):
+        _ = egress.secrets
 
 
 def test_only_news_and_removals_pass_the_filter(stack: Stack) -> None:
@@ -364,12 +414,13 @@ def test_what_the_egress_learns_of_tls_with_the_permissions_of_the_template(stac
     egress.domain_tls.put([TlsSupport(ACCOUNT, "example.net", True, False, now)])
     session = TlsSession("example.net", "example.net", AppliedPolicy(PolicyType.STS))
     egress.tls_results.add(TlsResult(session.key(now), session.tally))
+    operator = App.from_environment(stack.resources.environment(stack.endpoint_url))
 
     shown = call(sender, "DomainTLSGet", {"Domain": "example.net"})["DomainTLS"]
     assert (shown["STARTTLS"], shown["RequireTLS"]) == (True, False)
     assert egress.sts_policies.get("example.net", now) == policy
     assert egress.sts_policies.stale(now + timedelta(hours=13)) == [policy]
-    assert [result.tally.successes for result in egress.tls_results.list(now.date(), "", 10, now).items] == [1]
+    assert [result.tally.successes for result in operator.tls_results.list(now.date(), "", 10, now).items] == [1]
     assert [record for record in stream_records(stack) if passes_filter(record)] == []
     assert stack.refused == []
 

@@ -63,7 +63,7 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
     left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
-    read = names_in_code("egress/egret_egress") | app | {"EGRET_SECRET", "EGRET_KMS_KEY_ID"}
+    read = names_in_code("egress/egret_egress") | app | {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID"}
     given = {name for name in container_variables() if name.startswith("EGRET_")}
 
     assert given == read - found_out - local - left_alone
@@ -242,18 +242,105 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
-    """The master secret goes to send, the handoff secret to deliver, and both to the egress by ECS."""
+    """Send mints, deliver hands over; the egress recognises fromids and who hands over, by ECS."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
 
-    assert given == {("SendFunction", "EGRET_SECRET"), ("DeliverFunction", "EGRET_HANDOFF_SECRET")}
-    assert {"EGRET_SECRET", "EGRET_HANDOFF_SECRET"} <= container_variables().keys()
+    assert given == {
+        ("SendFunction", "EGRET_SECRET"),
+        ("SendFunction", "EGRET_FROMID_SECRET"),
+        ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
+    }
+    assert {name for name in container_variables() if name.endswith("SECRET")} == {
+        "EGRET_FROMID_SECRET",
+        "EGRET_HANDOFF_SECRET",
+    }
+    assert not permissions("EgressExecutionRole").allow("secretsmanager:GetSecretValue", "Secret")
+
+
+def test_the_egress_sees_of_the_tables_what_it_works_with() -> None:
+    """It faces the internet: no API key is read with its role, no delivery removed, no settings are written."""
+    role = permissions("EgressTaskRole")
+    tables = {(action, place) for action, place in role.allowed if action.startswith("dynamodb:")}
+
+    assert [place for _, place in tables if "#" not in place] == []
+    assert {action for action, place in tables if place.startswith("SettingsTable")} == {
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+    }
+    assert not role.allow("dynamodb:GetItem", "SettingsTable#KEY")
+    assert role.allow("dynamodb:PutItem", "MailTable#A#abcdefgh#3")
+    assert not role.allow("dynamodb:DeleteItem", "MailTable#A#abcdefgh#3")
+    assert not role.allow("dynamodb:BatchWriteItem", "MailTable#A#abcdefgh#3")
+    assert not role.allow("dynamodb:GetItem", "MailTable#A#abcdefgh")
+
+
+def test_the_instance_takes_the_address_and_the_journal_to_itself_only() -> None:
+    """Its role names both, and the instance and its interface by a tag that the launch template gives them."""
+    launched = resource("LaunchTemplate")["LaunchTemplateData"]
+    tags = {
+        each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+        for each in launched["TagSpecifications"]
+    }
+    places = {
+        (action, place.partition("AWS::AccountId:")[2])
+        for action, place in permissions("InstanceRole").allowed
+        if action.startswith("ec2:")
+    }
+
+    ours = {"Ref": "AWS::StackName"}
+    assert {kind: of["egret:egress"] for kind, of in tags.items()} == {"instance": ours, "network-interface": ours}
+    assert places == {
+        ("ec2:AssociateAddress", "elastic-ip/ElasticIp.AllocationId"),
+        ("ec2:AssociateAddress", "instance/*#AWS::StackName"),
+        ("ec2:AssociateAddress", "network-interface/*#AWS::StackName"),
+        ("ec2:AttachVolume", "volume/JournalVolume"),
+        ("ec2:AttachVolume", "instance/*#AWS::StackName"),
+    }
+
+
+def test_the_egress_reaches_mail_servers_dns_and_aws() -> None:
+    """By port: whatever is made of the container, it speaks to no database or SSH of somebody else."""
+    rules = resource("EgressSecurityGroup")["SecurityGroupEgress"]
+    ports = {(each["IpProtocol"], str(each["FromPort"])) for each in rules if each["FromPort"] == each["ToPort"]}
+
+    assert len(ports) == len(rules)
+    assert ports == {
+        *(("tcp", port) for port in ("25", "53", "443", "465", "587", "{'Ref': 'SmarthostPort'}")),
+        ("udp", "53"),
+    }
+    assert template()["Parameters"]["SmarthostPort"]["Default"] == 2525
+
+
+def test_the_container_cannot_take_the_role_of_its_instance() -> None:
+    """In the host's network no hop limit stops it: its user, whatever the image is, cannot reach the metadata.
+
+    The rules are there before the agent is told its cluster, and again after each reboot before it starts.
+    """
+    launched = resource("LaunchTemplate")["LaunchTemplateData"]
+    user_data = launched["UserData"]["Fn::Base64"]["Fn::Sub"]
+    rule = r"^ExecStart=-?/usr/sbin/(\w+) -w -I OUTPUT -d (\S+) -m owner --uid-owner (\d+) -j DROP$"
+    rules = re.findall(rule, user_data, re.MULTILINE)
+    user = container()["User"]
+
+    assert f"--uid {user}" in (ROOT / "egress/Dockerfile").read_text()
+    assert rules == [("iptables", "169.254.169.254", user), ("ip6tables", "fd00:ec2::254", user)]
+    assert (launched["MetadataOptions"]["HttpTokens"], launched["MetadataOptions"]["HttpProtocolIpv6"]) == (
+        "required",
+        "disabled",
+    )
+    assert "Before=ecs.service" in user_data
+    assert "RequiredBy=ecs.service" in user_data
+    assert user_data.index("enable --now egret-metadata.service") < user_data.index("ECS_CLUSTER=")
+    assert container()["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}
 
 
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     """The address has the reputation, the secret the fromids, the key the DKIM keys, the volume what was being sent."""
     kept = {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
 
-    assert kept == {"MailTable", "SettingsTable", "Bucket", "DkimKey", "Secret", "ElasticIp", "JournalVolume"}
+    assert kept == {
+        *("MailTable", "SettingsTable", "Bucket", "DkimKey", "Secret", "FromidSecret", "ElasticIp", "JournalVolume"),
+    }
 
 
 def container() -> dict[str, Any]:
@@ -336,6 +423,8 @@ def test_the_page_on_deploying_counts_what_costs() -> None:
     page = (ROOT / "docs" / "deploying.md").read_text()
 
     assert f"| {len(alarms)} alarms on {metrics} metrics | ${metrics / 10:.2f} |" in page
+    every = len(of_type("AWS::SecretsManager::Secret"))
+    assert f"| {every - 1} secrets ({every} with a smarthost login) | ${(every - 1) * 0.4:.2f} |" in page
 
 
 def test_the_entrypoint_can_be_run() -> None:

@@ -15,7 +15,7 @@ from egret.contracts.settings import Account, Installation, Scope, SendingDomain
 from egret.contracts.webapi import NameAddress, SendRequest, SendResult
 from egret.core.delivery import Delivery
 from egret.core.dkim import dns_record
-from egret.core.secrets import Secrets, derive
+from egret.core.secrets import Secrets, derive, fromid_keys
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryCounters
@@ -38,7 +38,7 @@ from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
 LOGIN = "app@example.com"
 OTHER_LOGIN = "app@example.org"
 WRAPPER = MemoryKeyWrapper(b"k" * 32)
-SECRETS: Secrets = derive("a secret of the installation under test")
+SECRETS: Secrets = derive("a secret of the installation under test", fromid_keys("another one of its secrets"))
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 
 from egret.aws.app import App
 from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
+from egret.core import fromid
 
 REGION = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 
@@ -45,6 +46,18 @@ def test_variable_is_missed_by_what_needs_it_only() -> None:
         _ = app.hint_queue
     with pytest.raises(KeyError, match="EGRET_SECRET"):
         _ = app.secrets
+
+
+def test_who_recognises_fromids_needs_no_other_secret() -> None:
+    """The egress is given the secret of fromids alone, and recognises what send minted."""
+    secrets = {"EGRET_SECRET": "0123456789abcdef", "EGRET_FROMID_SECRET": "fedcba9876543210"}
+    send = App.from_environment(secrets)
+    egress = App.from_environment({"EGRET_FROMID_SECRET": secrets["EGRET_FROMID_SECRET"]})
+
+    token = fromid.mint(send.secrets.fromid, "abcdefgh", 7)
+    assert fromid.verify(egress.fromid_keys, token) == fromid.FromId("abcdefgh", 7)
+    with pytest.raises(KeyError, match="EGRET_SECRET"):
+        _ = egress.secrets
 
 
 def test_no_client_is_made_before_it_is_used() -> None:

@@ -65,11 +65,6 @@ def test_accounts_and_domains_are_noted_apart() -> None:
     assert _notes(*seen).take(NOW) == seen
 
 
-def test_address_literals_are_not_noted() -> None:
-    """They are no domains."""
-    assert _notes(replace(SEEN, domain="[192.0.2.1]")).take(NOW) == []
-
-
 def test_memory_is_bounded() -> None:
     """What was not met for longest is forgotten, and written again when it is met again."""
     notes = DomainTlsNotes(known=2, waiting=10)

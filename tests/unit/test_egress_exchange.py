@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
 from egret.core.reply import Reply
-from egret_egress.exchange import WINDOW, WINDOW_BYTES, Envelope, Exchange, Stage, Step, refusal_before
+from egret_egress.exchange import (
+    WINDOW,
+    WINDOW_BYTES,
+    Envelope,
+    Exchange,
+    Stage,
+    Step,
+    lacks_requiretls,
+    refusal_before,
+)
 from egret_egress.transcript import transcript
 from egret_egress.wire import DOT, Limits, Peer
 
@@ -335,6 +344,19 @@ def test_what_a_server_cannot_take_is_about_the_message(asked: Envelope, names_r
 
     assert refusal is not None
     assert refusal.names_recipient == names_recipient
+
+
+@pytest.mark.rfc("8689", "4.2.1")
+def test_only_want_of_requiretls_leaves_the_message_to_another_server() -> None:
+    """Too large is said of the message; and a server's own words, however alike, are its judgement."""
+    unsafe = refusal_before(Envelope("s@x", ("a@x",), 10, require_tls=True), PIPELINING)
+    too_large = refusal_before(Envelope("s@x", ("a@x",), 10), Peer("mx", {"SIZE": "5"}))
+    assert unsafe is not None
+    assert unsafe.reply is not None
+    assert too_large is not None
+    theirs = Bounced("the server refused the message", Reply(unsafe.reply.code, unsafe.reply.lines))
+
+    assert [lacks_requiretls(each) for each in (unsafe, too_large, theirs)] == [True, False, False]
 
 
 def test_a_refusal_of_commands_that_came_early_is_asked_again() -> None:

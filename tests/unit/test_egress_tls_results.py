@@ -193,14 +193,6 @@ def test_little_is_taken_at_a_time_until_the_end() -> None:
     assert len(notes.take(NOW, everything=True)) == AT_ONCE + 2
 
 
-def test_address_literals_are_not_counted() -> None:
-    """There is nobody to tell."""
-    notes = TlsResultNotes()
-    notes.add(TlsSession("[192.0.2.1]", "[192.0.2.1]", NO_POLICY), NOW)
-
-    assert notes.take(NOW, everything=True) == []
-
-
 def test_what_is_forgotten_anyway_does_not_wait() -> None:
     """A table that was away for days gets no results that nobody asks for."""
     notes = TlsResultNotes()

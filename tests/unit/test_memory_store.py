@@ -13,7 +13,7 @@ from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery
 from egret.memory.calls import MemoryPoster
 from egret.memory.store import MemoryMailStore
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     DAY,
     MINUTE,

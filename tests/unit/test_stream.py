@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from egret.contracts.stream import StreamRecord
-from tests.integration.contract.samples import busy, delivery, ended
+from tests.samples import busy, delivery, ended
 
 
 def test_new_events_are_those_since_the_old_image() -> None:

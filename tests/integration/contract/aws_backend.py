@@ -37,7 +37,7 @@ from egret.contracts.stream import StreamRecord
 from tests import aws_resources
 from tests.emulators import ACCESS_KEY, REGION, SECRET_KEY, client_arguments
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import NOON
+from tests.samples import NOON
 
 T = TypeVar("T")
 

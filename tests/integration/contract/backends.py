@@ -40,7 +40,7 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.tls import MemoryDomainTls, MemoryStsPolicies, MemoryTlsResults
 from egret.memory.units import MemoryUnits
-from tests.integration.contract.samples import NOON
+from tests.samples import NOON
 
 T = TypeVar("T")
 

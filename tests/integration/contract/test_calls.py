@@ -8,7 +8,7 @@ from datetime import timedelta
 from egret.contracts.queues import Call
 from egret.contracts.records import Breaker, CallRecord, CallResult
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, EXACT, HOUR, NOON, message_number
+from tests.samples import DAY, EXACT, HOUR, NOON, message_number
 
 URL = "https://hooks.example.com/egret?a=1#x"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, MINUTE, NOON
+from tests.samples import DAY, MINUTE, NOON
 
 TODAY, TOMORROW = "2031-03-01", "2031-03-02"
 

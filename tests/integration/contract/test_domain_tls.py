@@ -9,7 +9,7 @@ import pytest
 
 from egret.contracts.tls import SUPPORT_KEPT, TlsSupport
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, EXACT, NOON
+from tests.samples import DAY, EXACT, NOON
 
 
 def _seen(account: str, domain: str = "example.net", *, starttls: bool = True, require_tls: bool = False) -> TlsSupport:

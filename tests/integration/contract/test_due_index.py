@@ -11,7 +11,7 @@ from egret.core.delivery import Delivery, Lease, State
 from egret.core.ids import SHARDS, shard_of
 from egret.core.lifecycle import Cancel, Change, Claim, Hold, apply
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     DAY,
     HOUR,

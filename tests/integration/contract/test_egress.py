@@ -23,7 +23,7 @@ from egret.contracts.records import HandoffRefused, Unit
 from egret.core.errors import Unavailable
 from egret.memory.units import MemoryEgress
 from tests.integration.contract.loopback import Answer, Asked, closed_url, serving
-from tests.integration.contract.samples import EXACT, MINUTE, NOON, message_number
+from tests.samples import EXACT, MINUTE, NOON, message_number
 
 SECRET = "handoff secret"
 UNIT = Unit("unit-a", "http://127.0.0.1:1", "mail.example.com", ("192.0.2.25",), True, 10, NOON)

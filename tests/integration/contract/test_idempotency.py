@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from egret.contracts.records import IdempotencyState
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import CONTENT, DAY, MINUTE, NOON, acceptance, completed, message, reservation
+from tests.samples import CONTENT, DAY, MINUTE, NOON, acceptance, completed, message, reservation
 
 NEW, DONE = IdempotencyState.NEW, IdempotencyState.DONE
 CONFLICT, IN_FLIGHT = IdempotencyState.CONFLICT, IdempotencyState.IN_FLIGHT

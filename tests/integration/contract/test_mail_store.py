@@ -12,7 +12,7 @@ import pytest
 from egret.contracts.records import IdempotencyState
 from egret.core.delivery import Delivery, State
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     DAY,
     HOUR,

@@ -10,7 +10,7 @@ import pytest
 from egret.contracts.records import DeliveryFilter
 from egret.core.delivery import Delivery, State
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, EXACT, NOON, delivery, ended, message_number
+from tests.samples import DAY, EXACT, NOON, delivery, ended, message_number
 
 EVERYTHING = DeliveryFilter()
 

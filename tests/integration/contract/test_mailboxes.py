@@ -8,7 +8,7 @@ import pytest
 
 from egret.contracts.records import StoredMail
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     NOON,
     acceptance,

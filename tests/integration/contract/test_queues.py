@@ -7,7 +7,7 @@ import pytest
 from egret.contracts.queues import Call, Hint
 from egret.core.ids import MAX_ID
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import message_number
+from tests.samples import message_number
 
 
 def _call(account: str, seq: int) -> Call:

@@ -26,7 +26,7 @@ from egret.contracts.settings import (
 from egret.core.errors import Conflict
 from egret.core.routing import Route
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
+from tests.samples import EXACT, HOUR, MINUTE, NOON
 
 
 def _account(account: str, **changes: object) -> Account:

@@ -12,7 +12,7 @@ from egret.core.lifecycle import Claim, Record, apply
 from egret.core.outcome import Bounced
 from egret.core.reply import Reply
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import CONTENT, HOUR, NOON, acceptance, busy, delivery, message
+from tests.samples import CONTENT, HOUR, NOON, acceptance, busy, delivery, message
 
 
 def test_every_write_of_a_delivery_is_streamed(backend: Backend, account: str) -> None:

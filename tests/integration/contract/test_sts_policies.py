@@ -8,7 +8,7 @@ from datetime import timedelta
 from egret.contracts.records import StsPolicy
 from egret.core.mtasts import StsMode
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, EXACT, HOUR, NOON
+from tests.samples import DAY, EXACT, HOUR, NOON
 
 WEEK = timedelta(weeks=1)
 

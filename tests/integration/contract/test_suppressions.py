@@ -9,7 +9,7 @@ from egret.contracts.settings import Suppression
 from egret.core.suppression import Strike, Strikes, add
 from egret.usecases.strikes import change_strikes
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
+from tests.samples import EXACT, HOUR, MINUTE, NOON
 
 ADDRESS = "bob@example.net"
 

@@ -18,7 +18,7 @@ from egret.core.tlsrpt import (
     total,
 )
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import DAY, NOON
+from tests.samples import DAY, NOON
 
 TODAY = NOON.date()
 NO_POLICY = AppliedPolicy(PolicyType.NONE)

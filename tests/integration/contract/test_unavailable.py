@@ -17,7 +17,7 @@ from egret.core.routing import Route
 from egret.core.suppression import Strike, Strikes
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, ResultKey, Tally, TlsResult
 from tests.integration.contract.backends import Backend, memory_backend
-from tests.integration.contract.samples import (
+from tests.samples import (
     CONTENT,
     DAY,
     NOON,

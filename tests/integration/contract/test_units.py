@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from egret.contracts.records import Suspension, Unit
 from tests.integration.contract.backends import Backend
-from tests.integration.contract.samples import EXACT, HOUR, MINUTE, NOON
+from tests.samples import EXACT, HOUR, MINUTE, NOON
 
 
 def _unit(name: str) -> Unit:

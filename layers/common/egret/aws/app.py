@@ -32,7 +32,8 @@ from egret.aws.table import Table
 from egret.aws.tls_results import DynamoTlsResults
 from egret.aws.units import DynamoUnits
 from egret.contracts.settings import DEFAULT_RETRY, Installation, RetryPolicy
-from egret.core.secrets import Secrets, derive
+from egret.core.fromid import FromIdKeys
+from egret.core.secrets import Secrets, derive, fromid_keys
 
 if TYPE_CHECKING:
     from egret.aws.settings_store import DynamoSettings
@@ -82,7 +83,12 @@ class App:
     @cached_property
     def secrets(self) -> Secrets:
         """The keys of fromids, Message-IDs and cursors."""
-        return derive(self._environ["EGRET_SECRET"])
+        return derive(self._environ["EGRET_SECRET"], self.fromid_keys)
+
+    @cached_property
+    def fromid_keys(self) -> FromIdKeys:
+        """The keys of fromids, for who needs no others."""
+        return fromid_keys(self._environ["EGRET_FROMID_SECRET"])
 
     # --- the world
 

@@ -1,4 +1,4 @@
-"""Subkeys of the installation's one secret: a key never serves two purposes, and none leads back to another.
+"""Subkeys of the installation's secrets: a key never serves two purposes, and none leads back to another.
 
 Implements: HKDF-Expand of RFC 5869 2.3 for one block; the secret is uniformly random, so nothing is extracted first.
 """
@@ -28,20 +28,32 @@ class Secrets:
     cursor: bytes
 
 
-def derive(secret: str) -> Secrets:
+def derive(secret: str, fromids: FromIdKeys) -> Secrets:
     """Return the keys of an installation; secret: EGRET_SECRET, any text of at least 16 characters.
 
     Raises ValueError when it is shorter.
     """
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        message = f"the installation's secret must have at least {MIN_SECRET_CHARACTERS} characters"
-        raise ValueError(message)
-    master = secret.encode()
+    master = _master(secret)
     return Secrets(
-        fromid=FromIdKeys({0: subkey(master, "fromid")}, 0),
+        fromid=fromids,
         message_id=(subkey(master, "message-id"),),
         cursor=subkey(master, "cursor"),
     )
+
+
+def fromid_keys(secret: str) -> FromIdKeys:
+    """Return the keys of reverse-paths; secret: EGRET_FROMID_SECRET, any text of at least 16 characters.
+
+    Raises ValueError when it is shorter.
+    """
+    return FromIdKeys({0: subkey(_master(secret), "fromid")}, 0)
+
+
+def _master(secret: str) -> bytes:
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        message = f"the installation's secrets must have at least {MIN_SECRET_CHARACTERS} characters"
+        raise ValueError(message)
+    return secret.encode()
 
 
 def subkey(master: bytes, purpose: str) -> bytes:

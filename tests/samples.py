@@ -1,4 +1,4 @@
-"""Values that the contract suites store: plain to read, valid, far in the future so that no emulator expires them."""
+"""Values that tests of stores and streams store: plain to read, valid, so far in the future that none expires."""
 
 from __future__ import annotations
 
