@@ -49,8 +49,8 @@ class Courier:
     async def deliver(self, parcel: Parcel, upcoming: Upcoming = NOTHING_MORE, course: Course | None = None) -> None:
         """Try until every recipient has an outcome.
 
-        Raises TooLate, NoTurn, NotNow and Unavailable: nothing was sent for those without an outcome. OSError: the
-        journal failed.
+        Raises TooLate, NoTurn, NotNow and Unavailable: nothing was sent for those without an outcome. JournalFailing
+        as well.
         """
         course = course or await self.courses.find(parcel.transaction)
         visit = Visit(parcel, self._means, upcoming)

@@ -20,7 +20,7 @@ from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.errands import Errand, Errands, Work
 from egret_egress.holdings import Full
-from egret_egress.ledger import keys_of
+from egret_egress.ledger import JournalFailing, keys_of
 from egret_egress.metrics import HANDOFFS, RELEASES
 from egret_egress.parcel import Parcel, TooLate
 from egret_egress.pool import NotNow, NoTurn
@@ -252,9 +252,8 @@ class Engine:
             attempting.give_back(type(cause).__name__)
         except NotNow as wait:
             attempting.give_back("NotNow", datetime.fromtimestamp(wait.until, UTC), wait.reason)
-        except OSError as error:
-            attempting.abandon(f"the egress could not write its journal ({error.strerror})", "JournalFailing")
-            log.exception("the journal cannot be written")
+        except JournalFailing as failing:
+            attempting.abandon(f"the egress could not write its journal ({failing})", "JournalFailing")
         except asyncio.CancelledError:
             attempting.abandon("the egress stopped during the attempt", "Stopped")
             self._contents.let_go(errand.transaction)

@@ -52,6 +52,10 @@ class JournalFile(Protocol):
         ...
 
 
+class JournalFailing(Exception):
+    """The journal cannot be written, so that nothing may go out. The message says why, in the words of the system."""
+
+
 class Phase(enum.Enum):
     """How far an attempt has come."""
 
@@ -232,9 +236,13 @@ class Ledger:
     # --- the attempt
 
     def dot(self, keys: Iterable[AttemptKey], started_at: datetime, remote: Remote = NOWHERE) -> None:
-        """Note that the final dot is about to go: when this returns it may. Raises OSError."""
+        """Note that the final dot is about to go: when this returns it may. Raises JournalFailing."""
         keys = list(keys)
-        self._append([records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)) for key in keys])
+        try:
+            self._append([records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)) for key in keys])
+        except OSError as error:
+            records.log.exception("the journal cannot be written")
+            raise JournalFailing(error.strerror or str(error)) from error
         for key in keys:
             entry = self._entries[key]
             entry.phase, entry.started_at, entry.remote = Phase.DOTTED, started_at, remote

@@ -24,7 +24,7 @@ class Progress(Protocol):
         ...
 
     def before_dot(self, recipients: Sequence[int], remote: Remote) -> None:
-        """The final dot is about to go out for these; when this returns, that is on record. Raises OSError."""
+        """The final dot is about to go out for these; when this returns, that is on record. Raises JournalFailing."""
         ...
 
     def decide(self, recipient: int, outcome: Outcome, trace: SessionTrace) -> None:

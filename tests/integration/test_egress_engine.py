@@ -653,3 +653,27 @@ def test_accounts_of_a_domain_take_turns() -> None:
         return order
 
     assert asyncio.run(run()).index(1024 * 99) < 5
+
+
+def test_trouble_of_the_system_is_not_taken_for_the_journal_s() -> None:
+    """TimeoutError is an OSError: what raises one unexpectedly is a fault of the egress, and uses up the attempt."""
+
+    class Broken:
+        async def next_hops(self, domain: str) -> Hops:
+            raise TimeoutError
+
+        async def addresses(self, host: Host) -> Answer[str]:
+            raise AssertionError
+
+    async def run() -> Notebook:
+        async with rig_for(1, Wishes(router=Broken())) as rig:
+            rig.engine.take(handoff(transaction(1024)))
+            await rig.settle()
+            return rig.book
+
+    book = asyncio.run(run())
+
+    assert book.released == []
+    outcome = book.outcomes[1024, 1].outcome
+    assert isinstance(outcome, Deferred)
+    assert outcome.reason == "the egress failed; its operators can read why in its log"
