@@ -21,7 +21,7 @@ from egret_egress.attempt import Keeping
 from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
-from egret_egress.destinations import Direct, Fixed, PublicOnly, Resolver, Router
+from egret_egress.destinations import Direct, Fixed, Ourselves, PublicOnly, Resolver, Router
 from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
@@ -128,7 +128,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         recorder = Recorder(ports.book, ledger, recording)
         keeping = Keeping(ledger, recorder, ports.clock, announcer.holds, ports.metrics)
-        routers = _routers(config, ports)
+        routers = _routers(config, ports, helping)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
         protection = _protection(config, ports, helping, pacing)
         courier = Courier(
@@ -181,12 +181,18 @@ def _protection(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor, 
     return Protection(ports.tls, around)
 
 
-def _routers(config: Config, ports: UnitPorts) -> Routers:
+def _routers(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor) -> Routers:
     public = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
     dice = _Dice(ports.dice.bits(64))
 
+    async def is_home(domain: str) -> bool:
+        found = await asyncio.get_running_loop().run_in_executor(executor, ports.settings.domain, domain)
+        return found is not None and bool(found.separator)
+
+    ourselves = Ourselves(config.hostname, is_home)
+
     def direct(resolver: Resolver) -> Router:
-        return Direct(resolver, dice)
+        return Direct(resolver, dice, ourselves=ourselves)
 
     inside = ports.inside or ports.resolver
     own = Fixed(config.next_hop, inside) if config.next_hop is not None else direct(public)

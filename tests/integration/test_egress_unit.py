@@ -188,12 +188,26 @@ class Inward(NoDns):
         return Answer(("127.0.0.1",), host)
 
 
-def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hostname", "reason"),
+    [
+        (
+            "unit.example",
+            "the address of mx.example.org could not be looked up in the DNS: it has no public address",
+        ),
+        (
+            "MX.example.org",
+            "the DNS names no better mail server (MX) of example.org than mx.example.org, which is Egret itself, and "
+            "Egret has no mailboxes of that domain: its MX records should name the server that has them",
+        ),
+    ],
+)
+def test_an_mx_host_that_is_inside_or_ourselves_is_not_reached(tmp_path: Path, hostname: str, reason: str) -> None:
     """A unit that delivers directly defers mail to a domain that points at the unit's own side."""
 
     async def run() -> list[str]:
         world = World()
-        config = replace(config_in(tmp_path), next_hop=None)
+        config = replace(config_in(tmp_path), next_hop=None, hostname=hostname)
         async with serving(config, replace(world.ports(), resolver=Inward())) as running:
             await post(running, contract.encode(replace_unit(handoff(transaction(1024)), running.unit_id)))
             async with asyncio.timeout(5):
@@ -201,9 +215,7 @@ def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
-    assert asyncio.run(run()) == [
-        "the address of mx.example.org could not be looked up in the DNS: it has no public address"
-    ]
+    assert asyncio.run(run()) == [reason]
 
 
 async def outcomes_of(world: World, count: int) -> None:
