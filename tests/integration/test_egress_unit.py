@@ -197,8 +197,10 @@ class Inward(NoDns):
         ),
         (
             "MX.example.org",
-            "the DNS names no better mail server (MX) of example.org than mx.example.org, which is Egret itself, and "
-            "Egret has no mailboxes of that domain: its MX records should name the server that has them",
+            (
+                "the DNS names no better mail server (MX) of example.org than mx.example.org, which is Egret itself, "
+                "and Egret has no mailboxes of that domain: its MX records should name the server that has them"
+            ),
         ),
     ],
 )
@@ -216,6 +218,29 @@ def test_an_mx_host_that_is_inside_or_ourselves_is_not_reached(tmp_path: Path, h
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
     assert asyncio.run(run()) == [reason]
+
+
+async def health_of(running: Running) -> tuple[int, dict[str, object]]:
+    """Return the status and the facts of /healthz."""
+    url = f"http://127.0.0.1:{running.http_port}/healthz"
+    async with aiohttp.ClientSession() as client, client.get(url) as answer:
+        return answer.status, await answer.json()
+
+
+def test_a_unit_without_a_resolver_announces_no_room_and_is_well(tmp_path: Path) -> None:
+    """Mail waits and uses no attempt; a restart would mend nothing, so that the container stays healthy."""
+
+    async def run(*, answers: bool) -> tuple[bool, int, object]:
+        async def asked() -> bool:
+            return answers
+
+        world = World()
+        async with serving(config_in(tmp_path), replace(world.ports(), resolver_answers=asked)) as running:
+            status, facts = await health_of(running)
+            return world.units.list()[0].room > 0, status, facts["resolver"]
+
+    assert asyncio.run(run(answers=False)) == (False, 200, False)
+    assert asyncio.run(run(answers=True)) == (True, 200, True)
 
 
 async def outcomes_of(world: World, count: int) -> None:
