@@ -233,7 +233,7 @@ async def _serve_smtp(
 ) -> int:
     if config.smtp_listen is None:
         return 0
-    recipients = Recipients(ports.settings, ports.fromid_keys)
+    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname)
     inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
     server = InboundServer(inbound, config.hostname)
     port = await server.start(*config.smtp_listen)

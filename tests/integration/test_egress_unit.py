@@ -383,6 +383,35 @@ def test_known_recipients_are_known() -> None:
         assert None is found(unknown), unknown
 
 
+@pytest.mark.rfc("5321", "4.5.1")
+@pytest.mark.rfc("2142", "2")
+def test_those_in_charge_are_known_at_every_domain_that_we_take_mail_for() -> None:
+    """In any case: the marked account, else the domain's owner, else the oldest account; a login goes before."""
+    made = settings()
+    find = Recipients(made, KEYS, "Unit.example").find
+    at = ["a.example", "bounces.A.example", "own.example", "bounces.own.example"]
+    everywhere = [f"{role}@{domain}" for role in ("Postmaster", "ABUSE") for domain in [*at, "unit.EXAMPLE"]]
+    made.put_domain(SendingDomain("b.example", "bbbbbbbb", "bounces.b.example"))
+    made.put_account(Account("cccccccc", "c", addresses=("abuse@b.example",), created_at=NOW))
+
+    assert [find(one) for one in everywhere] == [InboundRecipient(one, "aaaaaaaa") for one in everywhere]
+    assert find("PostMaster") == InboundRecipient("PostMaster", "aaaaaaaa")
+    assert find("postmaster@b.example") == InboundRecipient("postmaster@b.example", "bbbbbbbb")
+
+    made.put_account(Account("dddddddd", "d", is_postmaster=True, created_at=NOW))
+
+    assert [find(one) for one in everywhere] == [InboundRecipient(one, "dddddddd") for one in everywhere]
+    assert find("postmaster") == InboundRecipient("postmaster", "dddddddd")
+    assert find("abuse@b.example") == InboundRecipient("abuse@b.example", "cccccccc")
+    for unknown in ("postmaster@other.example", "abuse", "abuse@other.example", "me@unit.example", "postmaster@"):
+        assert None is find(unknown), unknown
+
+
+def test_nobody_is_in_charge_of_an_installation_without_accounts() -> None:
+    """There is no mailbox yet."""
+    assert None is Recipients(MemorySettings(), KEYS, "unit.example").find("postmaster")
+
+
 @contextlib.asynccontextmanager
 async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
     """Run an inbound server on a free port."""
@@ -443,6 +472,26 @@ def test_250_comes_after_the_object_is_stored() -> None:
         InboundRecipient("me@a.example", "aaaaaaaa"),
     ]
     assert expected == envelope.recipients
+
+
+@pytest.mark.rfc("5321", "4.5.1")
+def test_the_bare_postmaster_gets_mail() -> None:
+    """As a client writes it, without a domain and in any case; nobody else may be written to so."""
+
+    def client(smtp: smtplib.SMTP) -> list[int]:
+        smtp.ehlo()
+        smtp.docmd("MAIL FROM:<>")
+        codes = [smtp.docmd(f"RCPT TO:<{name}>")[0] for name in ("postmaster", "POSTMASTER", "abuse")]
+        return [*codes, smtp.data(b"Subject: x\r\n\r\nhello\r\n")[0]]
+
+    blobs = MemoryBlobs()
+
+    assert talk(blobs, client) == [250, 250, 550, 250]
+    (stored,) = blobs.objects.values()
+    assert [(one.account, one.address) for one in unpack_inbound(stored)[0].recipients] == [
+        ("aaaaaaaa", "postmaster"),
+        ("aaaaaaaa", "POSTMASTER"),
+    ]
 
 
 def test_storage_that_is_down_means_later_and_tells_nothing() -> None:
