@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 FAILURES = 2
 """Probes in a row that fail before the resolver counts as dead: one datagram may get lost."""
 
+AGAIN_S = 1.0
+"""Until it is asked again after the first failure: each second in which a dead one counts as up costs attempts."""
+
 
 class ResolverProbe:
     """What is known of the resolver of the world's names. ask: whether it answers now; None = it is not asked.
@@ -36,10 +39,10 @@ class ResolverProbe:
             log.warning("the resolver %s", "answers" if is_up else "does not answer: nothing is taken until it does")
         self.is_up = is_up
 
-    async def keep_probing(self, every_s: float = ANNOUNCE_EVERY_S) -> None:
+    async def keep_probing(self, every_s: float = ANNOUNCE_EVERY_S, again_s: float = AGAIN_S) -> None:
         """Probe for ever; cancel to stop."""
         while self._ask is not None:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(again_s if self.is_up and self._failures else every_s)
             await self.probe()
 
 

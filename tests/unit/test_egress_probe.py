@@ -61,6 +61,28 @@ def test_a_resolver_that_is_not_asked_is_up() -> None:
     assert (probe.is_up, load.room, load.full) == (True, 5, [Full("a.example")])
 
 
+def test_a_failure_is_looked_into_at_once() -> None:
+    """A dead resolver is found out without waiting for the next interval."""
+
+    async def run() -> int:
+        left = [True, False, False]
+
+        async def ask() -> bool:
+            return left.pop(0)
+
+        probe = ResolverProbe(ask)
+        await probe.probe()
+        await probe.probe()
+        task = asyncio.create_task(probe.keep_probing(3600, 0))
+        async with asyncio.timeout(5):
+            while probe.is_up:  # noqa: ASYNC110 (the probe has no event)
+                await asyncio.sleep(0.001)
+        task.cancel()
+        return len(left)
+
+    assert asyncio.run(run()) == 0
+
+
 def test_probing_goes_on() -> None:
     """Until it is cancelled."""
 
