@@ -69,6 +69,7 @@ def app_of(environ: Mapping[str, str]) -> App:
 def ports_of(app: App, config: Config) -> UnitPorts:
     """Return what a unit needs, from the composition root; its metrics are for Prometheus."""
     metrics = PrometheusMetrics(FROM_THE_START)
+    resolver = resolver_of(config, metrics)
     return UnitPorts(
         book=UseCaseBook(RecordPorts(app.store, app.clock, app.installation.retry)),
         blobs=app.blobs,
@@ -80,7 +81,8 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         wrapper=app.key_wrapper,
         metrics=metrics,
         exposition=Exposition(metrics.text, CONTENT_TYPE),
-        resolver=resolver_of(config, metrics),
+        resolver=resolver,
+        resolver_answers=resolver.answers if config.resolver is not None and config.next_hop is None else None,
         inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )

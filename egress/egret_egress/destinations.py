@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -154,13 +155,36 @@ class Router(Protocol):
         ...
 
 
-class Direct:
-    """To the MX hosts of the recipient's domain, on port 25 unless a test says otherwise."""
+async def _takes_none(_: str) -> bool:
+    return False
 
-    def __init__(self, resolver: Resolver, dice: Numbers, port: int = 25) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Ourselves:
+    """Who we are among the MX hosts. hostname: "" is nobody. is_home: whether a domain's mail ends here, in mailboxes.
+
+    is_home is asked only of domains that name nobody better than us, and may raise Unavailable.
+    """
+
+    hostname: str = ""
+    is_home: Callable[[str], Awaitable[bool]] = _takes_none
+
+    def is_named(self, host: str) -> bool:
+        """Tell whether an MX host (lower case, without trailing dot) is this installation."""
+        return host == self.hostname.rstrip(".").lower()
+
+
+_NOBODY = Ourselves()
+
+
+class Direct:
+    """To the MX hosts of the recipient's domain, on port 25 unless a test says otherwise; never round to ourselves."""
+
+    def __init__(self, resolver: Resolver, dice: Numbers, port: int = 25, ourselves: Ourselves = _NOBODY) -> None:
         self._resolver = resolver
         self._dice = dice
         self._port = port
+        self._ourselves = ourselves
 
     async def next_hops(self, domain: str) -> NextHops:
         """Look up the MX hosts; without any the domain itself is the host (RFC 5321 section 5.1)."""
@@ -170,7 +194,7 @@ class Direct:
                 words = "5.1.2 The domain does not exist"
                 return Bounced("the recipient's domain does not exist (is it spelled right?)", Reply(550, (words,)))
             if found.records:
-                return self._hosts(domain, found)
+                return await self._hosts(domain, found)
             return await self._implicit(domain, found)
         except Unusable as trouble:
             return Deferred(without_address(domain, trouble))
@@ -181,7 +205,7 @@ class Direct:
         """Return a host's addresses, at most MAX_ADDRESSES."""
         return await _addresses(self._resolver, host)
 
-    def _hosts(self, domain: str, found: Answer[MxRecord]) -> NextHops:
+    async def _hosts(self, domain: str, found: Answer[MxRecord]) -> NextHops:
         """Order by preference, at random among equals. "." alone is null MX, beside others it is no host (RFC 7505).
 
         Records that name no host are left out, as long as others do.
@@ -195,11 +219,32 @@ class Direct:
         valid = [record for record in real if _is_host_name(record.host)]
         if not valid:
             return Deferred(f"the MX records of {domain} in the DNS name no valid host")
-        ranked = sorted((record.preference, self._dice.number(), record.host) for record in valid)
+        better = self._better(valid)
+        if not better:
+            return await self._here(domain, found)
+        ranked = sorted((record.preference, self._dice.number(), record.host) for record in better)
         names = list(dict.fromkeys(name for _, _, name in ranked))[:MAX_HOSTS]
         hosts = tuple(Host(name, self._port) for name in names)
         is_tied = any(preference == ranked[0][0] and name != names[0] for preference, _, name in ranked)
         return Hops(domain, found.expanded, found.is_authentic, hosts, is_tied)
+
+    def _better(self, records: Sequence[MxRecord]) -> Sequence[MxRecord]:
+        """Return the records preferred to our own, all when there is none: RFC 5321 section 5.1 forbids the others.
+
+        They are no nearer to the mailbox than we are, and might bring the mail back.
+        """
+        own = [record.preference for record in records if self._ourselves.is_named(record.host)]
+        return [record for record in records if record.preference < min(own)] if own else records
+
+    async def _here(self, domain: str, found: Answer[MxRecord]) -> NextHops:
+        """Return ourselves, by way of port 25, for a domain whose mailboxes are here; else nobody takes its mail."""
+        name = self._ourselves.hostname.rstrip(".").lower()
+        if await self._ourselves.is_home(domain):
+            return Hops(domain, found.expanded, found.is_authentic, (Host(name, self._port),))
+        return Deferred(
+            f"the DNS names no better mail server (MX) of {domain} than {name}, which is Egret itself, and Egret has "
+            "no mailboxes of that domain: its MX records should name the server that has them"
+        )
 
     async def _implicit(self, domain: str, found: Answer[MxRecord]) -> NextHops:
         """Return the domain, or what its CNAMEs lead to, as its own host."""
@@ -208,6 +253,8 @@ class Direct:
         if not (await self._resolver.addresses(found.expanded)).records:
             words = "5.1.2 The domain has neither MX nor address records"
             return Bounced("the recipient's domain has no mail server in the DNS", Reply(550, (words,)))
+        if self._ourselves.is_named(found.expanded):
+            return await self._here(domain, found)
         return Hops(domain, found.expanded, found.is_authentic, (Host(found.expanded, self._port),))
 
 

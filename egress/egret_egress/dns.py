@@ -125,6 +125,17 @@ class DnsResolver:
         """Return the TXT records; see `Resolver`."""
         return await self._ask(name, "TXT", _txt)
 
+    async def answers(self) -> bool:
+        """Whether the servers know the root's name servers now, which whoever resolves must; our cache is not asked.
+
+        A validating resolver whose trust anchor is wrong fails here, as it does for every name.
+        """
+        try:
+            response, _ = await self._response(dns.name.root, dns.rdatatype.NS)
+        except (dns.exception.DNSException, OSError, ValueError):
+            return False
+        return bool(response.answer)
+
     async def _ask(self, name: str, kind: str, read: Callable[[Rdata], T | None]) -> Answer[T]:
         """Answer from the cache, or join whoever asks the same already, or ask."""
         known = self._known(name, kind)

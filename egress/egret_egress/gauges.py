@@ -16,9 +16,11 @@ from egret_egress.metrics import (
     JOURNAL_FAILING,
     PORT25,
     RECORDING,
+    RESOLVER,
     ROOM,
 )
 from egret_egress.pool import Pool
+from egret_egress.probe import ResolverProbe
 from egret_egress.recorder import Recorder
 from egret_egress.register import Announcer
 
@@ -32,6 +34,7 @@ class Watched:
     recorder: Recorder
     pool: Pool
     announcer: Announcer
+    resolver: ResolverProbe
 
 
 def watch(metrics: Metrics, parts: Watched) -> None:
@@ -44,6 +47,7 @@ def watch(metrics: Metrics, parts: Watched) -> None:
         RECORDING: lambda: parts.recorder.open,
         JOURNAL_FAILING: lambda: parts.ledger.is_failing,
         CONNECTIONS: lambda: parts.pool.open_connections,
+        RESOLVER: lambda: parts.resolver.is_up,
     }
     for gauge, read in readers.items():
         metrics.watch(gauge, _single(read))

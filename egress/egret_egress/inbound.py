@@ -21,6 +21,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
+from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
@@ -30,6 +31,9 @@ from egret_egress.metrics import INBOUND
 
 log = logging.getLogger(__name__)
 
+POSTMASTER: Final = "postmaster"
+ROLES: Final = frozenset({POSTMASTER, "abuse"})
+"""Local parts that every domain answers for, in any case (RFC 5321 section 4.5.1, RFC 2142 section 2)."""
 NOT_NOW = "451 4.3.0 Try again later"
 CHUNK_BYTES: Final = 1 << 24
 """More than a stream ever holds (twice its limit and one read), so that reading takes all of it."""
@@ -57,18 +61,28 @@ class InboundLimits:
 
 
 class Recipients:
-    """Who is known: genuine fromids and login addresses. Blocking; raises Unavailable."""
+    """Who is known: genuine fromids, login addresses, and those in charge. Blocking; raises Unavailable.
 
-    def __init__(self, settings: SettingsReader, keys: FromIdKeys) -> None:
+    hostname: ours, at which only those in charge are written to.
+    """
+
+    def __init__(self, settings: SettingsReader, keys: FromIdKeys, hostname: str = "") -> None:
         self._settings = settings
         self._keys = keys
+        self._hostname = hostname.rstrip(".").lower()
 
     def find(self, text: str) -> InboundRecipient | None:
         """Return who a forward-path belongs to, None when nobody. text: without <>, as the client wrote it."""
+        if text.lower() == POSTMASTER:  # RFC 5321 section 4.5.1: without a domain, too
+            return self._in_charge(text, None)
         try:
             address = Address.parse(text)
         except AddressError:
             return None
+        found = self._of_address(text, address)
+        return self._of_role(text, address) if found is None and address.local_part.lower() in ROLES else found
+
+    def _of_address(self, text: str, address: Address) -> InboundRecipient | None:
         domain = self._settings.domain_of_return_path(address.domain)
         if domain is not None and (found := self._of_fromid(text, address.local_part, domain.account)):
             return found
@@ -88,9 +102,34 @@ class Recipients:
             return None
         return InboundRecipient(text, genuine.account, genuine.delivery_id)
 
+    def _of_role(self, text: str, address: Address) -> InboundRecipient | None:
+        """Return who is in charge of a domain that we take mail for; nobody of any other."""
+        domain = address.domain.lower()
+        owned = self._settings.domain(domain) or self._settings.domain_of_return_path(domain)
+        if owned is None and domain != self._hostname:
+            return None
+        return self._in_charge(text, owned)
+
+    def _in_charge(self, text: str, owned: SendingDomain | None) -> InboundRecipient | None:
+        """Return the account marked for it, else the domain's owner, else the oldest account: small ones mark nobody.
+
+        None without any account: there is no mailbox at all.
+        """
+        accounts = sorted(self._settings.accounts(), key=_age)
+        marked = next((account.id for account in accounts if account.is_postmaster and not account.disabled), "")
+        owner = owned.account if owned is not None else next((account.id for account in accounts), "")
+        account = marked or owner
+        return InboundRecipient(text, account) if account else None
+
     def _of_login(self, text: str, address: Address) -> InboundRecipient | None:
         account = self._settings.account_of_address(str(address).lower())
         return None if account is None else InboundRecipient(text, account.id)
+
+
+def _age(account: Account) -> tuple[bool, float, str]:
+    """The disabled last, the oldest first."""
+    created = account.created_at.timestamp() if account.created_at is not None else 0.0
+    return account.disabled, created, account.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ JOURNAL_FAILING: Final = Gauge("egret_journal_failing", "1 while the journal can
 PORT25: Final = Gauge(
     "egret_port25_open", "1 when outbound port 25 is open, as the last probe saw it; absent when nobody asks."
 )
+RESOLVER: Final = Gauge("egret_resolver_up", "1 when the resolver answers, as the last two probes saw it.")
 SHAPING_RATE: Final = Gauge("egret_shaping_messages_per_second", "Rate allowed now.", ("provider", "source"))
 SHAPING_CONNECTIONS: Final = Gauge("egret_shaping_connections", "Connections allowed now.", ("provider", "source"))
 SHAPING_SUSPENDED: Final = Gauge(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from egret_egress.attempt import Keeping
 from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
-from egret_egress.destinations import Direct, Fixed, PublicOnly, Resolver, Router
+from egret_egress.destinations import Direct, Fixed, Ourselves, PublicOnly, Resolver, Router
 from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
@@ -32,10 +32,11 @@ from egret_egress.opening import Dialing
 from egret_egress.pacing import Pacing
 from egret_egress.pacing_file import PacingFile
 from egret_egress.pool import Pool, PoolLimits
+from egret_egress.probe import ResolverProbe, ResolvingLoad
 from egret_egress.protecting import Protection, Surroundings, TlsStores
 from egret_egress.providers import Providers
 from egret_egress.recorder import THREADS, Book, Recorder
-from egret_egress.register import Announcer, Identity
+from egret_egress.register import Announcer, Identity, Load
 from egret_egress.shaping_file import ShapingError, load
 from egret_egress.shaping_gauges import watch_pacing
 from egret_egress.sts_fetch import Fetching
@@ -53,7 +54,8 @@ CLOSING_S = 5.0
 class UnitPorts:
     """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics.
 
-    resolver: of the names of the world. inside: of smarthosts, which may have names that only this network knows.
+    resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
+    inside: of smarthosts, which may have names that only this network knows.
     """
 
     book: Book
@@ -66,6 +68,7 @@ class UnitPorts:
     resolver: Resolver
     wrapper: KeyWrapper
     tls: TlsStores | None = None
+    resolver_answers: Callable[[], Awaitable[bool]] | None = None
     inside: Resolver | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
@@ -123,12 +126,13 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         stack.callback(kept.save)
         pool = Pool(limits.pool, pacing)
         stack.push_async_callback(_close_pool, pool)
-        paced = partial(pacing.suspensions, sources=(_source_address(config),))
-        announcer = Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: engine, config.probe, paced)
+        resolver = ResolverProbe(ports.resolver_answers)
+        load = ResolvingLoad(lambda: engine, resolver)
+        announcer = _announcer(config, ports, unit_id, load, pacing)
         dialing = Dialing(config.hostname, config.timeouts, _source_address(config))
         recorder = Recorder(ports.book, ledger, recording)
         keeping = Keeping(ledger, recorder, ports.clock, announcer.holds, ports.metrics)
-        routers = _routers(config, ports)
+        routers = _routers(config, ports, helping)
         transports = Transports(ports.settings, ports.wrapper, routers, helping)
         protection = _protection(config, ports, helping, pacing)
         courier = Courier(
@@ -136,16 +140,25 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         )
         engine = Engine(Parts(keeping, courier, Contents(ports.blobs.get, helping)), limits.capacity)
         watch_pacing(ports.metrics, pacing, lambda: ports.clock.now().timestamp())
-        watch(ports.metrics, Watched(engine, ledger, recorder, pool, announcer))
+        watch(ports.metrics, Watched(engine, ledger, recorder, pool, announcer, resolver))
         engine.recover()
-        status = lambda: {"port25": announcer.port25, "connections": pool.open_connections}  # noqa: E731
+        status = lambda: {  # noqa: E731
+            "port25": announcer.port25,
+            "resolver": resolver.is_up,
+            "connections": pool.open_connections,
+        }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
         smtp_port = await _serve_smtp(stack, config, ports, helping)
-        await announcer.probe()
+        await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
-        own = (announcer.keep_announcing(helping), announcer.keep_probing(), kept.keep_saving(helping))
+        own = (
+            announcer.keep_announcing(helping),
+            announcer.keep_probing(),
+            resolver.keep_probing(),
+            kept.keep_saving(helping),
+        )
         succession = succeed(volume.predecessors, ports.book, ports.units, helping)
         for duty in (*own, succession, *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
@@ -161,6 +174,11 @@ def _pacing(config: Config) -> Pacing:
     except (OSError, UnicodeDecodeError) as error:
         raise ShapingError(f"{own} cannot be read: {error}") from error
     return Pacing(Providers(table))
+
+
+def _announcer(config: Config, ports: UnitPorts, unit_id: str, load: Load, pacing: Pacing) -> Announcer:
+    paced = partial(pacing.suspensions, sources=(_source_address(config),))
+    return Announcer(_identity(config, unit_id), ports.units, ports.clock, lambda: load, config.probe, paced)
 
 
 def _identity(config: Config, unit_id: str) -> Identity:
@@ -181,12 +199,18 @@ def _protection(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor, 
     return Protection(ports.tls, around)
 
 
-def _routers(config: Config, ports: UnitPorts) -> Routers:
+def _routers(config: Config, ports: UnitPorts, executor: ThreadPoolExecutor) -> Routers:
     public = PublicOnly(ports.resolver, allow_loopback=config.allow_loopback)
     dice = _Dice(ports.dice.bits(64))
 
+    async def is_home(domain: str) -> bool:
+        found = await asyncio.get_running_loop().run_in_executor(executor, ports.settings.domain, domain)
+        return found is not None and bool(found.separator)
+
+    ourselves = Ourselves(config.hostname, is_home)
+
     def direct(resolver: Resolver) -> Router:
-        return Direct(resolver, dice)
+        return Direct(resolver, dice, ourselves=ourselves)
 
     inside = ports.inside or ports.resolver
     own = Fixed(config.next_hop, inside) if config.next_hop is not None else direct(public)
@@ -209,7 +233,7 @@ async def _serve_smtp(
 ) -> int:
     if config.smtp_listen is None:
         return 0
-    recipients = Recipients(ports.settings, ports.fromid_keys)
+    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname)
     inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
     server = InboundServer(inbound, config.hostname)
     port = await server.start(*config.smtp_listen)

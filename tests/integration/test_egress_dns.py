@@ -47,6 +47,7 @@ ZONE |= {
     ("loop2.example.", "CNAME"): ["loop1.example."],
     ("dangling.example.", "CNAME"): ["nowhere.example."],
 }
+ZONE[(".", "NS")] = ["a.root-servers.net."]
 ZONE |= {(f"c{n}.example.", "CNAME"): [f"c{n + 1}.example."] for n in range(20)}
 ZONE[("c20.example.", "MX")] = ["1 mx.example."]
 MANY = [f"192.0.{n // 250}.{n % 250}" for n in range(3500)]
@@ -55,13 +56,16 @@ EXISTING = {name for name, _ in ZONE} | {"empty.example.", "huge.example."}
 
 
 class Server(asyncio.DatagramProtocol):
-    """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason. questions: how many.
+    """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason.
+
+    questions: how many. is_broken: every name gets SERVFAIL.
 
     pause_s: before each answer. ttl_s: of records, and of what the SOA says of names that do not exist below `soa.`.
     """
 
     def __init__(self, *, is_signed: bool = True, pause_s: float = 0.0, ttl_s: int = 300) -> None:
         self.questions = 0
+        self.is_broken = False
         self._pause_s = pause_s
         self._ttl_s = ttl_s
         self._is_signed = is_signed
@@ -96,7 +100,7 @@ class Server(asyncio.DatagramProtocol):
         response.flags |= dns.flags.RA
         question = query.question[0]
         name, kind = question.name.to_text().lower(), question.to_text().split()[-1]
-        if name.endswith("fails.") or (name == "only4.example." and kind == "AAAA"):
+        if self.is_broken or name.endswith("fails.") or (name == "only4.example." and kind == "AAAA"):
             response.set_rcode(dns.rcode.SERVFAIL)
         elif name.endswith("bogus."):
             response.set_rcode(dns.rcode.SERVFAIL)
@@ -158,6 +162,21 @@ async def asking(
         await tcp.wait_closed()
         transport.close()
         await asyncio.sleep(0)
+
+
+def test_a_resolver_that_knows_the_root_answers() -> None:
+    """Each time anew; one that fails or cannot be reached does not."""
+
+    async def run() -> tuple[list[bool], int]:
+        async with resolving() as (resolver, server):
+            found = [await resolver.answers(), await resolver.answers()]
+            server.is_broken = True
+            return [*found, await resolver.answers()], server.questions
+
+    (first, again, broken), questions = asyncio.run(run())
+
+    assert (first, again, broken) == (True, True, False)
+    assert questions >= 3
 
 
 def ask(question: Callable[[DnsResolver], Awaitable[T]], *, validates: bool = True, is_signed: bool = True) -> T:

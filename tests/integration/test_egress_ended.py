@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -40,9 +41,11 @@ while True:
 
 def test_a_journal_is_whole_wherever_its_process_is_killed(tmp_path: Path) -> None:
     """What the kill cuts is no damage, whichever way memory is copied: the unit goes on, without the cut append."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     for number in range(16):
         path = tmp_path / f"journal-{number}"
-        with subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE) as process:
+        command = [sys.executable, "-c", WRITES, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdout is not None
             process.stdout.readline()
             time.sleep(0.005 + number / 2000)

@@ -36,6 +36,7 @@ GAUGES = (
     "egret_recording_open",
     "egret_journal_failing",
     "egret_connections_open",
+    "egret_resolver_up",
 )
 
 
@@ -86,6 +87,7 @@ def test_a_unit_exposes_its_attempts_and_how_it_stands(tmp_path: Path) -> None:
     assert durations == {("1", "delivered"): 2, ("3", "deferred"): 1}
     assert found["egret_handoff_transactions_total", ("taken",)] == 2
     assert found["egret_connections_open", ()] == 1
+    assert found["egret_resolver_up", ()] == 1
     assert found["egret_journal_failing", ()] == 0
     assert [name for name in GAUGES if (name, ()) not in found] == []
     assert not any(word in text for word in (ACCOUNT, "example.org", "example.net", "127.0.0.1"))

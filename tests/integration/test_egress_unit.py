@@ -201,12 +201,28 @@ class Inward(NoDns):
         return Answer(("127.0.0.1",), host)
 
 
-def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hostname", "reason"),
+    [
+        (
+            "unit.example",
+            "the mail server mx.example.org cannot be used: it has no public address in the DNS",
+        ),
+        (
+            "MX.example.org",
+            (
+                "the DNS names no better mail server (MX) of example.org than mx.example.org, which is Egret itself, "
+                "and Egret has no mailboxes of that domain: its MX records should name the server that has them"
+            ),
+        ),
+    ],
+)
+def test_an_mx_host_that_is_inside_or_ourselves_is_not_reached(tmp_path: Path, hostname: str, reason: str) -> None:
     """A unit that delivers directly defers mail to a domain that points at the unit's own side."""
 
     async def run() -> list[str]:
         world = World()
-        config = replace(config_in(tmp_path), next_hop=None)
+        config = replace(config_in(tmp_path), next_hop=None, hostname=hostname)
         async with serving(config, replace(world.ports(), resolver=Inward())) as running:
             await post(running, contract.encode(replace_unit(handoff(transaction(1024)), running.unit_id)))
             async with asyncio.timeout(5):
@@ -214,7 +230,30 @@ def test_an_mx_host_inside_our_network_is_not_reached(tmp_path: Path) -> None:
                     await asyncio.sleep(0.01)
         return [error_of(attempt.outcome) for attempt in world.book.outcomes.values()]
 
-    assert asyncio.run(run()) == ["the mail server mx.example.org cannot be used: it has no public address in the DNS"]
+    assert asyncio.run(run()) == [reason]
+
+
+async def health_of(running: Running) -> tuple[int, dict[str, object]]:
+    """Return the status and the facts of /healthz."""
+    url = f"http://127.0.0.1:{running.http_port}/healthz"
+    async with aiohttp.ClientSession() as client, client.get(url) as answer:
+        return answer.status, await answer.json()
+
+
+def test_a_unit_without_a_resolver_announces_no_room_and_is_well(tmp_path: Path) -> None:
+    """Mail waits and uses no attempt; a restart would mend nothing, so that the container stays healthy."""
+
+    async def run(*, answers: bool) -> tuple[bool, int, object]:
+        async def asked() -> bool:
+            return answers
+
+        world = World()
+        async with serving(config_in(tmp_path), replace(world.ports(), resolver_answers=asked)) as running:
+            status, facts = await health_of(running)
+            return world.units.list()[0].room > 0, status, facts["resolver"]
+
+    assert asyncio.run(run(answers=False)) == (False, 200, False)
+    assert asyncio.run(run(answers=True)) == (True, 200, True)
 
 
 async def outcomes_of(world: World, count: int) -> None:
@@ -357,6 +396,35 @@ def test_known_recipients_are_known() -> None:
         assert None is found(unknown), unknown
 
 
+@pytest.mark.rfc("5321", "4.5.1")
+@pytest.mark.rfc("2142", "2")
+def test_those_in_charge_are_known_at_every_domain_that_we_take_mail_for() -> None:
+    """In any case: the marked account, else the domain's owner, else the oldest account; a login goes before."""
+    made = settings()
+    find = Recipients(made, KEYS, "Unit.example").find
+    at = ["a.example", "bounces.A.example", "own.example", "bounces.own.example"]
+    everywhere = [f"{role}@{domain}" for role in ("Postmaster", "ABUSE") for domain in [*at, "unit.EXAMPLE"]]
+    made.put_domain(SendingDomain("b.example", "bbbbbbbb", "bounces.b.example"))
+    made.put_account(Account("cccccccc", "c", addresses=("abuse@b.example",), created_at=NOW))
+
+    assert [find(one) for one in everywhere] == [InboundRecipient(one, "aaaaaaaa") for one in everywhere]
+    assert find("PostMaster") == InboundRecipient("PostMaster", "aaaaaaaa")
+    assert find("postmaster@b.example") == InboundRecipient("postmaster@b.example", "bbbbbbbb")
+
+    made.put_account(Account("dddddddd", "d", is_postmaster=True, created_at=NOW))
+
+    assert [find(one) for one in everywhere] == [InboundRecipient(one, "dddddddd") for one in everywhere]
+    assert find("postmaster") == InboundRecipient("postmaster", "dddddddd")
+    assert find("abuse@b.example") == InboundRecipient("abuse@b.example", "cccccccc")
+    for unknown in ("postmaster@other.example", "abuse", "abuse@other.example", "me@unit.example", "postmaster@"):
+        assert None is find(unknown), unknown
+
+
+def test_nobody_is_in_charge_of_an_installation_without_accounts() -> None:
+    """There is no mailbox yet."""
+    assert None is Recipients(MemorySettings(), KEYS, "unit.example").find("postmaster")
+
+
 @contextlib.asynccontextmanager
 async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
     """Run an inbound server on a free port."""
@@ -417,6 +485,26 @@ def test_250_comes_after_the_object_is_stored() -> None:
         InboundRecipient("me@a.example", "aaaaaaaa"),
     ]
     assert expected == envelope.recipients
+
+
+@pytest.mark.rfc("5321", "4.5.1")
+def test_the_bare_postmaster_gets_mail() -> None:
+    """As a client writes it, without a domain and in any case; nobody else may be written to so."""
+
+    def client(smtp: smtplib.SMTP) -> list[int]:
+        smtp.ehlo()
+        smtp.docmd("MAIL FROM:<>")
+        codes = [smtp.docmd(f"RCPT TO:<{name}>")[0] for name in ("postmaster", "POSTMASTER", "abuse")]
+        return [*codes, smtp.data(b"Subject: x\r\n\r\nhello\r\n")[0]]
+
+    blobs = MemoryBlobs()
+
+    assert talk(blobs, client) == [250, 250, 550, 250]
+    (stored,) = blobs.objects.values()
+    assert [(one.account, one.address) for one in unpack_inbound(stored)[0].recipients] == [
+        ("aaaaaaaa", "postmaster"),
+        ("aaaaaaaa", "POSTMASTER"),
+    ]
 
 
 def test_storage_that_is_down_means_later_and_tells_nothing() -> None:

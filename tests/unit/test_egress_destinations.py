@@ -22,6 +22,7 @@ from egret_egress.destinations import (
     Host,
     MxRecord,
     NextHops,
+    Ourselves,
     PublicOnly,
 )
 from tests.conformance.scripted import NoDns
@@ -167,6 +168,51 @@ def test_equal_hosts_share_the_load() -> None:
     equals = tuple(MxRecord(10, name) for name in "abc")
 
     assert {names(hops(Zone(equals), seed=seed))[0] for seed in range(30)} == {"a", "b", "c"}
+
+
+async def takes_home(domain: str) -> bool:
+    """Tell of the domain whose mailboxes are here."""
+    return domain == "home.example"
+
+
+def hops_from_us(zone: Zone, domain: str = "example.org") -> NextHops:
+    """Return where mail goes from a host that is called us.example."""
+    return asyncio.run(Direct(zone, Seeded(1), ourselves=Ourselves("US.example.", takes_home)).next_hops(domain))
+
+
+@pytest.mark.rfc("5321", "5.1")
+def test_a_backup_mx_brings_mail_to_better_hosts_only() -> None:
+    """Ourselves, our equals and everybody behind us are left out."""
+    records = (MxRecord(10, "a"), MxRecord(20, "us.example"), MxRecord(20, "b"), MxRecord(30, "c"), MxRecord(30, "a"))
+
+    assert names(hops_from_us(Zone(records))) == ["a"]
+    assert names(hops_from_us(Zone((*records, MxRecord(5, "d"), MxRecord(30, "us.example"))))) == ["d", "a"]
+
+
+@pytest.mark.rfc("5321", "5.1")
+@pytest.mark.parametrize(
+    "zone",
+    [
+        Zone((MxRecord(10, "us.example"), MxRecord(10, "a"), MxRecord(20, "b"))),
+        Zone((MxRecord(0, "us.example"),)),
+        Zone((), ("192.0.2.1",), {"example.org": "us.example"}),
+    ],
+    ids=["best", "only", "implicit"],
+)
+def test_a_domain_that_names_us_alone_is_deferred_with_the_cause(zone: Zone) -> None:
+    """It is a mistake in the DNS, which says nothing about the recipient: there is no reply to suppress for."""
+    found = hops_from_us(zone)
+
+    assert isinstance(found, Deferred)
+    assert found.reply is None
+    assert "no better mail server (MX) of example.org than us.example, which is Egret itself" in found.reason
+
+
+def test_mail_for_mailboxes_that_are_here_goes_through_our_own_port() -> None:
+    """Where we are the best host, and only to ourselves."""
+    records = (MxRecord(10, "us.example"), MxRecord(10, "a"), MxRecord(20, "b"))
+
+    assert names(hops_from_us(Zone(records), "home.example")) == ["us.example"]
 
 
 def test_the_number_of_hosts_and_addresses_is_bounded() -> None:

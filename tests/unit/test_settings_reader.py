@@ -127,11 +127,12 @@ def test_kinds_are_kept_apart(cached: CachedSettings, settings: Counted) -> None
         cached.key("x.example"),
         cached.domain("x.example"),
         cached.domain_of_return_path("bounces.x.example"),
+        cached.accounts()[0],
         *cached.hold_rules(),
         *cached.routes(),
         *cached.transports(),
     ]
-    kinds = [Account, Account, ApiKey, SendingDomain, SendingDomain, HoldRule, Route, Transport]
+    kinds = [Account, Account, ApiKey, SendingDomain, SendingDomain, Account, HoldRule, Route, Transport]
 
     assert kinds == [type(thing) for thing in found]
 

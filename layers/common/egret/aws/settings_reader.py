@@ -38,6 +38,10 @@ class CachedSettings:
         """Return the account of a login address (canonical form)."""
         return self._cached("address", address, self._settings.account_of_address)
 
+    def accounts(self) -> list[Account]:
+        """Return all accounts, by name."""
+        return self._cached("accounts", "", lambda _: self._settings.accounts())
+
     def key(self, key_hash: str) -> ApiKey | None:
         """Return an API key by the SHA-256 hex of its text."""
         return self._cached("key", key_hash, self._settings.key)

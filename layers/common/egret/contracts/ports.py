@@ -364,6 +364,10 @@ class SettingsReader(Protocol):
         """Return the account of a login address (canonical form: lower-case, A-label domain)."""
         ...
 
+    def accounts(self) -> list[Account]:
+        """Return all, by name; not for every message."""
+        ...
+
     def key(self, key_hash: str) -> ApiKey | None:
         """Return an API key by the SHA-256 hex of its text."""
         ...
