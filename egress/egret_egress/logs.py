@@ -16,7 +16,9 @@ import msgspec
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 MOST_LINES = 500
-"""Lines that may wait for the end of the loop's turn."""
+"""Lines that may wait to be written together."""
+TOGETHER_S = 0.02
+"""How long they wait: a busy loop writes them some fifty times a second instead of thousands of times."""
 
 
 class Head(NamedTuple):
@@ -40,10 +42,10 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         head = Head(record.created, record.levelname, record.name)
-        return self.line(head, record.getMessage(), fields)
+        return self.line(head, record.getMessage(), fields).decode()
 
-    def line(self, head: Head, message: str, fields: Mapping[str, object]) -> str:
-        """Return the line of what was logged, without the way through a record."""
+    def line(self, head: Head, message: str, fields: Mapping[str, object]) -> bytes:
+        """Return the line of what was logged as UTF-8, without the way through a record."""
         line: dict[str, object] = {
             "time": self._time(head.created),
             "level": head.level,
@@ -52,9 +54,9 @@ class JsonFormatter(logging.Formatter):
             **fields,
         }
         try:
-            return _encode(line).decode()
+            return _encode(line)
         except (UnicodeEncodeError, TypeError, ValueError):
-            return json.dumps(line, default=str)  # text that is not Unicode, numbers beyond 64 bits
+            return json.dumps(line, default=str).encode()  # text that is not Unicode, numbers beyond 64 bits
 
     def _time(self, created: float) -> str:
         """Return ISO 8601 with milliseconds; the part before them is made once a second."""
@@ -66,41 +68,43 @@ class JsonFormatter(logging.Formatter):
         return f"{text}.{int(created % 1 * 1000):03d}+00:00"
 
 
-class TurnHandler(logging.Handler):
-    """Writes what is logged within one turn of the event loop at once; warnings, and what threads log, immediately."""
+class TogetherHandler(logging.Handler):
+    """Writes together what is logged while an event loop runs; warnings, and what threads log, immediately."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line, now or at the end of the turn."""
+        """Write the line, now or soon."""
         try:
-            self._lines.append(self.format(record))
-            loop = _running_loop() if record.levelno < logging.WARNING else None
-            if loop is None or len(self._lines) >= MOST_LINES:
-                self.flush()
-            elif len(self._lines) == 1:
-                loop.call_soon(self.flush)
+            self._lines.append(self.format(record).encode("utf-8", "backslashreplace"))
+            self._flush_by(_running_loop() if record.levelno < logging.WARNING else None)
         except Exception:  # noqa: BLE001 (as every handler: logging must not break what is logged)
             self.handleError(record)
 
-    def write_soon(self, line: str) -> None:
-        """Write a line at the end of the turn of the running loop."""
+    def write_soon(self, line: bytes) -> None:
+        """Write a line soon; for the thread of a running loop."""
         self._lines.append(line)
-        if len(self._lines) >= MOST_LINES:
+        self._flush_by(asyncio.get_running_loop())
+
+    def _flush_by(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Have the loop write soon, unless it will do so; without one, or with many lines, write now."""
+        if loop is None or len(self._lines) >= MOST_LINES:
             self.flush()
-        elif len(self._lines) == 1:
-            asyncio.get_running_loop().call_soon(self.flush)
+        elif self._loop is not loop:
+            self._loop = loop
+            loop.call_later(TOGETHER_S, self.flush)
 
     def flush(self) -> None:
         """Write what waits."""
         self.acquire()
         try:
-            lines, self._lines = self._lines, []
+            lines, self._lines, self._loop = self._lines, [], None
             if lines:
-                self._stream.write("\n".join(lines) + "\n")
+                self._stream.write(b"\n".join(lines).decode() + "\n")
                 self._stream.flush()
         finally:
             self.release()
@@ -119,7 +123,7 @@ def tell(log: logging.Logger, message: str, fields: Mapping[str, object]) -> Non
     fields: none of a record's own names.
     """
     match _handlers_of(log):
-        case [TurnHandler(formatter=JsonFormatter() as formatter) as handler]:
+        case [TogetherHandler(formatter=JsonFormatter() as formatter) as handler]:
             handler.write_soon(formatter.line(Head(time.time(), "INFO", log.name), message, fields))
         case _:
             log.info(message, extra=dict(fields))
@@ -137,7 +141,7 @@ def _handlers_of(log: logging.Logger) -> list[logging.Handler]:
 
 def set_up(level: int = logging.INFO) -> None:
     """Make every logger of the process write JSON lines; libraries only from WARNING on."""
-    handler = TurnHandler(sys.stderr)
+    handler = TogetherHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # No line tells thread, process or place in the source, so that nobody needs to find them out.

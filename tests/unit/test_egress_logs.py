@@ -6,44 +6,76 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import Iterator
 
-from egret_egress.logs import JsonFormatter, TurnHandler, tell
+import pytest
+
+from egret_egress.logs import JsonFormatter, TogetherHandler, tell
+from tests.fault.providers import VirtualLoop, run_virtually
 
 
-def test_lines_of_one_turn_are_written_together() -> None:
-    """A busy unit makes one write of many lines; a warning does not wait, and nothing changes its place."""
+class Counting(io.StringIO):
+    """A stream that counts its writes."""
 
-    class Counting(io.StringIO):
-        writes = 0
+    writes = 0
 
-        def write(self, text: str) -> int:
-            self.writes += 1
-            return super().write(text)
+    def write(self, text: str) -> int:
+        """Write."""
+        self.writes += 1
+        return super().write(text)
 
+
+@pytest.fixture
+def counting() -> Iterator[tuple[logging.Logger, Counting]]:
+    """Return a logger of its own and where its lines go."""
     stream = Counting()
-    handler = TurnHandler(stream)
+    handler = TogetherHandler(stream)
     handler.setFormatter(JsonFormatter())
-    logger = logging.getLogger("egret.test.turn")
+    logger = logging.getLogger("egret.test.together")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.addHandler(handler)
-
-    async def run() -> tuple[int, int]:
-        tell(logger, "one", {"delivery": 1})
-        tell(logger, "two", {"delivery": 2})
-        before = stream.writes
-        await asyncio.sleep(0)
-        tell(logger, "three", {"delivery": 3})
-        logger.warning("four")
-        return before, stream.writes
-
-    writes = asyncio.run(run())
+    yield logger, stream
     logger.removeHandler(handler)
 
-    assert writes == (0, 2)
+
+def test_lines_are_written_together(counting: tuple[logging.Logger, Counting]) -> None:
+    """A busy unit makes one write of many lines; a warning does not wait, and nothing changes its place."""
+    logger, stream = counting
+
+    async def main(_loop: VirtualLoop) -> list[int]:
+        tell(logger, "one", {"delivery": 1})
+        logger.info("two", extra={"delivery": 2})
+        writes = [stream.writes]
+        await asyncio.sleep(1)
+        writes.append(stream.writes)
+        tell(logger, "three", {"delivery": 3})
+        logger.warning("four")
+        return [*writes, stream.writes]
+
+    assert run_virtually(main) == [0, 1, 2]
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["message"] for line in lines] == ["one", "two", "three", "four"]
     assert lines[1]["delivery"] == 2
+
+
+def test_a_line_that_its_loop_did_not_write_is_written_by_the_next(
+    counting: tuple[logging.Logger, Counting],
+) -> None:
+    """None waits for ever for a loop that has ended."""
+    logger, stream = counting
+
+    async def ends(_loop: VirtualLoop) -> None:
+        tell(logger, "one", {})
+
+    async def goes_on(_loop: VirtualLoop) -> None:
+        logger.info("two")
+        await asyncio.sleep(1)
+
+    run_virtually(ends)
+    run_virtually(goes_on)
+
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["one", "two"]
 
 
 def test_text_that_is_not_unicode_is_logged_all_the_same() -> None:

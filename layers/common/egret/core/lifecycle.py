@@ -151,9 +151,13 @@ def _event(kind: EventKind, at: datetime, error: str) -> Event:
 
 
 def _with_event(delivery: Delivery, event: Event) -> Delivery:
-    return replace(
-        delivery, events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)), rev=delivery.rev + 1
-    )
+    return replace(delivery, events=_events_with(delivery, event), rev=delivery.rev + 1)
+
+
+def _events_with(delivery: Delivery, event: Event) -> tuple[Event, ...]:
+    """Return the events and one more, with the next number."""
+    seq = delivery.event_seq + 1
+    return (*delivery.events, event if event.seq == seq else replace(event, seq=seq))
 
 
 def _end(delivery: Delivery, state: State, event: Event, attempts: tuple[Attempt, ...] | None = None) -> Delivery:
@@ -166,7 +170,7 @@ def _end(delivery: Delivery, state: State, event: Event, attempts: tuple[Attempt
         due_at=None,
         held_at=None,
         ended_at=event.at,
-        events=(*delivery.events, replace(event, seq=delivery.event_seq + 1)),
+        events=_events_with(delivery, event),
         rev=delivery.rev + 1,
     )
 
@@ -239,7 +243,7 @@ def _record(delivery: Delivery, change: Record) -> Delivery | Refusal:
     if delivery.state is not State.ATTEMPTING or delivery.lease is None or delivery.lease.attempt != number:
         return Refusal.STALE
     tried = (*map(_without_transcript, delivery.attempts), change.attempt)
-    event = _attempt_event(change)
+    event = _attempt_event(delivery, change)
     match change.attempt.outcome:
         case Delivered():
             return _after_overtaking(delivery, _end(delivery, State.DELIVERED, event, tried))
@@ -276,8 +280,8 @@ def _answered_late(delivery: Delivery, change: Record) -> Delivery | Refusal:
         return Refusal.REPEATED
     known = (*earlier, change.attempt)
     if isinstance(outcome, Delivered):
-        return _after_overtaking(delivery, _end(delivery, State.DELIVERED, _attempt_event(change), known))
-    return _end(delivery, State.FAILED, _attempt_event(change), known)
+        return _after_overtaking(delivery, _end(delivery, State.DELIVERED, _attempt_event(delivery, change), known))
+    return _end(delivery, State.FAILED, _attempt_event(delivery, change), known)
 
 
 def _after_overtaking(before: Delivery, ended: Delivery) -> Delivery:
@@ -299,11 +303,11 @@ _KIND_OF = {
 }
 
 
-def _attempt_event(change: Record) -> Event:
+def _attempt_event(delivery: Delivery, change: Record) -> Event:
     outcome = change.attempt.outcome
     reply = outcome.reply
     return Event(
-        seq=0,
+        seq=delivery.event_seq + 1,
         kind=_KIND_OF[type(outcome)],
         at=change.at,
         attempt=change.attempt.number,
