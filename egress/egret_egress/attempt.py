@@ -84,7 +84,8 @@ class Attempting:
         self._count(attempt, result, duration_s)
         if log.isEnabledFor(logging.INFO):
             fields = self._ids_of(key)
-            fields.update(_facts(outcome), duration_s=duration_s)
+            _add_facts(fields, outcome, result)
+            fields["duration_s"] = duration_s
             _add_way(fields, attempt.trace)
             tell(log, "attempt", fields)
 
@@ -138,12 +139,10 @@ def _add_way(fields: dict[str, object], trace: SessionTrace) -> None:
         fields["tls"] = trace.tls
 
 
-def _facts(outcome: Outcome) -> dict[str, object]:
+def _add_facts(fields: dict[str, object], outcome: Outcome, result: str) -> None:
     reply = outcome.reply
-    return {
-        "outcome": name_of(outcome),
-        "remote": str(outcome.remote),
-        "code": reply.code if reply else 0,
-        "enhanced_code": reply.enhanced_code if reply else "",
-        "error": error_of(outcome),
-    }
+    fields["outcome"] = result
+    fields["remote"] = str(outcome.remote)
+    fields["code"] = reply.code if reply else 0
+    fields["enhanced_code"] = reply.enhanced_code if reply else ""
+    fields["error"] = error_of(outcome)

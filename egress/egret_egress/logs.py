@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._second = (0, "")
+        self._made = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; values that JSON does not know are written as text."""
@@ -59,13 +59,12 @@ class JsonFormatter(logging.Formatter):
             return json.dumps(line, default=str).encode()  # text that is not Unicode, numbers beyond 64 bits
 
     def _time(self, created: float) -> str:
-        """Return ISO 8601 with milliseconds; the part before them is made once a second."""
-        second, text = self._second
-        if int(created) != second:
-            second = int(created)
-            text = datetime.fromtimestamp(second, UTC).isoformat()[:19]
-            self._second = second, text
-        return f"{text}.{int(created % 1 * 1000):03d}+00:00"
+        """Return ISO 8601 with milliseconds, made once for each."""
+        at = int(created * 1000)
+        if at != self._made[0]:
+            text = datetime.fromtimestamp(at // 1000, UTC).isoformat()[:19]
+            self._made = at, f"{text}.{at % 1000:03d}+00:00"
+        return self._made[1]
 
 
 class TogetherHandler(logging.Handler):
@@ -122,19 +121,22 @@ def tell(log: logging.Logger, message: str, fields: Mapping[str, object]) -> Non
 
     fields: none of a record's own names.
     """
-    match _handlers_of(log):
-        case [TogetherHandler(formatter=JsonFormatter() as formatter) as handler]:
-            handler.write_soon(formatter.line(Head(time.time(), "INFO", log.name), message, fields))
-        case _:
-            log.info(message, extra=dict(fields))
+    handler = _only_handler(log)
+    if isinstance(handler, TogetherHandler) and isinstance(handler.formatter, JsonFormatter):
+        handler.write_soon(handler.formatter.line(Head(time.time(), "INFO", log.name), message, fields))
+    else:
+        log.info(message, extra=dict(fields))
 
 
-def _handlers_of(log: logging.Logger) -> list[logging.Handler]:
-    """Return who gets what is logged there, as `logging` itself finds them."""
-    found: list[logging.Handler] = []
+def _only_handler(log: logging.Logger) -> logging.Handler | None:
+    """Return who alone gets what is logged there, as `logging` itself finds them; None when it is not one."""
+    found: logging.Handler | None = None
     asked: logging.Logger | None = log
     while asked is not None:
-        found += asked.handlers
+        if asked.handlers:
+            if found is not None or len(asked.handlers) > 1:
+                return None
+            found = asked.handlers[0]
         asked = asked.parent if asked.propagate else None
     return found
 
