@@ -37,7 +37,9 @@ from egret_egress.config import Config
 from egret_egress.destinations import Answer, MxRecord
 from egret_egress.engine import Capacity
 from egret_egress.journal import FileJournal
+from egret_egress.metrics import FROM_THE_START
 from egret_egress.pool import PoolLimits
+from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.unit import Limits, UnitPorts
 
 SECRET: Final = "bench"
@@ -170,6 +172,7 @@ def ports_of(wish: Wish, unit: str) -> UnitPorts:
         dice=SystemDice(),
         resolver=Zone(wish),
         wrapper=MemoryKeyWrapper(bytes(16)),
+        metrics=PrometheusMetrics(FROM_THE_START),
     )
 
 

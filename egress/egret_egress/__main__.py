@@ -36,7 +36,7 @@ SWITCH_S = 0.0005
 """How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""
 
 
-GC_OBJECTS = 20_000
+GC_OBJECTS = 100_000
 """New objects before the young ones are searched for cycles."""
 
 

@@ -66,16 +66,18 @@ class Phase(enum.Enum):
     RELEASING = "being given back"
 
 
-@dataclass(slots=True)
 class Entry:
     """One attempt as it is remembered. finished: while FINISHED. domain: of the recipient, "" after a restart."""
 
-    phase: Phase
-    lease_until: datetime
-    started_at: datetime | None = None
-    remote: Remote = NOWHERE
-    finished: Attempt | None = None
-    domain: str = ""
+    __slots__ = ("domain", "finished", "lease_until", "phase", "remote", "started_at")
+
+    def __init__(self, phase: Phase, lease_until: datetime, domain: str = "") -> None:
+        self.phase = phase
+        self.lease_until = lease_until
+        self.domain = domain
+        self.started_at: datetime | None = None
+        self.remote = NOWHERE
+        self.finished: Attempt | None = None
 
 
 @dataclass(frozen=True, slots=True)

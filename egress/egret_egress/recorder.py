@@ -11,7 +11,6 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -55,14 +54,19 @@ class Book(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class _Entry:
-    key: AttemptKey
-    what: Attempt | Lease
-    """An outcome to be recorded, or a lease to be given back."""
-    until: datetime | None = None
-    waiting: str = ""
-    tries: int = 0
+    """What is to be written. what: an outcome to be recorded, or a lease to be given back."""
+
+    __slots__ = ("key", "tries", "until", "waiting", "what")
+
+    def __init__(
+        self, key: AttemptKey, what: Attempt | Lease, until: datetime | None = None, waiting: str = ""
+    ) -> None:
+        self.key = key
+        self.what = what
+        self.until = until
+        self.waiting = waiting
+        self.tries = 0
 
 
 class Recorder:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from egret.core.outcome import Remote
 from egret.core.tls_policy import OPPORTUNISTIC, TlsPolicy
+from egret.core.trace import SessionTrace
 from egret_egress import wire
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.content import Content
@@ -94,7 +95,8 @@ class Session:
     """An open conversation that can carry transactions one after the other.
 
     remote: the server, for records. transactions: how many it has carried. is_usable: it may carry another one.
-    opening: what was said before the first.
+    opening: what was said before the first. trace: of what was delivered over it, once that is known: what goes over
+    one session has one transport and policy.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Session:
         self.peer = peer
         self.transactions = 0
         self.needs_reset = False
+        self.trace: SessionTrace | None = None
         self._connection = connection
         self._timeouts = timeouts
         self._must_close = False

@@ -375,10 +375,13 @@ class Visit:
         )
 
     def _judged(self, index: int, outcome: Outcome, session: Session, exchange: Exchange, policy: str) -> None:
-        said: tuple[str, ...] = ()
         if not isinstance(outcome, Delivered):
-            said = session.transcript(exchange)
-        self._parcel.progress.decide(index, outcome, self._trace(policy, session.tls_version, said))
+            trace = self._trace(policy, session.tls_version, session.transcript(exchange))
+        elif session.trace is not None:
+            trace = session.trace
+        else:
+            trace = session.trace = self._trace(policy, session.tls_version)
+        self._parcel.progress.decide(index, outcome, trace)
 
     def _put_off(self, refusal: Bounced, stop: Stop, at: str) -> Deferred:
         """Make a smarthost's refusal of us temporary: one wrong setting must not bounce all that waits. at: label."""

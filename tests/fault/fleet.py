@@ -20,7 +20,7 @@ from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Un
 from egret.core.reply import Reply
 from egret.memory.clock import FakeClock
 from egret_egress.attempt import Attempting, Keeping
-from egret_egress.ledger import AttemptKey, Ledger, ended_in, keys_of
+from egret_egress.ledger import AttemptKey, JournalFailing, Ledger, ended_in, keys_of
 from egret_egress.memory_journal import MemoryJournal
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Book, Recorder
@@ -210,8 +210,8 @@ class Process:
             yield from self._deliver(trial, attempting)
         except TooLate:
             attempting.give_back("too late")
-        except OSError as error:
-            attempting.abandon(f"journal: {error.strerror}", "journal")
+        except JournalFailing as failing:
+            attempting.abandon(f"journal: {failing}", "journal")
         except Stopped:
             attempting.abandon("the egress stopped during the attempt", "stopped")
         except TimeIsUp:
