@@ -126,15 +126,16 @@ class DnsResolver:
         return await self._ask(name, "TXT", _txt)
 
     async def answers(self) -> bool:
-        """Whether the servers know the root's name servers now, which whoever resolves must; our cache is not asked.
+        """Whether the servers answer at all now: for the root, past our own cache.
 
-        A validating resolver whose trust anchor is wrong fails here, as it does for every name.
+        That the root does not exist is an answer as well, of a resolver that knows only names of its own. A validating
+        one whose trust anchor is wrong fails here, as it does for every name.
         """
         try:
-            response, _ = await self._response(dns.name.root, dns.rdatatype.NS)
+            await self._response(dns.name.root, dns.rdatatype.NS)
         except (dns.exception.DNSException, OSError, ValueError):
             return False
-        return bool(response.answer)
+        return True
 
     async def _ask(self, name: str, kind: str, read: Callable[[Rdata], T | None]) -> Answer[T]:
         """Answer from the cache, or join whoever asks the same already, or ask."""

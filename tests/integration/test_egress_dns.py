@@ -58,7 +58,7 @@ EXISTING = {name for name, _ in ZONE} | {"empty.example.", "huge.example."}
 class Server(asyncio.DatagramProtocol):
     """Answers from ZONE; names below `fails.` get SERVFAIL, below `bogus.` with a reason.
 
-    questions: how many. is_broken: every name gets SERVFAIL.
+    questions: how many. is_broken: every name gets SERVFAIL. has_root: else the root does not exist.
 
     pause_s: before each answer. ttl_s: of records, and of what the SOA says of names that do not exist below `soa.`.
     """
@@ -66,6 +66,7 @@ class Server(asyncio.DatagramProtocol):
     def __init__(self, *, is_signed: bool = True, pause_s: float = 0.0, ttl_s: int = 300) -> None:
         self.questions = 0
         self.is_broken = False
+        self.has_root = True
         self._pause_s = pause_s
         self._ttl_s = ttl_s
         self._is_signed = is_signed
@@ -109,7 +110,7 @@ class Server(asyncio.DatagramProtocol):
             response.answer.append(dns.rrset.from_text(question.name, 300, "IN", "A", *MANY))
         elif (name, "CNAME") in ZONE:
             response.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", "CNAME", *ZONE[name, "CNAME"]))
-        elif (name, kind) in ZONE:
+        elif (name, kind) in ZONE and (self.has_root or name != "."):
             response.answer.append(dns.rrset.from_text(question.name, self._ttl_s, "IN", kind, *ZONE[name, kind]))
         elif name not in EXISTING:
             response.set_rcode(dns.rcode.NXDOMAIN)
@@ -164,18 +165,20 @@ async def asking(
         await asyncio.sleep(0)
 
 
-def test_a_resolver_that_knows_the_root_answers() -> None:
-    """Each time anew; one that fails or cannot be reached does not."""
+def test_a_resolver_that_knows_the_root_or_nothing_of_it_answers() -> None:
+    """Each time anew; one that fails or cannot be reached does not. A server of private names has no root."""
 
     async def run() -> tuple[list[bool], int]:
         async with resolving() as (resolver, server):
-            found = [await resolver.answers(), await resolver.answers()]
+            found = [await resolver.answers()]
+            server.has_root = False
+            found.append(await resolver.answers())
             server.is_broken = True
             return [*found, await resolver.answers()], server.questions
 
-    (first, again, broken), questions = asyncio.run(run())
+    (known, private, broken), questions = asyncio.run(run())
 
-    assert (first, again, broken) == (True, True, False)
+    assert (known, private, broken) == (True, True, False)
     assert questions >= 3
 
 
