@@ -167,6 +167,7 @@ lock: .venv/.uv
 	$(COMPILE) requirements/compile.in -c requirements/dev.txt -o requirements/compile.txt
 	$(COMPILE) requirements/dev.in -c requirements/egress.txt -c requirements/uv.txt -o requirements/dev.txt
 	$(COMPILE) requirements/emulator.in -o requirements/emulator.txt
+	$(COMPILE) requirements/judges.in -o requirements/judges.txt
 	$(COMPILE) requirements/sam.in -c requirements/uv.txt -o requirements/sam.txt
 
 clean:

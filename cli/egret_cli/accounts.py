@@ -36,6 +36,14 @@ SETTINGS = (
         "hours for which an Idempotency-Key is remembered",
         {"type": hours, "metavar": "HOURS"},
     ),
+    Argument(
+        "--keep-mail",
+        "days for which mail stays in its mailboxes, 0 = until it is deleted",
+        {"type": days, "metavar": "DAYS"},
+    ),
+    Argument("--dsn-to-mailbox", "DSNs about its own deliveries are put into its Inbox", _SWITCH),
+    Argument("--unsubscribe", "mail gets List-Unsubscribe unless the call says otherwise", _SWITCH),
+    Argument("--keeps-extra-headers", "X-Mox-Extra-* fields stay in submitted mail", _SWITCH),
     Argument("--uses-fromid", "a reverse-path of its own for every delivery, so that bounces find it", _SWITCH),
     Argument("--is-postmaster", "receives the mail for postmaster and abuse", _SWITCH),
     Argument("--disabled", "nobody can log in; what waits is still sent", _SWITCH),
@@ -93,12 +101,17 @@ def _webhook_word(account: Account) -> str:
 def _data(account: Account) -> dict[str, object]:
     """Return what may be shown of an account: all but what is secret of its webhook."""
     webhook = webhook_facts(account.webhook) if account.webhook else None
-    return {**asdict(account), "webhook": webhook}
+    incoming = webhook_facts(account.incoming_webhook) if account.incoming_webhook else None
+    return {**asdict(account), "webhook": webhook, "incoming_webhook": incoming}
 
 
 def _shown(account: Account) -> Answer:
     data = _data(account)
-    return Answer(data, facts({**_named(data), "webhook": account.webhook.url if account.webhook else None}))
+    urls = {
+        "webhook": account.webhook.url if account.webhook else None,
+        "incoming webhook": account.incoming_webhook.url if account.incoming_webhook else None,
+    }
+    return Answer(data, facts({**_named(data), **urls}))
 
 
 def _named(data: dict[str, object]) -> dict[str, object]:

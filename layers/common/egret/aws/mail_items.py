@@ -48,6 +48,9 @@ class _PackedMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     smtputf8: bool
     require_tls: bool | None
     extra: dict[str, str]
+    ret: str = ""
+    envid: str = ""
+    future_release: str = ""
 
 
 class _PlannedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -129,6 +132,9 @@ def _pack_message(message: Message) -> _PackedMessage:
         message.smtputf8,
         message.require_tls,
         dict(message.extra),
+        message.ret,
+        message.envid,
+        message.future_release,
     )
 
 
@@ -147,6 +153,9 @@ def _unpack_message(packed: _PackedMessage, item: Item) -> Message:
         smtputf8=packed.smtputf8,
         require_tls=packed.require_tls,
         extra=packed.extra,
+        ret=packed.ret,
+        envid=packed.envid,
+        future_release=packed.future_release,
     )
 
 

@@ -95,6 +95,8 @@ class PackedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
     events: tuple[PackedEvent, ...]
     is_released: bool = False
     waiting: str = ""
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -127,6 +129,8 @@ def pack(delivery: Delivery) -> PackedDelivery:
         events=tuple(_pack_event(event, delivery.attempts) for event in delivery.events),
         is_released=delivery.is_released,
         waiting=delivery.waiting,
+        notify=delivery.notify,
+        orcpt=delivery.orcpt,
     )
 
 
@@ -155,6 +159,8 @@ def unpack(packed: PackedDelivery, facts: Facts) -> Delivery:
         held_at=_instant(packed.held_at),
         is_released=packed.is_released,
         waiting=packed.waiting,
+        notify=packed.notify,
+        orcpt=packed.orcpt,
         ended_at=_instant(packed.ended_at),
     )
 

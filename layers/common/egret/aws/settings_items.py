@@ -121,6 +121,11 @@ class AccountItem(Setting):
     keep_calls = DurationAttribute(default=Account("", "").keep_calls)
     idempotency_window = DurationAttribute(default=Account("", "").idempotency_window)
     webhook = WebhookMap(null=True)  # type: ignore[no-untyped-call]
+    incoming_webhook = WebhookMap(null=True)  # type: ignore[no-untyped-call]
+    keep_mail = DurationAttribute(default=Account("", "").keep_mail)
+    dsn_to_mailbox = BooleanAttribute(default=True)
+    unsubscribe = BooleanAttribute(default=False)
+    keeps_extra_headers = BooleanAttribute(default=False)
     is_postmaster = BooleanAttribute(default=False)
     disabled = BooleanAttribute(default=False)
     created_at = UTCDateTimeAttribute(null=True)
@@ -139,6 +144,11 @@ class AccountItem(Setting):
             keep_calls=account.keep_calls,
             idempotency_window=account.idempotency_window,
             webhook=WebhookMap.of(account.webhook) if account.webhook else None,
+            incoming_webhook=WebhookMap.of(account.incoming_webhook) if account.incoming_webhook else None,
+            keep_mail=account.keep_mail,
+            dsn_to_mailbox=account.dsn_to_mailbox,
+            unsubscribe=account.unsubscribe,
+            keeps_extra_headers=account.keeps_extra_headers,
             is_postmaster=account.is_postmaster,
             disabled=account.disabled,
             created_at=account.created_at,
@@ -147,6 +157,7 @@ class AccountItem(Setting):
     def value(self) -> Account:
         """Return the account."""
         webhook: WebhookMap | None = self.webhook
+        incoming: WebhookMap | None = self.incoming_webhook
         return Account(
             id=self.key,
             name=self.name,
@@ -158,6 +169,11 @@ class AccountItem(Setting):
             keep_calls=self.keep_calls,
             idempotency_window=self.idempotency_window,
             webhook=None if webhook is None else webhook.value(),
+            incoming_webhook=None if incoming is None else incoming.value(),
+            keep_mail=self.keep_mail,
+            dsn_to_mailbox=self.dsn_to_mailbox,
+            unsubscribe=self.unsubscribe,
+            keeps_extra_headers=self.keeps_extra_headers,
             is_postmaster=self.is_postmaster,
             disabled=self.disabled,
             created_at=self.created_at,

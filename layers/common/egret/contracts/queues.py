@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from egret.contracts.coding import decoded
+from egret.contracts.verdicts import Verdicts
 
 
 class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +34,7 @@ class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
     """First line of an object in the inbound bucket: the SMTP envelope, as JSON; the message follows, byte for byte.
 
     recipients: what the server accepted, each with the account it resolved to and, for a fromid, the delivery.
+    tls: protocol and cipher of the connection, "" = none. verdicts: None = nobody looked.
     """
 
     id: str
@@ -42,6 +44,9 @@ class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
     remote_ip: str = ""
     ehlo: str = ""
     tls: str = ""
+    verdicts: Verdicts | None = None
+    smtputf8: bool = False
+    require_tls: bool = False
 
 
 class InboundRecipient(msgspec.Struct, frozen=True, omit_defaults=True):

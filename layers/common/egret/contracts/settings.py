@@ -51,6 +51,16 @@ class Account:
     idempotency_window: timedelta = timedelta(hours=24)
     """How long an Idempotency-Key is remembered, up to 7 days."""
     webhook: WebhookSettings | None = None
+    incoming_webhook: WebhookSettings | None = None
+    """Where it hears of mail that comes in; `events` and `in_order` mean nothing here."""
+    keep_mail: timedelta = timedelta(0)
+    """How long mail stays in its mailboxes, 0 = until somebody deletes it."""
+    dsn_to_mailbox: bool = True
+    """DSNs about its failed, delayed and suppressed deliveries are put into its Inbox."""
+    unsubscribe: bool = False
+    """Send adds List-Unsubscribe (RFC 8058) unless a call says otherwise."""
+    keeps_extra_headers: bool = False
+    """X-Mox-Extra-* fields of submitted mail stay in it."""
     is_postmaster: bool = False
     disabled: bool = False
     created_at: datetime | None = None

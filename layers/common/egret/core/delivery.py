@@ -92,6 +92,10 @@ class Delivery:
     ended_at: datetime | None = None
     waiting: str = ""
     """Why it was put off without an attempt, one sentence, until the next attempt; `not_before` says until when."""
+    notify: str = ""
+    """NOTIFY of the submission (RFC 3461 section 4.1), in upper case; "" = not given."""
+    orcpt: str = ""
+    """ORCPT as it was given, `type;xtext` (RFC 3461 section 4.2); "" = not given."""
 
     @property
     def message_id(self) -> int:
@@ -130,6 +134,8 @@ class Message:
     header_from: the From address. recipients: forward-paths in order, so that recipient i is delivery i.
     size_bytes: of the content that goes over the wire. extra: the submitter's metadata, echoed in events.
     require_tls: None = the recipient's policy decides. smtputf8: the content needs SMTPUTF8 (RFC 6531).
+    ret, envid: RET and ENVID of the submission (RFC 3461 sections 4.3 and 4.4), ENVID decoded; "" = not given.
+    future_release: what was asked for (RFC 4865), `for;seconds` or `until;date-time`, "" = nothing.
     """
 
     account: str
@@ -144,3 +150,6 @@ class Message:
     smtputf8: bool = False
     require_tls: bool | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    ret: str = ""
+    envid: str = ""
+    future_release: str = ""

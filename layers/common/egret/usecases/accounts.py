@@ -39,6 +39,10 @@ class AccountChange:
     keep_deliveries: timedelta | None = None
     keep_calls: timedelta | None = None
     idempotency_window: timedelta | None = None
+    keep_mail: timedelta | None = None
+    dsn_to_mailbox: bool | None = None
+    unsubscribe: bool | None = None
+    keeps_extra_headers: bool | None = None
     is_postmaster: bool | None = None
     disabled: bool | None = None
 
@@ -99,7 +103,8 @@ def _check(account: Account) -> None:
         raise InvalidRequest("user", "The full name has control characters.")
     if account.messages_per_day < 0:
         raise InvalidRequest("user", "Messages per day must not be negative.")
-    if not all(timedelta(0) <= period <= MAX_RETENTION for period in (account.keep_deliveries, account.keep_calls)):
+    periods = (account.keep_deliveries, account.keep_calls, account.keep_mail)
+    if not all(timedelta(0) <= period <= MAX_RETENTION for period in periods):
         raise InvalidRequest("user", f"A retention is between 0 and {MAX_RETENTION.days} days.")
     if not timedelta(hours=1) <= account.idempotency_window <= MAX_IDEMPOTENCY_WINDOW:
         raise InvalidRequest("user", "An idempotency window is between 1 hour and 7 days.")
