@@ -8,8 +8,9 @@ back for a next transaction.
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
