@@ -19,7 +19,8 @@ from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
 from egret_egress.destinations import DnsTrouble, Hops, Host, without_address
-from egret_egress.exchange import Envelope, Exchange, lacks_requiretls, refusal_before
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange, lacks_requiretls, refusal_before
 from egret_egress.following import NOTHING_MORE, Ahead, Shy, Upcoming
 from egret_egress.mta_sts import NOTHING, Found
 from egret_egress.observing import Observer
