@@ -15,6 +15,7 @@ from egret.contracts.ports import (
     Dice,
     HintQueue,
     Idempotency,
+    Mailboxes,
     MailStore,
     SettingsReader,
     Suppressions,
@@ -46,6 +47,7 @@ class SendPorts:
     counters: Counters
     suppressions: Suppressions
     blobs: Blobs
+    mailboxes: Mailboxes
     settings: SettingsReader
     hints: HintQueue
     clock: Clock

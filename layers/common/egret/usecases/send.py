@@ -25,14 +25,17 @@ from egret.core import header
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.ids import SENT_INDEX, delivery_id
+from egret.core.mailbox import SENT
 from egret.usecases.deliveries import hint
 from egret.usecases.idempotency import Reservation, in_flight, once, reserve_for
 from egret.usecases.prepare import Job, Ready, SendPorts, job_of, prepare
+from egret.usecases.threads import thread_of
 
 log = logging.getLogger(__name__)
 
-SENT: Final = "Sent"
 SENT_FLAGS: Final = frozenset({"$notjunk", r"\seen"})
+MAX_TO: Final = 100
+"""Recipients in a mailbox's item, for searches."""
 REPAIR_AFTER: Final = timedelta(seconds=90)
 """When the sweep takes over the expansion of a submission whose process died."""
 MAX_ID_TRIES: Final = 6
@@ -158,6 +161,8 @@ def _with_copy(ports: SendPorts, job: Job, ready: Ready, acceptance: Acceptance)
     if not job.request.save_sent:
         return acceptance
     message = ready.message
+    account = job.caller.account
+    thread = thread_of(ports.mailboxes, account.id, message.message_id, job.request.references, job.now)
     bcc = header.mailboxes("Bcc", job.admitted.recipients.bcc, smtputf8=message.smtputf8).encode()
     copy = ready.composed.raw(bcc + ready.signatures)
     # The id may yet turn out to be taken, by a message that has a copy of its own.
@@ -174,6 +179,9 @@ def _with_copy(ports: SendPorts, job: Job, ready: Ready, acceptance: Acceptance)
         subject=message.subject,
         message_id=message.message_id,
         flags=SENT_FLAGS,
+        to=message.recipients[:MAX_TO],
+        thread=thread,
+        expires_at=job.now + account.keep_mail if account.keep_mail else None,
     )
     return replace(acceptance, sent=sent)
 
