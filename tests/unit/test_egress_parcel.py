@@ -1,4 +1,4 @@
-"""The envelope of a parcel: what the submission asked for goes to the MX host, and an ENVID of ours where it gave none."""
+"""The envelope of a parcel: what a submission asked for goes to the MX host, and an ENVID of ours without one."""
 
 from __future__ import annotations
 

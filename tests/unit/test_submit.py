@@ -19,6 +19,7 @@ from egret.usecases.suppressions import suppression_add
 from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
 from tests.unit.sending import LOGIN, SECRETS, Service, a_domain
 
+KEY = "0" * 64
 HEAD = "From: App <app@example.com>\r\nTo: ann@example.net\r\nSubject: Hello\r\n"
 MORE = "Message-ID: <1@client.example>\r\nDate: Wed, 4 Mar 2026 10:00:00 +0000\r\n"
 BODY = "\r\nGood morning.\r\n"
@@ -32,8 +33,7 @@ def to(*addresses: str) -> tuple[SubmissionRecipient, ...]:
 def a_submission(**changes: Any) -> Submission:
     """Return a small submission that is accepted, with the changes."""
     values: dict[str, Any] = {
-        "account": ACCOUNT,
-        "login": LOGIN,
+        "key_hash": KEY,
         "mail_from": LOGIN,
         "recipients": to("ann@example.net"),
         "content": (HEAD + MORE + BODY).encode(),
@@ -177,14 +177,6 @@ def test_a_message_that_is_too_large_is_refused() -> None:
     limit = Service().installation.max_message_bytes
 
     assert refused(Service(), content=b"x" * (limit + 1)) == ErrorCode.MESSAGE_TOO_LARGE
-
-
-def test_a_disabled_account_submits_nothing() -> None:
-    """Its session may be older than that."""
-    service = Service()
-    service.change_account(disabled=True)
-
-    assert refused(service) == Trouble.ACCOUNT_DISABLED
 
 
 def test_the_daily_limit_is_that_of_the_account() -> None:
