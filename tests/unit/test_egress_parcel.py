@@ -10,11 +10,14 @@ from egret.contracts.handoff import Content as Stored
 from egret.contracts.handoff import Leg, Transaction
 from egret_egress.content import Content
 from egret_egress.parcel import Parcel
-from tests.unit.builders import ACCOUNT, LATER
+from tests.unit.builders import ACCOUNT, NOW
 
 
 class Nothing:
     """Progress that nobody follows."""
+
+    def begin(self) -> None:
+        """Hear of the beginning."""
 
     def before_dot(self, *_: Any) -> None:
         """Hear of the dot."""
@@ -34,7 +37,7 @@ def test_the_envid_of_the_submission_is_passed_on(given: str, sent: str) -> None
         reverse_path="s@example.com",
         legs=legs,
         content=Stored(4, b"x\r\n\r\n"),
-        lease_until=LATER,
+        lease_until=NOW,
         ret="FULL",
         envid=given,
     )
