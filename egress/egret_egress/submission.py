@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -57,10 +57,8 @@ class SubmissionPorts:
     metrics: Metrics = field(default_factory=NoMetrics)
 
 
-def submission_service(
-    ports: SubmissionPorts, hostname: str, tls: Callable[[], ssl.SSLContext], *, is_implicit: bool
-) -> Service:
-    """Return what the server is for. tls: asked for each handshake. is_implicit: TLS from the first byte."""
+def submission_service(ports: SubmissionPorts, hostname: str, tls: ssl.SSLContext, *, is_implicit: bool) -> Service:
+    """Return what the server is for. is_implicit: TLS from the first byte."""
     return Service(
         hostname=hostname,
         converse=lambda client: _Conversation(ports, client),
@@ -100,9 +98,7 @@ class _Conversation:
         credentials = await (_plain if mechanism == "PLAIN" else _login)(initial, challenge)
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(
-                self._ports.executor, lambda: log_in(self._ports.settings, *credentials)
-            )
+            found = await loop.run_in_executor(self._ports.executor, lambda: log_in(self._ports.settings, *credentials))
         except EgretError:
             log.warning("a login cannot be checked", exc_info=True)
             return "454 4.7.0 Logins cannot be checked at the moment, try again later"
