@@ -397,6 +397,19 @@ def test_known_recipients_are_known() -> None:
         assert None is found(unknown), unknown
 
 
+def test_fromids_that_submitters_chose_are_known() -> None:
+    """At the return-path domain and behind the separator of their account's domains, in any case; nowhere else."""
+    chosen = {("aaaaaaaa", "order-17"): 2048}
+    find = Recipients(settings(), KEYS, own=lambda account, text: chosen.get((account, text), 0)).find
+
+    for known in ("Order-17@bounces.a.example", "me+ORDER-17@own.example"):
+        assert InboundRecipient(known, "aaaaaaaa", 2048) == find(known)
+    assert InboundRecipient("me+order-18@own.example", "aaaaaaaa") == find("me+order-18@own.example")
+    assert InboundRecipient(f"me+{FROMID}@own.example", "aaaaaaaa", 1025) == find(f"me+{FROMID}@own.example")
+    for unknown in ("order-17@a.example", "order-17@other.example", "order-18@bounces.a.example"):
+        assert None is find(unknown), unknown
+
+
 @pytest.mark.rfc("5321", "4.5.1")
 @pytest.mark.rfc("2142", "2")
 def test_those_in_charge_are_known_at_every_domain_that_we_take_mail_for() -> None:
