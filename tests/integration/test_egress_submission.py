@@ -127,6 +127,8 @@ def listener(certificate: Certificate) -> Iterator[Listening]:
         yield found
 
 
+@pytest.mark.rfc("4954", "4")
+@pytest.mark.rfc("8689", "3")
 def test_what_is_offered_depends_on_tls(listener: Listening) -> None:
     """A password is never asked for in the clear."""
     with smtplib.SMTP("127.0.0.1", listener.starttls_port, timeout=5) as client:
@@ -150,6 +152,9 @@ def test_what_is_offered_depends_on_tls(listener: Listening) -> None:
     assert {**after, "auth": after["auth"].strip()} == {**both, "auth": "PLAIN LOGIN", "requiretls": ""}
 
 
+@pytest.mark.rfc("3461", "4")
+@pytest.mark.rfc("4865", "4")
+@pytest.mark.rfc("6531", "3.4")
 def test_a_message_with_everything_is_queued_as_asked(listener: Listening) -> None:
     """Each extension ends where it belongs."""
     content = "From: app@example.com\r\nSubject: Grüße\r\nX-Mox-Extra-Order: 17\r\n\r\nGrüße.\r\n".encode()
@@ -172,6 +177,7 @@ def test_a_message_with_everything_is_queued_as_asked(listener: Listening) -> No
     assert stored.endswith("\r\n\r\nGrüße.\r\n".encode())
 
 
+@pytest.mark.rfc("8314", "3.3")
 def test_a_client_of_another_make_over_implicit_tls(listener: Listening) -> None:
     """RFC 8314: TLS from the first byte; several recipients, one of them hidden."""
     message = EmailMessage()
@@ -197,6 +203,7 @@ def test_a_client_of_another_make_over_implicit_tls(listener: Listening) -> None
     assert submission.content.endswith(b"\r\n\r\n.\r\n..dots\r\n")
 
 
+@pytest.mark.rfc("4865", "4")
 def test_until_an_instant(listener: Listening) -> None:
     """HOLDUNTIL is the other form of FUTURERELEASE."""
     with listener.smtp() as client:
@@ -207,6 +214,8 @@ def test_until_an_instant(listener: Listening) -> None:
     assert (delivery.not_before - NOW).days == 1
 
 
+@pytest.mark.rfc("4865", "4")
+@pytest.mark.rfc("1870", "6.1")
 @pytest.mark.parametrize(
     ("parameters", "reply"),
     [
@@ -226,6 +235,8 @@ def test_parameters_beyond_what_is_offered(listener: Listening, parameters: str,
     assert f"{code} {line.decode()}".startswith(reply)
 
 
+@pytest.mark.rfc("6409", "4.3")
+@pytest.mark.rfc("4954", "4")
 def test_nothing_goes_without_a_login(listener: Listening) -> None:
     """Neither mail before AUTH, nor AUTH before TLS."""
     with smtplib.SMTP("127.0.0.1", listener.starttls_port, timeout=5) as client:
@@ -238,6 +249,7 @@ def test_nothing_goes_without_a_login(listener: Listening) -> None:
         assert (code, line[:5]) == (530, b"5.7.0")
 
 
+@pytest.mark.rfc("4616", "2")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_each_mechanism_logs_in(listener: Listening, mechanism: str) -> None:
     """With the login address and the API key, in one step or asked for."""
@@ -296,6 +308,7 @@ def test_a_login_that_may_not_send(listener: Listening, scope: Scope, disabled: 
     assert (caught.value.smtp_code, said(caught.value).split()[0]) == (535, reply)
 
 
+@pytest.mark.rfc("6409", "6.1")
 @pytest.mark.parametrize(
     ("content", "mail_from", "reply"),
     [
@@ -350,6 +363,8 @@ def test_the_same_key_is_the_same_message(listener: Listening) -> None:
     assert len(listener.service.store.table.deliveries) == 1
 
 
+@pytest.mark.rfc("9422", "4")
+@pytest.mark.rfc("5321", "4.5.3.1.10")
 def test_recipients_end_at_the_limit(listener: Listening) -> None:
     """The 1001st is to come in a transaction of its own; what is no address never comes in."""
     with listener.smtp() as client:
