@@ -22,13 +22,16 @@ from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Fixed, Ourselves, PublicOnly, Resolver, Router
+from egret_egress.dns_blocking import Lookups
 from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
-from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
 from egret_egress.journal import FileJournal
+from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.ledger import Ledger
 from egret_egress.opening import Dialing
+from egret_egress.own_certificate import OwnCertificate
 from egret_egress.pacing import Pacing
 from egret_egress.pacing_file import PacingFile
 from egret_egress.pool import Pool, PoolLimits
@@ -47,6 +50,8 @@ from egret_egress.volume import open_volume
 log = logging.getLogger(__name__)
 
 INBOUND_THREADS = 8
+JUDGING_THREADS = 16
+"""Wait for the DNS, mostly."""
 CLOSING_S = 5.0
 
 
@@ -55,7 +60,8 @@ class UnitPorts:
     """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics.
 
     resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
-    inside: of smarthosts, which may have names that only this network knows.
+    inside: of smarthosts, which may have names that only this network knows. lookups: the names of the world for those
+    who judge incoming mail, None = nobody does.
     """
 
     book: Book
@@ -70,6 +76,7 @@ class UnitPorts:
     tls: TlsStores | None = None
     resolver_answers: Callable[[], Awaitable[bool]] | None = None
     inside: Resolver | None = None
+    lookups: Lookups | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
 
@@ -107,7 +114,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
     """Run a unit while the context is entered; leaving it drains.
 
     Raises BlockingIOError when another process has the journal directory, OSError when a port is taken, ShapingError
-    when the operator's shaping file cannot be used.
+    when the operator's shaping file cannot be used, CertificateError when his certificate cannot.
     """
     limits = limits or Limits()
     config.journal_dir.mkdir(parents=True, exist_ok=True)
@@ -149,7 +156,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
-        smtp_port = await _serve_smtp(stack, config, ports, helping)
+        smtp_port = await _serve_smtp(stack, config, ports, helping, _certificate(stack, config, ports))
         await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
@@ -228,14 +235,30 @@ async def _serve_http(
     return port
 
 
+def _certificate(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> OwnCertificate:
+    """Return what our own SMTP servers show; it is kept new."""
+    certificate = OwnCertificate(config.hostname, ports.clock, config.certificate)
+    _on_duty(stack, asyncio.create_task(certificate.keep_renewing()))
+    return certificate
+
+
 async def _serve_smtp(
-    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
+    stack: contextlib.AsyncExitStack,
+    config: Config,
+    ports: UnitPorts,
+    executor: ThreadPoolExecutor,
+    certificate: OwnCertificate,
 ) -> int:
     if config.smtp_listen is None:
         return 0
+    judge = None
+    if ports.lookups is not None:
+        judging = stack.enter_context(ThreadPoolExecutor(JUDGING_THREADS, "judge"))
+        judge = Judge(JudgingPorts(ports.lookups, judging))
     recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname)
-    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
-    server = InboundServer(inbound, config.hostname)
+    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge)
+    policy = InboundPolicy(rejects=config.rejects_dmarc, has_requiretls=config.has_requiretls)
+    server = InboundServer(inbound, config.hostname, policy=policy, tls=certificate.context)
     port = await server.start(*config.smtp_listen)
     stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return port
