@@ -60,11 +60,15 @@ def test_every_variable_in_the_template_is_read_and_every_one_read_is_set() -> N
 
 
 def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> None:
-    """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer."""
+    """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer.
+
+    A certificate of one's own lies in files, which the template's container has none of.
+    """
     found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
     of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
-    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image
+    own_tls = {"EGRET_TLS_CERT", "EGRET_TLS_KEY", "EGRET_REQUIRETLS"}
+    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image | own_tls
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     by_the_app = {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID", "EGRET_SUBMIT_FUNCTION"}
     read = names_in_code("egress/egret_egress") | app | by_the_app
