@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -77,8 +78,10 @@ def test_mail_that_comes_in_is_told(world: World) -> None:
     hook = WebhookSettings("https://hooks.example.com/mail")
     world.settings.put_account(Account(ACCOUNT, "acme", incoming_webhook=hook))
     mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
-    changed = replace(mail, flags=frozenset({"a"}), rev=2)
-    world.publish(MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, replace(mail, is_news=False)))
+    changed = dataclasses.replace(mail, flags=frozenset({"a"}), rev=2)
+    world.publish(
+        MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, dataclasses.replace(mail, is_news=False))
+    )
 
     assert world.queue.waiting == [Call(ACCOUNT, MESSAGE_ID, 0, NOW.isoformat(), is_mail=True)]
 
