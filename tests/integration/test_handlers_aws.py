@@ -351,7 +351,7 @@ def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
     egress.settings_writer.key(key_hash(KEY))
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
-    list(egress.suppressions.list(ACCOUNT))
+    list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
         "SettingsTable#KEY",

@@ -75,10 +75,7 @@ def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation
         return w.SuppressionListResult(suppressions=tuple(_suppression_info(entry, name) for entry in entries))
 
     def add(call: Call) -> None:
-        request: w.SuppressionAddRequest = call.request
-        suppressions.suppression_add(
-            ports, _account(call), request.email_address, manual=request.manual, reason=request.reason
-        )
+        suppressions.suppression_add(ports, _account(call), call.request)
 
     def remove(call: Call) -> None:
         suppressions.suppression_remove(ports, _account(call), call.request.email_address)
@@ -104,6 +101,10 @@ def _suppression_info(entry: Suppression, account_name: str) -> w.SuppressionInf
         original_address=entry.original_address,
         manual=entry.manual,
         reason=entry.reason,
+        kind=entry.kind,
+        source_event=entry.source_event,
+        evidence=entry.evidence,
+        expires=entry.expires_at,
     )
 
 

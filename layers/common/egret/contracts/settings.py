@@ -204,7 +204,9 @@ class Transport:
 class Suppression:
     """An address that an account's mail no longer goes to.
 
-    base_address: `Address.base_address()`, the key. source_event: id of the event that put it here, "" if a person did.
+    base_address: `Address.base_address()`, the key. kind: "bounce", "complaint", "unsubscribe" or "manual".
+    source_event: id of the event that put it here, "" if there is none. evidence: what was said or done, in its own
+    words, for those who doubt it. expires_at: from then on the entry counts as absent, None = it stays.
     removed_at: set when a person took it off; the entry then only keeps a replay from putting it back.
     """
 
@@ -218,11 +220,27 @@ class Suppression:
     kind: str = "bounce"
     source_event: str = ""
     removed_at: datetime | None = None
+    evidence: str = ""
+    expires_at: datetime | None = None
 
-    @property
-    def is_active(self) -> bool:
+    def is_active(self, now: datetime) -> bool:
         """Mail to it is refused."""
-        return self.removed_at is None
+        return self.removed_at is None and not self.has_expired(now)
+
+    def has_expired(self, now: datetime) -> bool:
+        """It was for a time, and the time is over."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def gives_way_to(self, other: Suppression) -> bool:
+        """Tell whether another entry of the address, an event of old replayed perhaps, may take the place of this one.
+
+        One that was removed gives way to what happened later, an active one to what came later and lasts longer.
+        """
+        if self.removed_at is not None:
+            return self.removed_at <= other.created_at
+        if self.expires_at is None or self.created_at > other.created_at:
+            return False
+        return other.expires_at is None or self.expires_at < other.expires_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,12 @@ class UploadCreateResult(Wire, frozen=True, kw_only=True):
 
 
 class SuppressionInfo(Wire, frozen=True, kw_only=True):
-    """An address that the account's mail no longer goes to. account: the account's name."""
+    """An address that the account's mail no longer goes to.
+
+    account: the account's name. From `kind` on: additions to the reference. kind: bounce, complaint, unsubscribe or
+    manual. source_event: the event that put it here, as in the webhook, "" without one. evidence: what the server, the
+    report or the recipient said. expires: when mail goes to it again, null = not by itself.
+    """
 
     id: Int64 = 0
     created: Instant | None = None
@@ -184,6 +189,10 @@ class SuppressionInfo(Wire, frozen=True, kw_only=True):
     original_address: str = ""
     manual: bool = False
     reason: str = ""
+    kind: str = ""
+    source_event: str = ""
+    evidence: str = ""
+    expires: Instant | None = None
 
 
 class SuppressionListResult(Wire, frozen=True, kw_only=True):
@@ -193,11 +202,15 @@ class SuppressionListResult(Wire, frozen=True, kw_only=True):
 
 
 class SuppressionAddRequest(Wire, frozen=True, kw_only=True):
-    """Puts an address on the list; manual: a person did it."""
+    """Puts an address on the list. manual: a person did it. expires: until when, null = for good.
+
+    An entry for good takes the place of one that expires, and a longer one that of a shorter one.
+    """
 
     email_address: str = ""
     manual: bool = False
     reason: str = ""
+    expires: Instant | None = None
 
 
 class SuppressionRemoveRequest(Wire, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from egret.core.secrets import Secrets
 from egret.usecases.admission import Admitted, admit
 from egret.usecases.attachments import load_files
 from egret.usecases.signing import SigningKeys
+from egret.usecases.strikes import Key
 from egret.usecases.suppressions import suppression_key
 
 MAX_LOCAL_PART: Final = 64
@@ -93,13 +94,13 @@ def job_of(ports: SendPorts, caller: Caller, request: SendRequest) -> Job:
     groups = (request.alternative_files, request.inline_files, request.attached_files)
     limit = ports.installation.max_message_bytes
     files = load_files(ports.blobs, caller.account.id, groups, limit) if any(groups) else ((), (), ())
-    suppressed = _suppressed(ports.suppressions, caller.account.id, admitted.recipients.addresses)
+    keys = [(caller.account.id, suppression_key(address)) for address in admitted.recipients.addresses]
+    suppressed = _suppressed(ports.suppressions, keys, now)
     return Job(caller, request, admitted, tuple(tuple(group) for group in files), suppressed, now)
 
 
-def _suppressed(list_: Suppressions, account: str, recipients: Sequence[Address]) -> tuple[Suppression | None, ...]:
-    keys = [(account, suppression_key(address)) for address in recipients]
-    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active}
+def _suppressed(list_: Suppressions, keys: Sequence[Key], now: datetime) -> tuple[Suppression | None, ...]:
+    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active(now)}
     return tuple(active.get(key) for key in keys)
 
 
