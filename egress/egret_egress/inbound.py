@@ -25,7 +25,7 @@ from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
-from egret.core.fromid import FromIdKeys
+from egret.core.fromid import FromIdKeys, Purpose
 from egret_egress.inbound_content import MAX_LINE_BYTES, ByteBudget, ContentReader, Refused, Share
 from egret_egress.metrics import INBOUND
 
@@ -61,7 +61,9 @@ class InboundLimits:
 
 
 class Recipients:
-    """Who is known: genuine fromids, login addresses, and those in charge. Blocking; raises Unavailable.
+    """Who is known: genuine fromids, addresses to unsubscribe at, logins, and those in charge.
+
+    Blocking; raises Unavailable.
 
     hostname: ours, at which only those in charge are written to.
     """
@@ -79,7 +81,7 @@ class Recipients:
             address = Address.parse(text)
         except AddressError:
             return None
-        found = self._of_address(text, address)
+        found = self._of_unsubscribe(text, address) or self._of_address(text, address)
         return self._of_role(text, address) if found is None and address.local_part.lower() in ROLES else found
 
     def _of_address(self, text: str, address: Address) -> InboundRecipient | None:
@@ -101,6 +103,17 @@ class Recipients:
         if genuine is None or genuine.account != account:
             return None
         return InboundRecipient(text, genuine.account, genuine.delivery_id)
+
+    def _of_unsubscribe(self, text: str, address: Address) -> InboundRecipient | None:
+        """Return whose List-Unsubscribe names this address, at a domain of that account."""
+        local_part, domain = address.local_part.lower(), address.domain
+        if not local_part.startswith(fromid.UNSUBSCRIBE):
+            return None
+        genuine = fromid.verify(self._keys, local_part.removeprefix(fromid.UNSUBSCRIBE), Purpose.UNSUBSCRIBE)
+        owned = self._settings.domain_of_return_path(domain) or self._settings.domain(domain)
+        if owned is None or genuine is None or genuine.account != owned.account:
+            return None
+        return InboundRecipient(text, genuine.account, genuine.delivery_id, unsubscribes=True)
 
     def _of_role(self, text: str, address: Address) -> InboundRecipient | None:
         """Return who is in charge of a domain that we take mail for; nobody of any other."""

@@ -242,13 +242,14 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
-    """Send mints, deliver hands over; the egress recognises fromids and who hands over, by ECS."""
+    """Send mints, ingest reads who unsubscribes, deliver hands over; the egress knows fromids and who hands over."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
 
     assert given == {
         ("SendFunction", "EGRET_SECRET"),
         ("SendFunction", "EGRET_FROMID_SECRET"),
         ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
+        ("DsnIngestFunction", "EGRET_FROMID_SECRET"),
     }
     assert {name for name in container_variables() if name.endswith("SECRET")} == {
         "EGRET_FROMID_SECRET",

@@ -23,7 +23,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.SendRequest,
             (
                 "From To CC BCC ReplyTo MessageID References Date Subject Text HTML Extra Headers AlternativeFiles"
-                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent"
+                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent Unsubscribe"
             ),
         ),
         (w.File, "Name ContentType ContentID Data UploadID"),

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from egret.api import unsubscribe
 from egret.api.auth import AuthPorts
 from egret.api.router import Api, Call, Operation
+from egret.api.unsubscribe import PagePorts
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
+from egret.core.unsubscribe import keys_of
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
 from egret.usecases.prepare import SendPorts
 from egret.usecases.send import send
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class ApiPorts:
     domain_tls: domain_tls.DomainTlsPorts
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
+    unsubscribe: UnsubscribePorts
 
 
 def api_of(ports: ApiPorts) -> Api:
@@ -37,7 +42,9 @@ def api_of(ports: ApiPorts) -> Api:
         **_suppression(ports.suppression),
         **_mailbox(ports.mailbox),
     }
-    return Api(ports.auth, MappingProxyType(operations))
+    links = PagePorts(ports.unsubscribe, ports.auth.failures, keys_of(ports.send.secrets.fromid))
+    pages = {w.UNSUBSCRIBE_PATH: lambda request: unsubscribe.answer(links, request)}
+    return Api(ports.auth, MappingProxyType(operations), MappingProxyType(pages))
 
 
 def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str, Operation]:

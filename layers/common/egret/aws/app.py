@@ -61,7 +61,12 @@ class App:
     @cached_property
     def installation(self) -> Installation:
         """The facts of this deployment."""
-        return Installation(hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._is_local)
+        return Installation(
+            hostname=self._environ["EGRET_HOSTNAME"],
+            retry=self._retry,
+            local=self._is_local,
+            public_url=self._environ.get("EGRET_PUBLIC_URL", ""),
+        )
 
     @property
     def _is_local(self) -> bool:

@@ -15,6 +15,7 @@ from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.prepare import SendPorts
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 USER_AGENT: Final = "egret/0.1"
 """That header of composed messages."""
@@ -31,6 +32,7 @@ def webapi(app: App) -> Api:
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.secrets.cursor),
+            unsubscribe=UnsubscribePorts(app.store, app.suppressions, app.clock),
         )
     )
 

@@ -264,9 +264,11 @@ class Installation:
 
     hostname: the egress's public name (EHLO, Received, Reporting-MTA, Message-ID of accounts without a domain).
     max_message_bytes: of a composed message. local: local mode (loopback webhooks allowed).
+    public_url: https URL of the API for links in mail, "" = that at which it is called.
     """
 
     hostname: str
     max_message_bytes: int = 25 * 1024 * 1024
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     local: bool = False
+    public_url: str = ""

@@ -16,6 +16,8 @@ import msgspec
 
 MAX_ANSWER_BYTES: Final = 4_400_000
 """Larger raw answers are redirected to a presigned URL: a Lambda answers 6 MB, base64 included."""
+UNSUBSCRIBE_PATH: Final = "/unsubscribe/"
+"""Before the token of a link of List-Unsubscribe."""
 MAX_LIST: Final = 1000
 """The most items that a listing returns at once."""
 
@@ -114,6 +116,8 @@ class SendRequest(Wire, frozen=True, kw_only=True):
     date: the Date header. headers: (name, value), added behind the standard ones. extra: echoed in webhooks.
     require_tls: true = REQUIRETLS, false = `TLS-Required: No`, null = the recipient's policy decides.
     future_release: no attempt earlier, up to 60 days ahead. save_sent: keep a copy in the mailbox Sent.
+    unsubscribe: an addition to the reference: true = add List-Unsubscribe with a link of one click (RFC 8058), for one
+    recipient; null = as the account is set.
     """
 
     from_: tuple[NameAddress, ...] = ()
@@ -135,6 +139,7 @@ class SendRequest(Wire, frozen=True, kw_only=True):
     require_tls: bool | None = None
     future_release: Instant | None = None
     save_sent: bool = False
+    unsubscribe: bool | None = None
 
 
 class Submission(Wire, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from egret.core.lifecycle import Refusal, Report
 from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message
 from egret.usecases.change import change
+from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,13 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What taking in needs."""
+    """What taking in needs. unsubscribe: does what mail to an address of List-Unsubscribe asks, None = nothing does."""
 
     store: MailStore
     blobs: Blobs
     mailboxes: Mailboxes
     clock: Clock
+    unsubscribe: MailUnsubscribe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ def ingest(ports: IngestPorts, key: str) -> int:
     mail = _read(key, body)
     told = 0
     for recipient in mail.envelope.recipients:
-        if recipient.delivery_id:
+        if recipient.unsubscribes:
+            told += ports.unsubscribe is not None and ports.unsubscribe(_asked(mail, recipient))
+        elif recipient.delivery_id:
             told += _tell(ports, mail, recipient)
         _keep(ports, mail, recipient)
     return told
@@ -98,6 +102,11 @@ def _read(key: str, body: bytes) -> _Mail:
     if received_at.tzinfo is None:
         raise ContractError(detail=f"{key}: the time of receipt has no zone")
     return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
+
+
+def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
+    how = f"mail {mail.envelope.id} from <{_cut(mail.envelope.mail_from, MAX_DIAGNOSTIC_BYTES)}>"
+    return Asked(recipient.account, recipient.delivery_id, mail.parsed.subject, Heard(mail.received_at, how))
 
 
 def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
