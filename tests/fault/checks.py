@@ -253,7 +253,7 @@ def _suppressed(world: World) -> None:
     """What a person took off the list comes back only for something that happened later."""
     for (account, address), removed_at in world.people.removed.items():
         entry = world.suppressions.find([(account, address)])[account, address]
-        if entry.is_active(world.clock.now()) and entry.created_at < removed_at:
+        if entry.is_active_at(world.clock.now()) and entry.created_at < removed_at:
             raise Violation(f"{address} was put back on the list of {account} by something old: {entry}")
 
 

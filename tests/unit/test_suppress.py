@@ -58,7 +58,7 @@ class World:
     def is_active(self) -> bool:
         """Mail to ann is refused."""
         entry = self.entry()
-        return entry is not None and entry.is_active(NOW)
+        return entry is not None and entry.is_active_at(NOW)
 
     def strikes(self) -> int:
         """How many failures in a row ann has."""

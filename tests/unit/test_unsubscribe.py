@@ -9,7 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from egret.api.http import Headers, Request
 from egret.contracts.queues import Call, Inbound, InboundRecipient, pack_inbound
 from egret.contracts.settings import Suppression, WebhookSettings
 from egret.core.delivery import Delivery, State
@@ -25,7 +28,7 @@ from egret.usecases.suppressions import suppression_list, suppression_present, s
 from egret.usecases.unsubscribe import Heard, MailUnsubscribe, UnsubscribePorts, unsubscribe
 from functions.send.handler import answer
 from tests.api_service import api_of_service, content, event
-from tests.unit.builders import ACCOUNT, HOUR, OTHER_ACCOUNT
+from tests.unit.builders import ACCOUNT, HOUR, NOW, OTHER_ACCOUNT
 from tests.unit.sending import SECRETS, Service, a_request, people
 
 KEYS = keys_of(SECRETS.fromid)
@@ -161,6 +164,32 @@ def test_a_link_works_when_the_delivery_is_forgotten(world: World) -> None:
 
     assert world.call()["statusCode"] == 200
     assert [(entry.base_address, entry.source_event) for entry in world.entries()] == [("ann@example.net", "")]
+
+
+def test_the_wish_outlives_a_bounce(world: World) -> None:
+    """Who takes a dead address off the list must still see that its owner wants no mail; a replay changes nothing."""
+    list_, address = world.service.suppressions, "ann@example.net"
+    bounce = Suppression(ACCOUNT, 1, address, address, NOW, source_event="evt_1")
+    list_.put_new(bounce)
+    world.call()
+
+    assert [entry.kind for entry in world.entries()] == ["unsubscribe"]
+    assert list_.put_new(bounce) == world.entries()[0]
+
+
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]),
+    path=st.text(max_size=60),
+    body=st.binary(max_size=60) | st.just(ONE_CLICK),
+    content_type=st.sampled_from(["", "multipart/form-data; boundary=b", FORM["Content-Type"]]) | st.text(max_size=20),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+def test_every_request_is_answered(world: World, method: str, path: str, body: bytes, content_type: str) -> None:
+    """Whatever it carries, and for a right link as for a wrong one, never with a fault of ours."""
+    for whole in (f"/unsubscribe/{path}", world.path):
+        request = Request(method, whole, Headers({"Content-Type": content_type}), body, "192.0.2.1")
+
+        assert world.api.handle(request).status in (200, 400, 404, 405, 429)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

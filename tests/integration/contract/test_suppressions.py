@@ -32,15 +32,16 @@ def _entry(account: str, number: int = 1, address: str = ADDRESS) -> Suppression
     )
 
 
-Times = tuple[datetime, datetime | None, datetime | None]
-"""When an entry was made, expires, and was removed."""
+Made = tuple[datetime, datetime | None, datetime | None, str]
+"""When an entry was made, expires, and was removed; its kind."""
 ENDS = st.none() | st.integers(1, 4)
+KINDS = st.sampled_from(["bounce", "unsubscribe", "complaint", "manual"])
 
 
-def _of_times(created: int, ends: int | None, removed: int | None) -> Times:
+def _of_times(created: int, ends: int | None, removed: int | None, kind: str) -> Made:
     """Return instants an hour apart; no entry ends before it begins."""
     after = None if ends is None else NOON + (created + ends) * HOUR
-    return NOON + created * HOUR, after, None if removed is None else NOON + removed * HOUR
+    return NOON + created * HOUR, after, None if removed is None else NOON + removed * HOUR, kind
 
 
 def _stored(backend: Backend, account: str, address: str = ADDRESS) -> Suppression | None:
@@ -124,19 +125,19 @@ def test_expired_entry_is_found_and_no_longer_listed(backend: Backend, account: 
 
 
 @given(
-    known=st.builds(_of_times, st.integers(0, 3), ENDS, st.none() | st.integers(0, 4)),
-    new=st.builds(_of_times, st.integers(0, 3), ENDS, st.none()),
+    known=st.builds(_of_times, st.integers(0, 3), ENDS, st.none() | st.integers(0, 4), KINDS),
+    new=st.builds(_of_times, st.integers(0, 3), ENDS, st.none(), KINDS),
 )
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_entry_gives_way_as_the_rule_says(backend: Backend, account: str, known: Times, new: Times) -> None:
+def test_entry_gives_way_as_the_rule_says(backend: Backend, account: str, known: Made, new: Made) -> None:
     """Whatever was there, removed or not, for good or for a time: every store keeps to `Suppression.gives_way_to`."""
     address = f"{uuid4().hex}@example.net"
-    created, ends, removed = known
-    old = replace(_entry(account, address=address), created_at=created, expires_at=ends)
+    created, ends, removed, kind = known
+    old = replace(_entry(account, address=address), created_at=created, expires_at=ends, kind=kind)
     backend.suppressions.put_new(old)
     if removed is not None and backend.suppressions.remove(account, address, removed):
         old = replace(old, removed_at=removed)
-    fresh = replace(old, id=2, created_at=new[0], expires_at=new[1], removed_at=None)
+    fresh = replace(old, id=2, created_at=new[0], expires_at=new[1], kind=new[3], removed_at=None)
 
     answer = backend.suppressions.put_new(fresh)
 

@@ -40,7 +40,7 @@ _decode_strikes = msgspec.msgpack.Decoder(_PackedStrikes).decode
 class DynamoSuppressions:
     """The `Suppressions` port.
 
-    `d`: the entry packed. In microseconds: `x`: removed_at; of an entry that expires, `e`: expires_at, `c`: created_at.
+    `d`: the entry packed. In microseconds: `c`: created_at, `x`: removed_at, `e`: expires_at. `r`: the owner's word.
     """
 
     def __init__(self, table: Table) -> None:
@@ -54,8 +54,9 @@ class DynamoSuppressions:
     def put_new(self, entry: Suppression) -> Suppression | None:
         """Add an entry unless one is there that does not give way to it: then return that."""
         ends = _NEVER if entry.expires_at is None else micros(entry.expires_at)
-        # As `Suppression.gives_way_to` has it; an item without `e` does not expire, and compares as false.
-        free = "attribute_not_exists(pk) OR x <= :created OR (attribute_not_exists(x) AND e < :ends AND c <= :created)"
+        # As `Suppression.gives_way_to` has it; what an item does not have compares as false.
+        less = "(e < :ends OR attribute_not_exists(r))" if entry.is_of_recipient else "e < :ends"
+        free = f"attribute_not_exists(pk) OR x <= :created OR (attribute_not_exists(x) AND c <= :created AND {less})"
         values = {":created": n(micros(entry.created_at)), ":ends": n(ends)}
         known = self._table.put_if(_item(entry), Condition(free, values))
         return None if known is None else _read(known)
@@ -69,7 +70,7 @@ class DynamoSuppressions:
     def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         entries = map(_read, self._table.query(Range.prefix(account_partition(account), "S#")))
-        active = (entry for entry in entries if entry.is_active(now))
+        active = (entry for entry in entries if entry.is_active_at(now))
         return sorted(active, key=lambda entry: (entry.created_at, entry.id))
 
     def find_strikes(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Strikes]:
@@ -111,9 +112,11 @@ def _item(entry: Suppression) -> Item:
         entry.source_event,
         entry.evidence,
     )
-    item = {"pk": s(pk), "sk": s(sk), "d": b(_encode(packed))}
+    item = {"pk": s(pk), "sk": s(sk), "d": b(_encode(packed)), "c": n(micros(entry.created_at))}
     if entry.expires_at is not None:
-        item |= {"e": n(micros(entry.expires_at)), "c": n(micros(entry.created_at))}
+        item["e"] = n(micros(entry.expires_at))
+    if entry.is_of_recipient:
+        item["r"] = n(1)
     return item if entry.removed_at is None else item | {"x": n(micros(entry.removed_at))}
 
 

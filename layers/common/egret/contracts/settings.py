@@ -223,7 +223,7 @@ class Suppression:
     evidence: str = ""
     expires_at: datetime | None = None
 
-    def is_active(self, now: datetime) -> bool:
+    def is_active_at(self, now: datetime) -> bool:
         """Mail to it is refused."""
         return self.removed_at is None and not self.has_expired(now)
 
@@ -234,13 +234,21 @@ class Suppression:
     def gives_way_to(self, other: Suppression) -> bool:
         """Tell whether another entry of the address, an event of old replayed perhaps, may take the place of this one.
 
-        One that was removed gives way to what happened later, an active one to what came later and lasts longer.
+        One that was removed gives way to what happened later. An active one gives way to what came later and lasts
+        longer, and to the recipient's own word: who takes off what a bounce has left must still see that.
         """
         if self.removed_at is not None:
             return self.removed_at <= other.created_at
-        if self.expires_at is None or self.created_at > other.created_at:
+        if self.created_at > other.created_at:
             return False
-        return other.expires_at is None or self.expires_at < other.expires_at
+        if other.is_of_recipient and not self.is_of_recipient:
+            return True
+        return self.expires_at is not None and (other.expires_at is None or self.expires_at < other.expires_at)
+
+    @property
+    def is_of_recipient(self) -> bool:
+        """The recipient wants no mail."""
+        return self.kind in ("complaint", "unsubscribe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -484,7 +484,8 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
 
     webhook_queued: when the call was made up. From `recipient` on: additions to the reference.
     attempt: number of the attempt that caused the event, 0 if none did. remote_mx: the MX host that answered.
-    reply: every line of its answer. event_id: the same for every repeat of the event.
+    reply: every line of its answer; of `unsubscribed`, how the recipient asked. event_id: the same for every repeat of
+    the event.
     """
 
     version: int = 0

@@ -41,7 +41,7 @@ class MemorySuppressions:
         """Mark as removed; False when there is none that is active at that time."""
         with self._lock:
             known = self._entries.get((account, base_address))
-            if known is None or not known.is_active(at):
+            if known is None or not known.is_active_at(at):
                 return False
             self._entries[account, base_address] = replace(known, removed_at=at)
             return True
@@ -49,7 +49,7 @@ class MemorySuppressions:
     def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         with self._lock:
-            own = [entry for (owner, _), entry in self._entries.items() if owner == account and entry.is_active(now)]
+            own = [entry for (owner, _), entry in self._entries.items() if owner == account and entry.is_active_at(now)]
         return sorted(own, key=lambda entry: (entry.created_at, entry.id))
 
     def find_strikes(self, keys: Sequence[Key]) -> dict[Key, Strikes]:

@@ -186,7 +186,7 @@ def _suppressed(suppressions: Suppressions, deliveries: list[Delivery], now: dat
     return {
         key: f"the recipient is on the suppression list: {entry.reason}" if entry.reason else SUPPRESSED
         for key, base in bases.items()
-        if (entry := entries.get(base)) is not None and entry.is_active(now)
+        if (entry := entries.get(base)) is not None and entry.is_active_at(now)
     }
 
 

@@ -106,7 +106,7 @@ def job_of(ports: SendPorts, caller: Caller, request: SendRequest) -> Job:
 
 
 def _suppressed(list_: Suppressions, keys: Sequence[Key], now: datetime) -> tuple[Suppression | None, ...]:
-    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active(now)}
+    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active_at(now)}
     return tuple(active.get(key) for key in keys)
 
 

@@ -88,7 +88,7 @@ def suppression_present(ports: SuppressionPorts, account: str, address: str) -> 
     """Tell whether an address, in any variant, is on an account's list. Raises InvalidRequest `badAddress`."""
     key = (account, suppression_key(_parse(address)))
     entry = ports.suppressions.find([key]).get(key)
-    return entry is not None and entry.is_active(ports.clock.now())
+    return entry is not None and entry.is_active_at(ports.clock.now())
 
 
 def _parse(text: str) -> Address:
