@@ -118,8 +118,8 @@ def world() -> World:
 @pytest.mark.rfc("8058", "3.2")
 @pytest.mark.parametrize(
     ("body", "headers"),
-    [(ONE_CLICK, FORM), MULTIPART, (b"a=b&List-Unsubscribe=One%2DClick", FORM)],
-    ids=["urlencoded", "multipart", "escaped"],
+    [(ONE_CLICK, FORM), MULTIPART, (b"a=b&List-Unsubscribe=One%2DClick", FORM), (ONE_CLICK + b"\r\n", FORM)],
+    ids=["urlencoded", "multipart", "escaped", "with a line end"],
 )
 def test_one_post_suppresses_the_address(world: World, body: bytes, headers: dict[str, str]) -> None:
     """Without login, cookie or redirect; the entry says when, why and how."""

@@ -80,9 +80,9 @@ def _unknown(ports: PagePorts, request: Request) -> Response:
 
 
 def _is_one_click(request: Request) -> bool:
-    """Tell whether the form says what RFC 8058 section 3.2 wants it to say."""
+    """Tell whether the form says what RFC 8058 section 3.2 wants it to say; some end its line."""
     try:
-        return read_field(request, FIELD) == VALUE.encode()
+        return read_field(request, FIELD).strip() == VALUE.encode()
     except InvalidRequest:
         return False
 

@@ -58,7 +58,7 @@ class Account:
     dsn_to_mailbox: bool = True
     """DSNs about its failed, delayed and suppressed deliveries are put into its Inbox."""
     unsubscribe: bool = False
-    """Send adds List-Unsubscribe (RFC 8058) unless a call says otherwise."""
+    """Send adds List-Unsubscribe (RFC 8058) unless a call says otherwise; a message then has one recipient."""
     keeps_extra_headers: bool = False
     """X-Mox-Extra-* fields of submitted mail stay in it."""
     is_postmaster: bool = False
