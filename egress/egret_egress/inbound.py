@@ -25,7 +25,7 @@ from egret.contracts.settings import Account, SendingDomain
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
-from egret.core.fromid import FromIdKeys, Purpose
+from egret.core.fromid import FromIdKeys
 from egret_egress.inbound_content import MAX_LINE_BYTES, ByteBudget, ContentReader, Refused, Share
 from egret_egress.metrics import INBOUND
 
@@ -61,9 +61,7 @@ class InboundLimits:
 
 
 class Recipients:
-    """Who is known: genuine fromids, addresses to unsubscribe at, logins, and those in charge.
-
-    Blocking; raises Unavailable.
+    """Who is known: genuine fromids, login addresses, and those in charge. Blocking; raises Unavailable.
 
     hostname: ours, at which only those in charge are written to.
     """
@@ -104,17 +102,6 @@ class Recipients:
             return None
         return InboundRecipient(text, genuine.account, genuine.delivery_id)
 
-    def _of_unsubscribe(self, text: str, address: Address) -> InboundRecipient | None:
-        """Return whose List-Unsubscribe names this address, at a domain of that account."""
-        local_part, domain = address.local_part.lower(), address.domain
-        if not local_part.startswith(fromid.UNSUBSCRIBE):
-            return None
-        genuine = fromid.verify(self._keys, local_part.removeprefix(fromid.UNSUBSCRIBE), Purpose.UNSUBSCRIBE)
-        owned = self._settings.domain_of_return_path(domain) or self._settings.domain(domain)
-        if owned is None or genuine is None or genuine.account != owned.account:
-            return None
-        return InboundRecipient(text, genuine.account, genuine.delivery_id, unsubscribes=True)
-
     def _of_role(self, text: str, address: Address) -> InboundRecipient | None:
         """Return who is in charge of a domain that we take mail for; nobody of any other."""
         domain = address.domain.lower()
@@ -122,6 +109,17 @@ class Recipients:
         if owned is None and domain != self._hostname:
             return None
         return self._in_charge(text, owned)
+
+    def _of_unsubscribe(self, text: str, address: Address) -> InboundRecipient | None:
+        """Return whose List-Unsubscribe names this address, at a domain of that account."""
+        local_part, domain = address.local_part.lower(), address.domain
+        if not local_part.startswith(fromid.UNSUBSCRIBE):
+            return None
+        genuine = fromid.verify(self._keys, local_part.removeprefix(fromid.UNSUBSCRIBE), fromid.Purpose.UNSUBSCRIBE)
+        owned = self._settings.domain_of_return_path(domain) or self._settings.domain(domain)
+        if owned is None or genuine is None or genuine.account != owned.account:
+            return None
+        return InboundRecipient(text, genuine.account, genuine.delivery_id, unsubscribes=True)
 
     def _in_charge(self, text: str, owned: SendingDomain | None) -> InboundRecipient | None:
         """Return the account marked for it, else the domain's owner, else the oldest account: small ones mark nobody.

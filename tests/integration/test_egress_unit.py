@@ -25,7 +25,7 @@ from egret.contracts.records import UNIT_VALIDITY, Suspension
 from egret.contracts.settings import Account, SendingDomain, Smarthost, SmarthostTls, Transport
 from egret.core import fromid
 from egret.core.errors import Unavailable
-from egret.core.fromid import FromIdKeys, Purpose
+from egret.core.fromid import FromIdKeys
 from egret.core.outcome import Delivered, error_of
 from egret.core.tls_policy import PLAIN
 from egret.memory.blobs import MemoryBlobs
@@ -399,7 +399,7 @@ def test_known_recipients_are_known() -> None:
 def test_addresses_of_list_unsubscribe_are_known() -> None:
     """In any case, at a return-path domain of the account or at its own; a fromid in one is none, nor another's."""
     found = Recipients(settings(), KEYS).find
-    token = fromid.mint(KEYS, "aaaaaaaa", 1025, Purpose.UNSUBSCRIBE)
+    token = fromid.mint(KEYS, "aaaaaaaa", 1025, fromid.Purpose.UNSUBSCRIBE)
     genuine = [
         f"unsubscribe+{token}@bounces.a.example",
         f"UNSUBSCRIBE+{token.upper()}@Bounces.A.example",
@@ -409,7 +409,7 @@ def test_addresses_of_list_unsubscribe_are_known() -> None:
     assert [found(one) for one in genuine] == [InboundRecipient(one, "aaaaaaaa", 1025, True) for one in genuine]
     for unknown in (
         f"unsubscribe+{FROMID}@bounces.a.example",
-        f"unsubscribe+{fromid.mint(KEYS, 'bbbbbbbb', 1025, Purpose.UNSUBSCRIBE)}@bounces.a.example",
+        f"unsubscribe+{fromid.mint(KEYS, 'bbbbbbbb', 1025, fromid.Purpose.UNSUBSCRIBE)}@bounces.a.example",
         f"{token}@bounces.a.example",
         f"unsubscribe+{token}@other.example",
         "unsubscribe+@bounces.a.example",
