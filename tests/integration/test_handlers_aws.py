@@ -374,15 +374,13 @@ def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> 
 
 
 def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
-    """No API keys, hold rules and routes, no suppressions; and no secret but that of fromids."""
+    """No hold rules and routes, no suppressions; and no secret but that of fromids."""
     egress = stack.egress()
-    egress.settings_writer.key(key_hash(KEY))
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
     list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
-        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",

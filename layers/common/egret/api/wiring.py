@@ -14,7 +14,7 @@ from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
 from egret.core.unsubscribe import keys_of
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
-from egret.usecases.prepare import SendPorts
+from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
 from egret.usecases.unsubscribe import UnsubscribePorts
 

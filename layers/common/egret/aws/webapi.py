@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from egret.api.auth import AuthPorts, OnceAnHour
+from egret.api.auth import AuthPorts
 from egret.api.router import Api
 from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
+from egret.usecases.accept import SendPorts
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
+from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
-from egret.usecases.prepare import SendPorts
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
 from egret.usecases.unsubscribe import UnsubscribePorts
@@ -26,7 +27,7 @@ def webapi(app: App) -> Api:
     return api_of(
         ApiPorts(
             auth=AuthPorts(app.settings, OnceAnHour(app.settings_writer), app.auth_failures, app.clock),
-            send=_send(app),
+            send=send_ports(app),
             uploads=UploadPorts(app.blobs, app.clock, app.dice, app.installation.max_message_bytes),
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
@@ -37,7 +38,8 @@ def webapi(app: App) -> Api:
     )
 
 
-def _send(app: App) -> SendPorts:
+def send_ports(app: App) -> SendPorts:
+    """Return what queues mail."""
     return SendPorts(
         store=app.store,
         idempotency=app.idempotency,

@@ -30,6 +30,7 @@ from egret.contracts.records import (
     Unit,
 )
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core.delivery import Delivery, Message
 from egret.core.routing import Route
 from egret.core.suppression import Strikes
@@ -78,7 +79,8 @@ class MailStore(Protocol):
         """Commit the one delivery of a stored message, with its due entry.
 
         False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
-        and changes nothing, whatever has become of the delivery meanwhile.
+        and changes nothing, whatever has become of the delivery meanwhile. Raises Conflict, and nothing is written,
+        when its own fromid leads to another delivery.
         """
         ...
 
@@ -149,6 +151,14 @@ class MailStore(Protocol):
 
         Forgotten deliveries count as absent; a submission that is not closed still has deliveries to come.
         """
+        ...
+
+
+class OwnFromIds(Protocol):
+    """Fromids that submitters chose themselves; written by `MailStore.accept`."""
+
+    def find(self, account: str, text: str, now: datetime) -> int:
+        """Return the delivery that a fromid (lower case) of the account leads to, 0 when there is none."""
         ...
 
 
@@ -303,6 +313,17 @@ class Egress(Protocol):
 
     def hand(self, unit: Unit, handoff: Handoff) -> HandoffAnswer:
         """Hand over; raises `HandoffRefused` when nothing was taken, `Unavailable` when nobody knows."""
+        ...
+
+
+class Submitter(Protocol):
+    """The way from an SMTP listener to the use case; the listener has neither its keys nor its tables."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Have a submission with its content taken or refused.
+
+        Raises Unavailable when nobody knows what became of it.
+        """
         ...
 
 
