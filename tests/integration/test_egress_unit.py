@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,10 @@ from egret.contracts import handoff as contract
 from egret.contracts.ports import Blobs
 from egret.contracts.queues import InboundRecipient, unpack_inbound
 from egret.contracts.records import UNIT_VALIDITY, Suspension
-from egret.contracts.settings import Account, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.settings import Account, ApiKey, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core import fromid
+from egret.core.apikey import key_hash
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
 from egret.core.outcome import Delivered, error_of
@@ -36,6 +39,7 @@ from egret_egress.config import Config
 from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
 from egret_egress.smtp_server import Connection, ServerLimits
 from egret_egress.unit import Running, UnitPorts, _on_duty, serving
@@ -367,6 +371,49 @@ def test_who_stays_full_is_suspended() -> None:
     assert [(s.domain, s.account, s.until) for s in second] == [("a.example", "", NOW + UNIT_VALIDITY)]
     assert [(s.domain, s.account, s.reason) for s in third] == [("*", "b", ACCOUNT_FULL)]
     assert first == last == ()
+
+
+# --- submission
+
+
+class Taking:
+    """A `Submitter` that takes everything."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Say so."""
+        return Submitted(1024, "<1@unit.example>")
+
+
+def test_accounts_submit_where_the_unit_listens_for_them(tmp_path: Path) -> None:
+    """By STARTTLS and by TLS, with a certificate of the unit's own; elsewhere nobody listens."""
+    local = ("127.0.0.1", 0)
+    listening = replace(config_in(tmp_path), submission_listen=local, submissions_listen=local)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+
+    def submit(running: Running) -> None:
+        with smtplib.SMTP("127.0.0.1", running.submission_port) as client:
+            client.starttls(context=unverified)
+            client.login("me@a.example", "a key")
+            client.sendmail("me@a.example", "ann@example.net", b"Subject: Hi\r\n\r\n")
+        with smtplib.SMTP_SSL("127.0.0.1", running.submissions_port, context=unverified) as client:
+            client.ehlo()
+            assert client.docmd("MAIL", "FROM:<me@a.example>")[0] == 530
+
+    async def run() -> Running:
+        world = World()
+        world.settings.put_key(ApiKey(key_hash("a key"), "aaaaaaaa", "me@a.example"))
+        metrics = PrometheusMetrics()
+        offering = replace(world.ports(), submitter=Taking(), metrics=metrics)
+        async with serving(listening, offering) as running:
+            await asyncio.to_thread(submit, running)
+        assert b'egret_submitted_messages_total{answer="250"} 1' in metrics.text()
+        async with serving(config_in(tmp_path), offering) as running:
+            return running
+
+    running = asyncio.run(run())
+
+    assert (running.submission_port, running.submissions_port) == (0, 0)
 
 
 # --- inbound

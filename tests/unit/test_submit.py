@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from egret.contracts.settings import HoldRule
 from egret.contracts.submission import Submission, SubmissionRecipient, Trouble
@@ -311,6 +313,46 @@ def test_the_key_makes_the_same_submission_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
         submitted(service, content=keyed, recipients=to("bob@example.net"))
     assert caught.value.code == ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *(
+            b"From: app@example.com\r\n",
+            b"From: <a@b> (",
+            b"Sender: ",
+            b"X-Mox-Extra-A: 1\r\n",
+            b"Bcc: x\r\n",
+            b"Date: \r\n",
+        ),
+        *(
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b" ",
+            b"\0",
+            b"\xff",
+            b"Message-ID: <>\r\n",
+            b"Content-Type: multipart/mixed; boundary=b\r\n",
+        ),
+        *(b"--b\r\n", b"x" * 999, b'"', b"@", b",", b"=?utf-8?q?=C3?=", "ü".encode(), b"TLS-Required: No\r\n"),
+    ]
+)
+
+
+@given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=12), st.booleans())
+def test_any_octets_are_taken_or_refused(pieces: list[bytes], smtputf8: bool) -> None:
+    """Nothing else comes of them; what is taken has CRLF line ends, and is 7-bit in its header unless SMTPUTF8."""
+    service = Service()
+    try:
+        result = submitted(service, content=b"".join(pieces), smtputf8=smtputf8)
+    except InvalidRequest:
+        assert service.stored_count == 0
+        return
+    stored = service.content(result)
+
+    assert stored.replace(b"\r\n", b"").translate(None, b"\r\n") == stored.replace(b"\r\n", b"")
+    assert facts(service, result).smtputf8 or stored.partition(b"\r\n\r\n")[0].isascii()
 
 
 def separated() -> Service:

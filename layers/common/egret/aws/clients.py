@@ -35,7 +35,7 @@ ATTEMPTS = 4
 S3_READ_TIMEOUT_S = 5.0
 """Objects are large, and S3 thinks longer than a table does."""
 S3_ATTEMPTS = 3
-INVOKE_READ_TIMEOUT_S = 60.0
+INVOKE_READ_TIMEOUT_S = 35.0
 """Of a call of a function that is waited for: longer than the function may take."""
 MALFORMED = frozenset({"ValidationException", "SerializationException"})
 """What a service says to a request that it will never take: trying again would not end."""
