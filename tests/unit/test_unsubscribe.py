@@ -314,7 +314,9 @@ def test_a_replayed_mail_does_not_undo_a_removal(world: World) -> None:
     assert world.entries() == []
     world.service.clock.advance(HOUR)
     world.call()
-    assert len(world.entries()) == 1
+    (entry,) = world.entries()
+    assert entry.created_at == world.service.clock.now()
+    assert entry.source_event == event_id(ACCOUNT, world.id, world.events()[0].seq)
 
 
 def test_the_webhook_hears_that_the_event_suppresses(world: World) -> None:
