@@ -21,6 +21,7 @@ from egret.core.events import Event, EventKind, event_id
 from egret.core.unsubscribe import Wish, keys_of, seal
 from egret.memory.queue import MemoryQueue
 from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.deliveries import delivery_cancel
 from egret.usecases.ingest import IngestPorts, ingest
 from egret.usecases.publish import PublishPorts, publish
 from egret.usecases.send import send
@@ -103,9 +104,7 @@ class World:
 
     def forget(self) -> None:
         """Let the delivery end and be forgotten."""
-        old = self.delivery()
-        ended = replace(old, state=State.DELIVERED, ended_at=self.service.clock.now(), due_at=None, rev=old.rev + 1)
-        assert self.service.store.replace(old, ended)
+        delivery_cancel(self.service.delivering, ACCOUNT, self.id)
         self.service.clock.advance(timedelta(days=400))
 
 
