@@ -22,10 +22,9 @@ from egret.core.apikey import key_hash
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import Unavailable
 from egret.core.ids import message_of
-from egret.memory.counters import MemoryAuthFailures
 from egret.usecases.answer_submission import AnswerPorts, answer_submission
 from egret_egress.smtp_server import SmtpServer
-from egret_egress.submission import LIMITS, SubmissionPorts, submission_service
+from egret_egress.submission import LIMITS, SubmissionPorts, failed_logins, submission_service
 from tests.certificates import Certificate
 from tests.unit.builders import ACCOUNT, NOW
 from tests.unit.sending import LOGIN, Service
@@ -93,7 +92,7 @@ def listening(certificate: Certificate) -> Iterator[Listening]:
     found = Listening(service, submitter, certificate)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(4) as executor:
-        ports = SubmissionPorts(service.settings, submitter, MemoryAuthFailures(), service.clock, executor)
+        ports = SubmissionPorts(service.settings, submitter, failed_logins(service.clock), service.clock, executor)
         tls = certificate.server()
         servers = [
             SmtpServer(submission_service(ports, "mail.egret.example", tls, is_implicit=is_implicit), LIMITS)
@@ -127,6 +126,8 @@ def listener(certificate: Certificate) -> Iterator[Listening]:
         yield found
 
 
+@pytest.mark.rfc("4954", "4")
+@pytest.mark.rfc("8689", "3")
 def test_what_is_offered_depends_on_tls(listener: Listening) -> None:
     """A password is never asked for in the clear."""
     with smtplib.SMTP("127.0.0.1", listener.starttls_port, timeout=5) as client:
@@ -150,6 +151,9 @@ def test_what_is_offered_depends_on_tls(listener: Listening) -> None:
     assert {**after, "auth": after["auth"].strip()} == {**both, "auth": "PLAIN LOGIN", "requiretls": ""}
 
 
+@pytest.mark.rfc("3461", "4")
+@pytest.mark.rfc("4865", "4")
+@pytest.mark.rfc("6531", "3.4")
 def test_a_message_with_everything_is_queued_as_asked(listener: Listening) -> None:
     """Each extension ends where it belongs."""
     content = "From: app@example.com\r\nSubject: Grüße\r\nX-Mox-Extra-Order: 17\r\n\r\nGrüße.\r\n".encode()
@@ -172,6 +176,7 @@ def test_a_message_with_everything_is_queued_as_asked(listener: Listening) -> No
     assert stored.endswith("\r\n\r\nGrüße.\r\n".encode())
 
 
+@pytest.mark.rfc("8314", "3.3")
 def test_a_client_of_another_make_over_implicit_tls(listener: Listening) -> None:
     """RFC 8314: TLS from the first byte; several recipients, one of them hidden."""
     message = EmailMessage()
@@ -197,6 +202,7 @@ def test_a_client_of_another_make_over_implicit_tls(listener: Listening) -> None
     assert submission.content.endswith(b"\r\n\r\n.\r\n..dots\r\n")
 
 
+@pytest.mark.rfc("4865", "4")
 def test_until_an_instant(listener: Listening) -> None:
     """HOLDUNTIL is the other form of FUTURERELEASE."""
     with listener.smtp() as client:
@@ -207,6 +213,8 @@ def test_until_an_instant(listener: Listening) -> None:
     assert (delivery.not_before - NOW).days == 1
 
 
+@pytest.mark.rfc("4865", "4")
+@pytest.mark.rfc("1870", "6.1")
 @pytest.mark.parametrize(
     ("parameters", "reply"),
     [
@@ -226,6 +234,8 @@ def test_parameters_beyond_what_is_offered(listener: Listening, parameters: str,
     assert f"{code} {line.decode()}".startswith(reply)
 
 
+@pytest.mark.rfc("6409", "4.3")
+@pytest.mark.rfc("4954", "4")
 def test_nothing_goes_without_a_login(listener: Listening) -> None:
     """Neither mail before AUTH, nor AUTH before TLS."""
     with smtplib.SMTP("127.0.0.1", listener.starttls_port, timeout=5) as client:
@@ -238,6 +248,7 @@ def test_nothing_goes_without_a_login(listener: Listening) -> None:
         assert (code, line[:5]) == (530, b"5.7.0")
 
 
+@pytest.mark.rfc("4616", "2")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_each_mechanism_logs_in(listener: Listening, mechanism: str) -> None:
     """With the login address and the API key, in one step or asked for."""
@@ -296,6 +307,7 @@ def test_a_login_that_may_not_send(listener: Listening, scope: Scope, disabled: 
     assert (caught.value.smtp_code, said(caught.value).split()[0]) == (535, reply)
 
 
+@pytest.mark.rfc("6409", "6.1")
 @pytest.mark.parametrize(
     ("content", "mail_from", "reply"),
     [
@@ -350,6 +362,8 @@ def test_the_same_key_is_the_same_message(listener: Listening) -> None:
     assert len(listener.service.store.table.deliveries) == 1
 
 
+@pytest.mark.rfc("9422", "4")
+@pytest.mark.rfc("5321", "4.5.3.1.10")
 def test_recipients_end_at_the_limit(listener: Listening) -> None:
     """The 1001st is to come in a transaction of its own; what is no address never comes in."""
     with listener.smtp() as client:

@@ -104,6 +104,7 @@ def test_the_message_is_kept_byte_for_byte_below_trace_and_signatures() -> None:
     assert not facts(service, result).smtputf8
 
 
+@pytest.mark.rfc("6409", "8")
 def test_message_id_and_date_are_added_where_missing() -> None:
     """RFC 6409 8.1 and 8.2; both are signed."""
     service = Service()
@@ -224,6 +225,7 @@ def test_parameters_of_dsn_are_kept() -> None:
     assert (message.ret, message.envid) == ("HDRS", "order 17")
 
 
+@pytest.mark.rfc("4865", "4")
 @pytest.mark.parametrize(
     ("asked", "delay"),
     [
@@ -245,6 +247,7 @@ def test_future_release_puts_off_the_first_attempt(asked: str, delay: timedelta)
     assert len(service.hints.waiting) == (not delay)
 
 
+@pytest.mark.rfc("8689", "5")
 @pytest.mark.parametrize(
     ("field", "require_tls", "wanted"),
     [("", False, None), ("", True, True), ("No", False, False), ("No", True, True), ("maybe", False, None)],
@@ -276,6 +279,7 @@ def test_without_fromids_the_reverse_path_is_the_submitters() -> None:
     assert (delivery.reverse_path, delivery.fromid) == ("bounce@example.com", "")
 
 
+@pytest.mark.rfc("6531", "3.4")
 @pytest.mark.parametrize(
     ("changes", "needed"),
     [

@@ -6,11 +6,12 @@ Nothing is kept of a submission that is refused.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from egret.contracts import webapi
 from egret.contracts.caller import Caller

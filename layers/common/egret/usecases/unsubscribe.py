@@ -15,9 +15,10 @@ from typing import Final
 from egret.contracts.ports import Clock, MailStore, Suppressions
 from egret.contracts.settings import Suppression
 from egret.core.address import Address
+from egret.core.changes import Report
 from egret.core.delivery import Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
-from egret.core.lifecycle import Refusal, Report
+from egret.core.lifecycle import Refusal
 from egret.core.unsubscribe import Wish, wishes_in
 from egret.usecases.change import change
 from egret.usecases.suppressions import suppression_key
