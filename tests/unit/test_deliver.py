@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.handoff import VERSION, Earlier, Handoff, HandoffAnswer, Transaction
@@ -122,7 +123,7 @@ def test_each_fromid_has_its_own_transaction() -> None:
     """Different reverse-paths cannot share a transaction."""
     world = World()
     first, second = several(2)
-    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+    world.deliver(world.accept(first, msgspec.structs.replace(second, reverse_path="y@bounces.example.com")))
 
     assert [len(t.legs) for h in world.handoffs for t in h.transactions] == [1, 1]
 
@@ -278,7 +279,7 @@ def test_a_transaction_that_was_not_taken_is_given_back() -> None:
     """A unit may take a part; a flag that is missing means not taken."""
     world = World(answer=lambda _, __: HandoffAnswer([True], 0))
     first, second = several(2)
-    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+    world.deliver(world.accept(first, msgspec.structs.replace(second, reverse_path="y@bounces.example.com")))
 
     assert [world.get(d.id).state for d in (first, second)] == [State.ATTEMPTING, State.QUEUED]
 
@@ -503,7 +504,7 @@ def test_recipients_with_different_transports_do_not_share_a_transaction() -> No
     """One of two recipients of a domain has been tried before, and a route is for those."""
     world = routed(NEW_UNIT, replace(ROUTE, minimum_attempts=1))
     first, second = several(2)
-    tried = replace(second, attempts=(an_attempt(1, LATER),))
+    tried = msgspec.structs.replace(second, attempts=(an_attempt(1, LATER),))
     world.deliver(world.accept(first, tried))
 
     found = {
@@ -519,8 +520,8 @@ def test_the_unit_hears_of_earlier_attempts() -> None:
     world = routed(NEW_UNIT)
     world.deliver(
         world.accept(
-            replace(first, attempts=(an_attempt(1, LATER),)),
-            replace(second, attempts=(an_attempt(1, LATER), unreached)),
+            msgspec.structs.replace(first, attempts=(an_attempt(1, LATER),)),
+            msgspec.structs.replace(second, attempts=(an_attempt(1, LATER), unreached)),
         )
     )
     seen = [Earlier("mx.example.net", "192.0.2.1", 451, "4.3.0"), Earlier("", "", 0, "")]

@@ -23,11 +23,12 @@ from egret.contracts.settings import Installation, Suppression
 from egret.contracts.webapi import ErrorCode, SendRequest, SendResult, Submission
 from egret.core import fromid, messageid
 from egret.core.address import Address, strip_separator
+from egret.core.changes import Hold, Suppress
 from egret.core.compose import Composed, Draft, File, compose, received
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import InvalidRequest
 from egret.core.ids import RANDOM_BITS, delivery_id, message_id_number
-from egret.core.lifecycle import Hold, Refusal, Suppress, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.core.secrets import Secrets
 from egret.usecases.admission import Admitted, admit
 from egret.usecases.attachments import load_files
