@@ -272,7 +272,9 @@ class _Incoming:
             log.warning("incoming mail cannot be stored", exc_info=True, extra={"inbound": arrival.id})
             return NOT_NOW
         accounts = sorted({recipient.account for recipient in inbound.recipients})
-        log.info("received", extra={"inbound": arrival.id, "accounts": accounts, "size_bytes": len(content)})
+        dmarc = verdicts.dmarc if verdicts is not None else ""
+        size = len(content)
+        log.info("received", extra={"inbound": arrival.id, "accounts": accounts, "size_bytes": size, "dmarc": dmarc})
         return f"250 2.0.0 OK {arrival.id}"
 
     async def _verdicts(self, content: bytes) -> Verdicts | None:

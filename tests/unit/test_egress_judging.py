@@ -319,6 +319,7 @@ def test_a_body_in_pieces_is_the_body(body: bytes) -> None:
         (b"From: ", ""),
         (b"From: me@[192.0.2.1]", ""),
         (b"Resent-From: me@example.com", ""),
+        (b"From: me@example.com\r\n" + b"x\r\n" * 400_000, ""),
         (b"", ""),
     ],
 )
