@@ -1,9 +1,9 @@
 """`make bench-egress`: messages per second of the egress engine on one core, beside others, into the same smtp-sink.
 
-Five rounds, in each of which all are measured in turns, and medians over them: smtp-source straight, Postfix as a relay,
-aiosmtplib with uvloop, our unit with 2 KB messages for one domain, and for 10,000 domains on 20 MX hosts. Then our unit
-with 100 KB messages, its memory over 200,000 messages, and outcomes written to DynamoDB as an emulator plays it. Needs
-Debian's postfix, and root.
+Five rounds, in each of which all are measured in turns, and medians over them: smtp-source straight, Postfix as a
+relay, aiosmtplib with uvloop, our unit with 2 KB messages for one domain, and for 10,000 domains on 20 MX hosts. Then
+our unit with 100 KB messages, its memory over 200,000 messages, and outcomes written to DynamoDB as an emulator plays
+it. Needs Debian's postfix, and root.
 """
 
 from __future__ import annotations

@@ -14,7 +14,16 @@ from functools import partial
 from aiohttp import web
 
 from egret.contracts.metrics import Metrics, NoMetrics
-from egret.contracts.ports import Blobs, Clock, Dice, KeyWrapper, SettingsReader, Units
+from egret.contracts.ports import (
+    Blobs,
+    Clock,
+    Dice,
+    KeyWrapper,
+    OwnFromIds,
+    SettingsReader,
+    Submitter,
+    Units,
+)
 from egret.core.fromid import FromIdKeys
 from egret.posix import FileLock, boot_id
 from egret_egress.attempt import Keeping
@@ -26,7 +35,7 @@ from egret_egress.dns_blocking import Lookups
 from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
-from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, OwnLookup, Recipients
 from egret_egress.journal import FileJournal
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.ledger import Ledger
@@ -42,7 +51,10 @@ from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, Load
 from egret_egress.shaping_file import ShapingError, load
 from egret_egress.shaping_gauges import watch_pacing
+from egret_egress.smtp_server import SmtpServer
 from egret_egress.sts_fetch import Fetching
+from egret_egress.submission import LIMITS as SUBMISSION_LIMITS
+from egret_egress.submission import SubmissionPorts, failed_logins, submission_service
 from egret_egress.succession import succeed
 from egret_egress.transports import Routers, Transports
 from egret_egress.volume import open_volume
@@ -50,6 +62,8 @@ from egret_egress.volume import open_volume
 log = logging.getLogger(__name__)
 
 INBOUND_THREADS = 8
+SUBMISSION_THREADS = 8
+"""Each waits for the submission function, some 100 ms for a message."""
 JUDGING_THREADS = 16
 """Wait for the DNS, mostly."""
 CLOSING_S = 5.0
@@ -61,7 +75,7 @@ class UnitPorts:
 
     resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
     inside: of smarthosts, which may have names that only this network knows. lookups: the names of the world for those
-    who judge incoming mail, None = nobody does.
+    who judge incoming mail, None = nobody does. submitter: where submission is offered.
     """
 
     book: Book
@@ -79,6 +93,8 @@ class UnitPorts:
     lookups: Lookups | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
+    own_fromids: OwnFromIds | None = None
+    submitter: Submitter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +107,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A unit that serves. http_port, smtp_port: as bound; smtp_port 0 without inbound SMTP."""
+    """A unit that serves. http_port, smtp_port: as bound; smtp_port 0 without inbound SMTP.
+
+    submission_port, submissions_port: by STARTTLS and by TLS, 0 where it is not offered.
+    """
 
     unit_id: str
     engine: Engine
     http_port: int
     smtp_port: int
+    submission_port: int = 0
+    submissions_port: int = 0
 
 
 class _Dice:
@@ -156,7 +177,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
-        smtp_port = await _serve_smtp(stack, config, ports, helping, _certificate(stack, config, ports))
+        smtp_ports = await _serve_mail(stack, config, ports, helping)
         await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
@@ -170,8 +191,8 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         for duty in (*own, succession, *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
         stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
-        log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})
-        yield Running(unit_id, engine, http_port, smtp_port)
+        log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_ports})
+        yield Running(unit_id, engine, http_port, *smtp_ports)
 
 
 def _pacing(config: Config) -> Pacing:
@@ -235,6 +256,15 @@ async def _serve_http(
     return port
 
 
+async def _serve_mail(
+    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
+) -> tuple[int, int, int]:
+    """Listen for mail that comes in, and for that of accounts by STARTTLS and by TLS; return the ports, 0 = none."""
+    certificate = _certificate(stack, config, ports)
+    inbound = await _serve_smtp(stack, config, ports, executor, certificate)
+    return (inbound, *await _serve_submission(stack, config, ports, certificate))
+
+
 def _certificate(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> OwnCertificate:
     """Return what our own SMTP servers show; it is kept new."""
     certificate = OwnCertificate(config.hostname, ports.clock, config.certificate)
@@ -257,13 +287,37 @@ async def _serve_smtp(
         # Its threads wait for this loop, which must not wait for them.
         stack.callback(judging.shutdown, wait=False, cancel_futures=True)
         judge = Judge(JudgingPorts(ports.lookups, judging))
-    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname)
+    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname, _own_fromids(ports))
     inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge)
     policy = InboundPolicy(rejects=config.rejects_dmarc, has_requiretls=config.has_requiretls)
     server = InboundServer(inbound, config.hostname, policy=policy, tls=certificate.context)
     port = await server.start(*config.smtp_listen)
     stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return port
+
+
+async def _serve_submission(
+    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, certificate: OwnCertificate
+) -> tuple[int, int]:
+    listens = (config.submission_listen, config.submissions_listen)
+    if ports.submitter is None or listens == (None, None):
+        return 0, 0
+    executor = stack.enter_context(ThreadPoolExecutor(SUBMISSION_THREADS, "submit"))
+    failures = failed_logins(ports.clock)
+    offered = SubmissionPorts(ports.settings, ports.submitter, failures, ports.clock, executor, ports.metrics)
+    bound = [0, 0]
+    for index, listen in enumerate(listens):
+        if listen is not None:
+            service = submission_service(offered, config.hostname, certificate.context, is_implicit=bool(index))
+            server = SmtpServer(service, SUBMISSION_LIMITS)
+            bound[index] = await server.start(*listen)
+            stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
+    return bound[0], bound[1]
+
+
+def _own_fromids(ports: UnitPorts) -> OwnLookup | None:
+    chosen, clock = ports.own_fromids, ports.clock
+    return None if chosen is None else lambda account, text: chosen.find(account, text, clock.now())
 
 
 def _on_duty(stack: contextlib.AsyncExitStack, task: asyncio.Task[None]) -> None:

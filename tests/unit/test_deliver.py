@@ -537,6 +537,18 @@ def test_a_unit_of_version_1_gets_what_it_understands() -> None:
     assert [(handoff.version, handoff.transactions[0].earlier) for handoff in world.handoffs] == [(1, [])]
 
 
+def test_the_unit_hears_what_was_asked_about_dsns() -> None:
+    """RET and ENVID of the message, NOTIFY and ORCPT of each recipient (RFC 3461 section 5.2); version 1 does not."""
+    wanted = {"notify": "SUCCESS", "orcpt": "rfc822;list@example.org"}
+    for unit, told in ((NEW_UNIT, ("HDRS", "order 17", "SUCCESS", "rfc822;list@example.org")), (a_unit(), ("",) * 4)):
+        world = routed(unit)
+        world.deliver(world.accept(a_delivery(**wanted), ret="HDRS", envid="order 17"))
+        (transaction,) = transactions_of(world)
+        leg = transaction.legs[0]
+
+        assert (transaction.ret, transaction.envid, leg.notify, leg.orcpt) == told
+
+
 def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:
     """It would send it directly: the delivery waits, or a newer unit takes it."""
     world = routed(a_unit(room=1000), ROUTE)
