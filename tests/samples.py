@@ -41,6 +41,10 @@ def message(account: str, number: int = 1, recipients: int = 1) -> Message:
         smtputf8=True,
         require_tls=False,
         extra={"order": "17", "note": "ü"},
+        ret="FULL",
+        envid="QQ 314",
+        future_release="for;600",
+        mail_from="bounces@example.com",
     )
 
 
@@ -156,6 +160,13 @@ def mail(account: str, number: int = 1, mailbox: str = "Inbox") -> StoredMail:
         message_id="<1@example.net>",
         remote_ip="2001:db8::25",
         is_dsn=True,
-        flags=frozenset({"\\Seen", "$Forwarded"}),
+        flags=frozenset({"\\seen", "$forwarded"}),
         source=f"inbound-{number}",
+        to=("login@example.com", "carol@example.net"),
+        thread=f"thread-{number}",
+        mail_from_validated=True,
+        msg_from_validated=True,
+        dkim_domains=("example.net",),
+        expires_at=NOON + 30 * DAY + EXACT,
+        is_news=True,
     )

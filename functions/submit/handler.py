@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 
 from egret.aws.app import App
 from egret.aws.emf import metric_fields
-from egret.aws.webapi import send_ports
+from egret.aws.sending import send_ports
 from egret.contracts.submission import Submission, Submitted
 from egret.usecases.answer_submission import AnswerPorts, answer_submission
 from egret.usecases.login import OnceAnHour

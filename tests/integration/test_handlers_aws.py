@@ -19,11 +19,13 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.jsonapi import DYNAMODB
+from egret.aws.sending import send_ports
 from egret.aws.webapi import webapi
+from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
 from egret.contracts.records import PostAnswer, StsPolicy, Unit
-from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
+from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
 from egret.contracts.submission import STAGING, Submission, SubmissionRecipient, Trouble
 from egret.contracts.submission import encode as encode_submission
 from egret.contracts.tls import TlsSupport
@@ -38,6 +40,7 @@ from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.login import log_in
 from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret.usecases.submit import submit
 from egret_egress.inbound import Recipients
 from egret_local import resources as local_resources
 from egret_local.sources import matches
@@ -326,6 +329,35 @@ def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monke
     assert stack.refused == []
 
 
+def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notification in the Inbox, and one that is queued as any mail, by a function that has no keys."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    account = sender.settings.account(ACCOUNT)
+    assert account is not None
+    submission = Submission(
+        key_hash=key_hash(KEY),
+        mail_from=account.addresses[0],
+        recipients=(SubmissionRecipient("ann@example.net", notify="FAILURE"),),
+        content=f"From: {account.addresses[0]}\r\nSubject: Hello\r\n\r\nGood day.\r\n".encode(),
+    )
+    result = submit(send_ports(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
+    ids = [one.queue_msg_id for one in result.submissions]
+    hand_over(stack.function("DeliverFunction"), ids)
+    record(egress, ids, 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))
+    publish(stack)
+
+    mails = call(sender, "MessageList", {})["Messages"]
+    assert [(mail["DSN"], mail["MailFrom"]) for mail in mails] == [(True, "")]
+    assert "550 5.1.1 no such user" in call(sender, "MessageGet", {"MsgID": mails[0]["MsgID"]})["Message"]["Text"]
+    queued = [each for each in call(sender, "DeliveryList", {})["Deliveries"] if each["QueueMsgID"] not in ids]
+    assert [each["Recipient"] for each in queued] == [account.addresses[0]]
+    assert stack.refused == []
+
+
 def test_a_missing_permission_is_noticed(stack: Stack) -> None:
     """The tests above can fail: sweep's role may not read settings, and has no secret to send with."""
     app = stack.app("SendFunction", "SweepRole", variables("SendFunction"))
@@ -383,7 +415,6 @@ def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
     list(egress.suppressions.list(ACCOUNT))
 
     assert [place for _, _, place in stack.refused] == [
-        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",

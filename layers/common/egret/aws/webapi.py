@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from egret.api.auth import AuthPorts
 from egret.api.router import Api
 from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
-from egret.usecases.accept import SendPorts
+from egret.aws.sending import send_ports
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
-from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
-
-USER_AGENT: Final = "egret/0.1"
-"""That header of composed messages."""
 
 
 def webapi(app: App) -> Api:
@@ -31,25 +25,6 @@ def webapi(app: App) -> Api:
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
-            mailbox=MailboxPorts(app.mailboxes, app.blobs, app.secrets.cursor),
+            mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
         )
-    )
-
-
-def send_ports(app: App) -> SendPorts:
-    """Return what queues mail."""
-    return SendPorts(
-        store=app.store,
-        idempotency=app.idempotency,
-        counters=app.counters,
-        suppressions=app.suppressions,
-        blobs=app.blobs,
-        settings=app.settings,
-        hints=app.hint_queue,
-        clock=app.clock,
-        dice=app.dice,
-        keys=SigningKeys(app.key_wrapper),
-        secrets=app.secrets,
-        installation=app.installation,
-        user_agent=USER_AGENT,
     )
