@@ -233,7 +233,7 @@ def _own(world: World, account: Account) -> None:
     own = {
         event_id(d.account, d.id, e.seq): d for d in world.ever.values() if d.account == account.id for e in d.events
     }
-    for entry in world.suppressions.list(account.id):
+    for entry in world.suppressions.list(account.id, world.clock.now()):
         if entry.account != account.id or (entry.source_event and entry.source_event not in own):
             raise Violation(f"{account.name} has a suppression that is not its own: {entry}")
     for mail in world.mailboxes.list(account.id, MailFilter(), "", 1000, world.clock.now()).items:
@@ -256,7 +256,7 @@ def _suppressed(world: World) -> None:
     """What a person took off the list comes back only for something that happened later."""
     for (account, address), removed_at in world.people.removed.items():
         entry = world.suppressions.find([(account, address)])[account, address]
-        if entry.is_active and entry.created_at < removed_at:
+        if entry.is_active_at(world.clock.now()) and entry.created_at < removed_at:
             raise Violation(f"{address} was put back on the list of {account} by something old: {entry}")
 
 

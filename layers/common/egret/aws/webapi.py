@@ -13,6 +13,7 @@ from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.suppressions import SuppressionPorts
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 
 def webapi(app: App) -> Api:
@@ -26,5 +27,6 @@ def webapi(app: App) -> Api:
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
+            unsubscribe=UnsubscribePorts(app.store, app.suppressions, app.clock),
         )
     )
