@@ -261,14 +261,16 @@ def _suppressed(world: World) -> None:
 
 
 def _taken_in(world: World) -> None:
-    """Every mail that came back stands in its account's Inbox once, and its delivery has one event of it."""
-    for source, (account, id_) in world.postmasters.written.items():
-        kept = [mail for mail in world.table.mails.values() if mail.source == source]
-        if [mail.account for mail in kept] != [account]:
-            raise Violation(f"{source} is in the Inbox of {[mail.account for mail in kept]} instead of {account}")
-        told = [event for event in world.ever[account, id_].events if event.source == source]
-        if len(told) != 1:
-            raise Violation(f"{source} made {len(told)} events of delivery {id_}")
+    """What was answered with 250 stands in its account's Inbox, and made one event, however often it was sent."""
+    for mail in world.postmasters.mails:
+        account, id_ = mail.about
+        tries = {f"{mail.name}-{number + 1}" for number in range(mail.tries)}
+        kept = [one.account for one in world.table.mails.values() if one.source in tries]
+        if set(kept) != {account} or len(kept) > mail.tries:
+            raise Violation(f"{mail.name} is in the Inbox of {kept} instead of {account}, sent {mail.tries} times")
+        told = [event.kind for event in world.ever[account, id_].events if event.source == mail.source]
+        if told != [mail.kind]:
+            raise Violation(f"{mail.name} made {told} of delivery {id_} instead of {mail.kind}")
 
 
 def _notified(world: World) -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from egret.api.http import Headers, Request
 from egret.contracts.queues import Call, Inbound, InboundRecipient, pack_inbound
-from egret.contracts.settings import Suppression, WebhookSettings
+from egret.contracts.records import MailFilter
+from egret.contracts.settings import RetryPolicy, Suppression, WebhookSettings
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind, event_id
-from egret.core.retry import RetryPolicy
 from egret.core.unsubscribe import Wish, keys_of, seal
 from egret.memory.queue import MemoryQueue
 from egret.memory.suppressions import MemorySuppressions
@@ -94,7 +94,7 @@ class World:
         service.blobs.put(key, pack_inbound(envelope, f"Subject: {subject}\r\n\r\nPlease.\r\n".encode()))
         doing = MailUnsubscribe(self.ports, KEYS)
         ports = IngestPorts(
-            service.store, service.blobs, service.mailboxes, service.clock, service.settings, unsubscribe=doing
+            service.store, service.blobs, service.mailboxes, service.clock, service.settings, SECRETS, unsubscribe=doing
         )
         return ingest(ports, key)
 
@@ -293,7 +293,7 @@ def test_mail_to_the_address_unsubscribes(world: World, subject: str) -> None:
     assert (entry.base_address, entry.kind) == ("ann@example.net", "unsubscribe")
     assert entry.evidence == "mail in1 from <ann@example.net>"
     assert len(world.events()) == 1
-    assert len(world.service.mailboxes.list(ACCOUNT, "Inbox", "", 10).items) == 1
+    assert len(world.service.mailboxes.list(ACCOUNT, MailFilter("Inbox"), "", 10, NOW).items) == 1
 
 
 def test_mail_unsubscribes_when_the_delivery_is_forgotten(world: World) -> None:
@@ -324,7 +324,13 @@ def test_a_replayed_mail_does_not_undo_a_removal(world: World) -> None:
     ingest_again = MailUnsubscribe(world.ports, KEYS)
     service = world.service
     ports = IngestPorts(
-        service.store, service.blobs, service.mailboxes, service.clock, service.settings, unsubscribe=ingest_again
+        service.store,
+        service.blobs,
+        service.mailboxes,
+        service.clock,
+        service.settings,
+        SECRETS,
+        unsubscribe=ingest_again,
     )
     ingest(ports, "inbound/in1")
 
