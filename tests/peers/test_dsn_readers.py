@@ -46,7 +46,8 @@ def test_postfix_sees_the_report_within_and_keeps_it_as_it_is(peers: Peers) -> N
     """Its MIME parser finds the delivery-status part of each, and what lies in the mailbox says the same."""
     for raw in OURS.values():
         send(peers.postfix.address, f"{REPORTS}@{DOMAIN}", raw)
-    mails = wait_until(lambda: len(found := peers.postfix.mails(REPORTS)) == len(OURS) and found, "all in the mailbox")
+    wait_until(lambda: len(peers.postfix.mails(REPORTS)) == len(OURS), "all in the mailbox")
+    mails = peers.postfix.mails(REPORTS)
 
     def seen() -> list[str]:
         return [line for line in peers.postfix.log if SEEN in line]
@@ -60,7 +61,8 @@ def test_exim_knows_them_for_reports(the_exim: exim.Exim) -> None:
     """A router for bounces takes them: null sender, and a Content-Type of a report."""
     for raw in PLAIN.values():
         send(exim.ADDRESS, f"ann@{exim.DOMAIN}", raw)
-    mails = wait_until(lambda: len(found := the_exim.mails("reports")) == len(PLAIN) and found, "all in the mailbox")
+    wait_until(lambda: len(the_exim.mails("reports")) == len(PLAIN), "all in the mailbox")
+    mails = the_exim.mails("reports")
 
     assert sorted(map(what_it_says, mails)) == sorted(map(what_it_says, PLAIN.values()))
 
