@@ -18,16 +18,19 @@ from dataclasses import replace
 
 from egret.core.autoreply import read_auto_reply, read_report
 from egret.core.cloud_notice import read_cloud_notice
-from egret.core.diagnostic import reply_codes
-from egret.core.dsn import DsnRecipient, message_id, read_dsn
-from egret.core.failure import FailureClass, classify, status_of
+from egret.core.diagnostic import reply_codes, status_code
+from egret.core.dsn import DsnRecipient, DsnReport, message_id, read_dsn, read_flat_dsn
+from egret.core.failure import FailureClass, classify, is_about_recipient, is_surely_dead, stage_of, status_of
 from egret.core.feedback import read_feedback
-from egret.core.mimescan import Mail, read_mail
+from egret.core.findaddress import find_address
 from egret.core.plain_bounce import Failed, Notice, is_report, read_notice
 from egret.core.recognised import MailKind, Recognised, Reported
+from egret.core.report_text import Letter, open_letter
 
 __all__ = ["MailKind", "Recognised", "Reported", "recognise"]
 
+_OPEN = (FailureClass.UNKNOWN, FailureClass.RECIPIENT_REFUSES, FailureClass.MAILBOX_DISABLED)
+"""Classes that the stage of the conversation, which only the words tell, may decide."""
 _SUCCESSES = frozenset({"delivered", "relayed", "expanded"})
 
 
@@ -37,16 +40,25 @@ def recognise(raw: bytes) -> Recognised:
     raw: a whole message, bytes, any line ends.
     Never raises; looks at no more than `mimescan.MAX_SCAN_BYTES`.
     """
-    mail = read_mail(raw)
-    readers = (read_feedback, _dsn, read_report, read_cloud_notice, _plain, read_auto_reply)
+    mail = open_letter(raw)
+    readers = (read_feedback, _dsn, read_report, read_cloud_notice, _flat_dsn, _plain, read_auto_reply)
     found = (reader(mail) for reader in readers)
     return next((one for one in found if one is not None), Recognised(MailKind.OTHER, ""))
 
 
-def _dsn(mail: Mail) -> Recognised | None:
+def _dsn(mail: Letter) -> Recognised | None:
     report = read_dsn(mail.parts)
-    if report is None:
+    return None if report is None else _of_report(mail, report)
+
+
+def _flat_dsn(mail: Letter) -> Recognised | None:
+    if not is_report(mail):
         return None
+    report = read_flat_dsn(mail.text)
+    return None if report is None else _of_report(mail, report)
+
+
+def _of_report(mail: Letter, report: DsnReport) -> Recognised:
     blocks = [block for block in report.recipients if block.final_recipient or block.original_recipient]
     recipients = [_reported(block) for block in blocks]
     if not recipients or any(_is_poor(one) for one in recipients):
@@ -65,7 +77,7 @@ def _dsn(mail: Mail) -> Recognised | None:
     )
 
 
-def _plain(mail: Mail) -> Recognised | None:
+def _plain(mail: Letter) -> Recognised | None:
     if not is_report(mail):
         return None
     notice = read_notice(mail)
@@ -102,7 +114,12 @@ def _is_poor(one: Reported) -> bool:
     """Say whether the words beside a block may say more than it does."""
     if one.action in _SUCCESSES:
         return False
-    return "@" not in one.address or one.failure is FailureClass.UNKNOWN or one.enhanced_code[2:] in ("", "0.0")
+    return (
+        not find_address(one.address)
+        or " " in one.address
+        or one.failure in _OPEN
+        or one.enhanced_code[2:] in ("", "0.0")
+    )
 
 
 def _enriched(one: Reported, notice: Notice) -> Reported:
@@ -110,17 +127,16 @@ def _enriched(one: Reported, notice: Notice) -> Reported:
     if not _is_poor(one):
         return one
     address = one.address
-    if "@" not in address or " " in address or address.startswith("/"):
+    if find_address(address) != address or address.startswith(("/", "|")):
         named = notice.failed[0].address if len(notice.failed) == 1 else ""
-        address = one.original_address or named or address
+        address = one.original_address or find_address(address) or named or address
     reason = notice.reason_for(address)
     code, enhanced_code = reply_codes(reason, "")
     is_better = enhanced_code[2:] not in ("", "0.0") and one.enhanced_code[:1] in ("", enhanced_code[:1])
     if not is_better:
         code, enhanced_code = one.code, one.enhanced_code
-    failure = one.failure
-    if failure is FailureClass.UNKNOWN:
-        failure = classify(code, enhanced_code, reason)
+    words = f"{one.diagnostic} {reason}" if one.diagnostic or len(notice.failed) > 1 else notice.text
+    failure = classify(code, enhanced_code, f"{words} {stage_of(words) or stage_of(notice.text)}")
     return replace(
         one,
         address=address,
@@ -135,15 +151,27 @@ def _enriched(one: Reported, notice: Notice) -> Reported:
 
 def _told(one: Failed, notice: Notice) -> Reported:
     code, enhanced_code = reply_codes(one.reason, "")
-    failure = classify(code, enhanced_code, one.reason)
+    failure = classify(code, enhanced_code or status_code(one.reason), one.reason)
     if failure is FailureClass.UNKNOWN and not code:
         failure = classify(0, "", notice.text)
+    if failure is FailureClass.ADDRESS_DEAD and enhanced_code[2:] in ("", "0.0") and not _is_sure(one, notice):
+        failure = FailureClass.RECIPIENT_REFUSES
     return Reported(
         address=one.address,
         action="delayed" if notice.is_delayed else "failed",
-        status=enhanced_code or status_of(failure, code),
+        # Exchange writes `550 4.4.7`: of two classes, but not nothing.
+        status=enhanced_code or status_code(one.reason) or status_of(failure, code),
         code=code,
         enhanced_code=enhanced_code,
         diagnostic=one.reason,
         failure=failure,
     )
+
+
+def _is_sure(one: Failed, notice: Notice) -> bool:
+    """Say whether words alone are enough to call an address dead.
+
+    They are about a domain or a directory. An unknown user only if the server said so at RCPT: at other stages filters
+    do.
+    """
+    return is_surely_dead(one.reason or notice.text) or is_about_recipient(notice.text)
