@@ -14,7 +14,7 @@ from egret.core.mime import decode_words
 from egret.core.mimescan import first
 from egret.core.recognised import MailKind, Recognised
 from egret.core.report_text import Letter
-from egret.core.wording import holds_any, phrases, words
+from egret.core.wording import phrases, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def read_auto_reply(mail: Letter) -> Recognised | None:
         if value and value != "no" and (not sign.values or value.startswith(sign.values)):
             return Recognised(MailKind.AUTO_REPLY, sign.field)
     subject = decode_words(first(mail.fields, "subject"))
-    if not _ANSWERS.match(subject) and holds_any(words(subject[:_LONGEST_LEAD]), _SUBJECTS):
+    if not _ANSWERS.match(subject) and (words(subject[:_LONGEST_LEAD]) in _SUBJECTS):
         return Recognised(MailKind.AUTO_REPLY, "subject")
     return None
 

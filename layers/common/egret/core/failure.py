@@ -11,7 +11,7 @@ import re
 
 from egret.core.failure_class import FailureClass
 from egret.core.failure_rules import RULES
-from egret.core.wording import holds, holds_any, phrases, words
+from egret.core.wording import Phrases, split_phrases, words
 
 __all__ = ["FailureClass", "classify", "status_of"]
 
@@ -30,6 +30,10 @@ _DATA = re.compile(
 
 _MAIL = re.compile(r"\bMAIL[ _]FROM\b|>>> ?MAIL\b|\bMAIL command|\bdoes not like sender", re.IGNORECASE)
 
+_ABOUT_RECIPIENT = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED, FailureClass.MAILBOX_FULL)
+"""What a code says so clearly that words of relaying, senders and policy beside it are believed to be the habit."""
+_NOT_ADDRESS = ("2", "3", "6", "7")
+"""Subjects of codes that are not about the address."""
 _SENDER_DETAILS = frozenset({"1.7", "1.8"})
 _BY_DETAIL = {
     "1.0": FailureClass.UNKNOWN,
@@ -116,8 +120,7 @@ def status_of(failure: FailureClass, code: int) -> str:
 
 def is_surely_dead(text: str) -> bool:
     """Say whether the words of a text mean a dead address whoever says them: no such domain, not in the directory."""
-    said = words(text)
-    return any(holds(said, phrase) for phrase, rule in _RULES if rule.is_sure)
+    return words(text) in _SURELY_DEAD
 
 
 def is_about_recipient(text: str) -> bool:
@@ -134,10 +137,13 @@ def stage_of(text: str) -> str:
 def _by_words_and_code(text: str, subject: str, detail: str) -> FailureClass:
     told = _BY_DETAIL.get(detail) or _BY_SUBJECT.get(subject, FailureClass.UNKNOWN)
     said = words(_QUOTED_REPLY.sub("", text)) if text else ""
-    if told is FailureClass.ADDRESS_DEAD and holds_any(said, _DEAD):
+    if told is FailureClass.ADDRESS_DEAD and said in _DEAD:
         return told
-    rule = next((rule for phrase, rule in _RULES if holds(said, phrase)), None)
+    number = _PHRASES.first(said)
+    rule = None if number is None else _RULES[number]
     if rule is None or (rule.is_vague and told is not FailureClass.UNKNOWN):
+        return told
+    if told in _ABOUT_RECIPIENT and rule.failure is FailureClass.POLICY:
         return told
     if rule.failure is not FailureClass.ADDRESS_DEAD:
         return rule.failure
@@ -158,8 +164,12 @@ def _is_alive(text: str, subject: str, detail: str) -> bool:
     """
     if detail in ("", "0.0"):
         return _DATA.search(text) is not None and not is_about_recipient(text)
-    return (subject == "2" and detail != "2.1") or (subject in "2367" and not is_about_recipient(text))
+    return (subject == "2" and detail != "2.1") or (subject in _NOT_ADDRESS and not is_about_recipient(text))
 
 
-_RULES = tuple((phrase, rule) for rule in RULES for phrase in phrases(rule.phrases))
-_DEAD = tuple(phrase for phrase, rule in _RULES if rule.failure is FailureClass.ADDRESS_DEAD)
+_RULES = tuple(rule for rule in RULES for _ in split_phrases(rule.phrases))
+_PHRASES = Phrases(phrase for rule in RULES for phrase in split_phrases(rule.phrases))
+_DEAD = Phrases(
+    phrase for rule in RULES if rule.failure is FailureClass.ADDRESS_DEAD for phrase in split_phrases(rule.phrases)
+)
+_SURELY_DEAD = Phrases(phrase for rule in RULES if rule.is_sure for phrase in split_phrases(rule.phrases))

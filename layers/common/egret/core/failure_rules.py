@@ -374,7 +374,7 @@ RULES: tuple[Rule, ...] = (
         """
         policy | policies | access denied | not permitted | not allowed | prohibited | forbidden | restricted
         restriction* | unauthorized | not authorized | not authorised | permission | blocked | denied | banned
-        security policy | violation* | transport rule | administrator | administratively | dont accept
+        security policy | violation* | transport rule | administratively | dont accept
         will not accept
         """,
         is_vague=True,

@@ -10,7 +10,7 @@ from egret.core.findaddress import find_addresses
 from egret.core.mimescan import Fields, Part, decode_text, first, read_fields
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter, original_fields
-from egret.core.wording import holds_any, phrases, words
+from egret.core.wording import phrases, words
 
 UNWANTED_TYPES = frozenset(
     {"abuse", "fraud", "opt-out", "opt-out-list", "virus", "complaint", "miscategorized", "other"}
@@ -37,7 +37,7 @@ def read_feedback(mail: Letter) -> Recognised | None:
         return _report(mail, part)
     if any(name.lower() in _UNSUBSCRIBES for name, _ in mail.fields):
         return Recognised(MailKind.COMPLAINT, "unsubscribe", feedback_type="opt-out", original=())
-    if not holds_any(words(first(mail.fields, "subject")), _SUBJECTS) and not _opens(mail):
+    if words(first(mail.fields, "subject")) not in _SUBJECTS and not _opens(mail):
         return None
     original = original_fields(mail.parts)
     return _complaint(mail, original) if original else None
@@ -46,7 +46,7 @@ def read_feedback(mail: Letter) -> Recognised | None:
 def _opens(mail: Letter) -> bool:
     """Say whether a mail with another attached begins as complaints do."""
     is_with_message = len(mail.parts) > 1 and any(part.content_type == "message/rfc822" for part in mail.parts)
-    return is_with_message and holds_any(words(mail.text), _OPENINGS)
+    return is_with_message and (words(mail.text) in _OPENINGS)
 
 
 def _report(mail: Letter, part: Part) -> Recognised:

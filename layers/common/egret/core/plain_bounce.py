@@ -18,7 +18,7 @@ from egret.core.findaddress import ADDRESS, find_addresses
 from egret.core.mime import decode_words
 from egret.core.mimescan import Fields, first, split_header
 from egret.core.report_text import Letter, original_fields
-from egret.core.wording import holds_any, phrases, words
+from egret.core.wording import phrases, words
 
 MAX_LINES = 1000
 MAX_RECIPIENTS = 1000
@@ -39,6 +39,8 @@ _HEADER_LINE = re.compile(
     r"(?:Received:\s+(?:from|by|\()|Return-Path:|Delivered-To:|DKIM-Signature:|X-Envelope-)", re.IGNORECASE
 )
 _REPLY = re.compile(r"(?<![\d.])[45]\d\d[ -](?:#?[245]\.\d\.\d|\S)")
+_NEAR = 200
+"""Characters on either side of an address that say what it is."""
 _RULER_CHARS = tuple("-=*_#>")
 _LONGEST_HEADING = 120
 _ARTICLES = re.compile(
@@ -89,11 +91,11 @@ def is_report(mail: Letter) -> bool:
     if first(fields, "x-failed-recipients"):
         return True
     sender = f"{first(fields, 'from')} {first(fields, 'return-path')}".replace("@", " ").lower()
-    is_daemon = "<>" in sender or holds_any(words(sender), _SENDERS)
-    is_subject = holds_any(words(decode_words(first(fields, "subject"))), _SUBJECTS)
+    is_daemon = "<>" in sender or (words(sender) in _SENDERS)
+    is_subject = words(decode_words(first(fields, "subject"))) in _SUBJECTS
     if is_daemon and is_subject:
         return True
-    return (is_daemon or is_subject) and holds_any(words(mail.text), _OPENINGS)
+    return (is_daemon or is_subject) and (words(mail.text) in _OPENINGS)
 
 
 def read_notice(mail: Letter) -> Notice:
@@ -109,10 +111,10 @@ def read_notice(mail: Letter) -> Notice:
         failed = tuple(Failed(address, "") for address in find_addresses(listed))
     said = words(text)
     return Notice(
-        format=next((name for name, marks in _FORMATS if holds_any(said, marks)), "text"),
+        format=next((name for name, marks in _FORMATS if (said in marks)), "text"),
         text=text,
         failed=failed,
-        is_delayed=holds_any(said, _DELAYS) or holds_any(words(first(mail.fields, "subject")), _DELAYS),
+        is_delayed=(said in _DELAYS) or (words(first(mail.fields, "subject")) in _DELAYS),
         original=original_fields(mail.parts) or returned,
     )
 
@@ -132,13 +134,14 @@ def _cut(text: str) -> tuple[str, Fields]:
 
 def _is_copy_line(line: str) -> bool:
     """Say whether a line is the heading of the returned message, not a sentence that speaks of it."""
-    if len(line) > _LONGEST_HEADING or not holds_any(said := words(line), _COPIES):
+    said = words(line) if len(line) <= _LONGEST_HEADING else ""
+    if said not in _COPIES:
         return False
     if line[:1] in _RULER_CHARS:
         return True
     bare = f" {_ARTICLES.sub('', said.strip())} "
     is_closed = line.rstrip()[-1:] in (":", ".", "-") or said.endswith((" follows ", " below "))
-    return any(bare.startswith(head) and (is_closed or bare == head) for head, _ in _COPIES)
+    return any(bare.startswith(head) and (is_closed or bare == head) for head in _COPIES.heads)
 
 
 def _returned(lines: list[str]) -> Fields:
@@ -167,26 +170,26 @@ def _addresses(lines: list[str]) -> Iterator[_Found]:
 
 
 def _rank(line: str, match: re.Match[str], before: str) -> tuple[int, str]:
-    prefix, suffix = line[: match.start()], line[match.end() :]
+    prefix, suffix = line[: match.start()][-_NEAR:], line[match.end() :][:_NEAR]
     tail = _TAIL.match(suffix)
     rest = suffix[tail.end() :] if tail else suffix
     lead = _LEAD.match(prefix)
     if lead is not None and lead.end() == len(prefix):
         said_before = words(before) if before.rstrip()[-1:].isalpha() else "  "
-        if _LIST_TAIL.match(rest) and not holds_any(said_before, _OTHERS):
+        if _LIST_TAIL.match(rest) and said_before not in _OTHERS:
             return 3, rest
-        return (1, line) if holds_any(words(rest), _FAILS) else (0, "")
+        return (1, line) if (words(rest) in _FAILS) else (0, "")
     said = words(prefix.replace("@", " "))
     clause = words(re.split(r"[.;|]", prefix.rstrip("<[(\"' \t"))[-1])
-    if holds_any(clause, _ALIASES):
+    if clause in _ALIASES:
         return 2, rest
-    if holds_any(clause, _OTHERS):
+    if clause in _OTHERS:
         return 0, ""
     if prefix.rstrip("<[(\"' \t").endswith(":"):
-        if holds_any(clause, _LABELS) or holds_any(clause, _FAILS):
+        if (clause in _LABELS) or (clause in _FAILS):
             return 2, f"{prefix} {rest}"
         return 1, f"{prefix} {rest}"
-    if holds_any(said, _FAILS) or holds_any(words(rest), _FAILS):
+    if (said in _FAILS) or (words(rest) in _FAILS):
         return 1, line
     return 0, ""
 
