@@ -12,6 +12,7 @@ import logging
 import random
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,15 +35,23 @@ from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
 from egret.core.parse import parse_message
+from egret.core.recognise import MailKind, recognise
 from egret.core.reply import Reply
 from egret_egress import records
 from egret_egress.auth import LoggedIn, Login, Refused
 from egret_egress.exchange import Envelope, Exchange, Step
 from egret_egress.transcript import MAX_BYTES, transcript
 from egret_egress.wire import Peer, ReplyReader, peer_of, printable, stuffed
+from tests.unit.bounce_styles import STYLES
+from tests.unit.test_plain_bounce import mail as plain_mail
 
 MAX_S_PER_MB = 2.0
 """Far above what is measured (tens of milliseconds): a parser that needs this is not slow, it is stuck."""
+MAX_RECOGNISER_S_PER_MB = 0.05
+MAX_BYTES_PER_BYTE = 20
+"""Of memory that the recogniser may need; a megabyte at least."""
+MEMORY_EVERY = 50
+"""Tracing memory is slow: one input in so many."""
 FAILURE = Path("fuzz-failure.bin")
 
 
@@ -54,6 +63,7 @@ class Target:
     parse: Callable[[bytes], object]
     seeds: Sequence[bytes]
     own: tuple[type[Exception], ...] = ()
+    max_s_per_mb: float = MAX_S_PER_MB
 
 
 def _mail() -> bytes:
@@ -161,6 +171,27 @@ def _stuffing(data: bytes) -> object:
     return sent
 
 
+def _recognise(data: bytes) -> object:
+    """Recognise a mail; what it says must be of its kind, in bounded memory."""
+    is_traced = data.count(b"e") % MEMORY_EVERY == 0
+    if is_traced:
+        tracemalloc.start()
+    found = recognise(data)
+    if is_traced:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < MAX_BYTES_PER_BYTE * max(len(data), 1 << 20), f"{peak} bytes of memory"
+    assert not found.recipients or found.kind in (MailKind.BOUNCE, MailKind.COMPLAINT)
+    assert bool(found.feedback_type) == (found.kind is MailKind.COMPLAINT)
+    return found
+
+
+def _reports() -> list[bytes]:
+    """Return reports of many kinds, those of the unit tests and a complaint."""
+    complaint = DSN.replace(b"delivery-status", b"feedback-report").replace(b"Action:", b"Feedback-Type:")
+    return [DSN, complaint, *(plain_mail(style) for style in STYLES)]
+
+
 def targets() -> list[Target]:
     """Return every parser with valid inputs for it."""
     mail = _mail()
@@ -174,6 +205,7 @@ def targets() -> list[Target]:
     return [
         Target("parse_message", parse_message, [mail, DSN]),
         Target("parse_dsn", parse_dsn, [DSN, mail]),
+        Target("recognise", _recognise, [mail, *_reports()], max_s_per_mb=MAX_RECOGNISER_S_PER_MB),
         Target(
             "Address.parse",
             lambda b: Address.parse(b.decode("utf-8", "replace")),
@@ -263,7 +295,7 @@ def attempt(target: Target, data: bytes) -> str:
     except Exception as error:  # noqa: BLE001 (the point of it all)
         return f"{type(error).__name__}: {error}"
     took = time.process_time() - started
-    return f"took {took:.1f} s" if took > MAX_S_PER_MB * max(1.0, len(data) / (1 << 20)) else ""
+    return f"took {took:.1f} s" if took > target.max_s_per_mb * max(1.0, len(data) / (1 << 20)) else ""
 
 
 def fuzz(inputs: int, seed: int) -> str:

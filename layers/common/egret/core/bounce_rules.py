@@ -26,7 +26,7 @@ SENDERS = Mark(
     mailer daemon | mailerdaemon | mail daemon | post master | sysadmin | maildaemon | mdaemon | postmaster
     mail delivery | mail deliver | mail system | mailsystem | mail administrator | system administrator
     mail router | delivery subsystem | internet mail | delivery system | mail server | email delivery
-    microsoft exchange | bounce | bounces
+    microsoft exchange
     """,
 )
 
@@ -41,12 +41,12 @@ SUBJECTS = Mark(
     delivery error* | delivery delay* | delivery attempt* | delivery unsuccessful | delivery has failed
     delivery … failed | delivery incomplete | delivery warning | delivery subsystem | delivery was delayed
     returned mail | returned to sender | return to sender | mail returned | message returned
-    bounce notification | bounced | returned email | returned message | mail delivery | mail failure
+    bounce notification | returned email | returned message | mail delivery | mail failure
     mail failed | mail error | email error | failed mail | failed message | mail system error
     mail not delivered | could not be delivered | couldnt be delivered | could not deliver | unable to deliver
-    cannot be delivered | cannot deliver | problem delivering | message not delivered | message status
+    cannot be delivered | cannot deliver | problem delivering | message not delivered
     message bounced | message delayed | error delivering | error sending | could not send | undeliverable mail
-    fehler bei der | problem with your mail | your message to | warning message | warning could not send
+    fehler bei der | warning message | warning could not send
     transcript for details | user unknown | unknown user | unknown address | nicht zugestellt | nicht zustellbar
     unzustellbare | zustellung … fehlgeschlagen | zustellfehler | mail konnte nicht | échec | non distribué
     non remise | remise … retardée | no se puede entregar | no se pudo entregar | no entregado | devuelto

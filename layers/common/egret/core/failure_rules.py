@@ -94,7 +94,8 @@ RULES: tuple[Rule, ...] = (
         "Gmail 4.7.0, Microsoft S3150 and 5.7.606, Yahoo TSS, Comcast and GMX postmaster pages",
         "550 5.7.1 Unfortunately, messages from [192.0.2.7] weren't sent. Part of their network is on our block list",
         """
-        reputation | user complaints | your ip … blocked | ip … blocked | blocked ip | blocked … ip address
+        reputation | user complaints | part of their network
+        your ip … blocked | ip … blocked | blocked ip | blocked … ip address
         ip … banned | banned … ip | ip address … rejected | ip address … refused | your network | source of spam
         server … blocked | host … blocked | client host rejected | client … blocked | delist*
         removed from … list | connection denied | connections not accepted from | connections from … refused

@@ -87,15 +87,19 @@ class Notice:
 
 def is_report(mail: Letter) -> bool:
     """Say whether a mail looks like a report of an MTA: two of its sender, its subject and its first words."""
-    fields = mail.fields
-    if first(fields, "x-failed-recipients"):
+    if first(mail.fields, "x-failed-recipients"):
         return True
-    sender = f"{first(fields, 'from')} {first(fields, 'return-path')}".replace("@", " ").lower()
-    is_daemon = "<>" in sender or (words(sender) in _SENDERS)
-    is_subject = words(decode_words(first(fields, "subject"))) in _SUBJECTS
+    is_daemon = is_from_daemon(mail.fields)
+    is_subject = words(decode_words(first(mail.fields, "subject"))) in _SUBJECTS
     if is_daemon and is_subject:
         return True
-    return (is_daemon or is_subject) and (words(mail.text) in _OPENINGS)
+    return (is_daemon or is_subject) and words(mail.text) in _OPENINGS
+
+
+def is_from_daemon(fields: Fields) -> bool:
+    """Say whether a mail comes from a program: by its name, or because it has no reverse-path."""
+    sender = f"{first(fields, 'from')} {first(fields, 'return-path')}"
+    return "<>" in sender or words(sender.replace("@", " ")) in _SENDERS
 
 
 def read_notice(mail: Letter) -> Notice:
@@ -179,7 +183,6 @@ def _rank(line: str, match: re.Match[str], before: str) -> tuple[int, str]:
         if _LIST_TAIL.match(rest) and said_before not in _OTHERS:
             return 3, rest
         return (1, line) if (words(rest) in _FAILS) else (0, "")
-    said = words(prefix.replace("@", " "))
     clause = words(re.split(r"[.;|]", prefix.rstrip("<[(\"' \t"))[-1])
     if clause in _ALIASES:
         return 2, rest
@@ -189,7 +192,7 @@ def _rank(line: str, match: re.Match[str], before: str) -> tuple[int, str]:
         if (clause in _LABELS) or (clause in _FAILS):
             return 2, f"{prefix} {rest}"
         return 1, f"{prefix} {rest}"
-    if (said in _FAILS) or (words(rest) in _FAILS):
+    if (clause in _FAILS) or (words(rest) in _FAILS):
         return 1, line
     return 0, ""
 
@@ -228,6 +231,8 @@ def _failed(lines: list[str], found: list[_Found]) -> Iterator[Failed]:
 def _reason(lines: list[str], one: _Found, end: int) -> str:
     """Return what is said of an address until the next: the first paragraph, and those with the reply of a server."""
     said, *others = _paragraphs([one.rest if len(one.rest.strip(" :;,.-")) > 1 else "", *lines[one.line + 1 : end]])
+    if said.endswith(":") and others:
+        said = f"{said} {others.pop(0)}"
     if not _REPLY.search(said):
         said = " ".join([said, *(text for text in others if _REPLY.search(text))])
     return said[:MAX_REASON_CHARS].strip()

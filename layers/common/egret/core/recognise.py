@@ -4,8 +4,8 @@ The readers are asked in order, and the first that understands the mail has it:
 
 1. complaints (RFC 5965, and formats that are older), before bounces because both are multipart/report;
 2. delivery status notifications (RFC 3464, RFC 6533);
-3. reports in words (`plain_bounce`), before automatic answers because half of all bounces are marked as such;
-4. reports about DMARC and TLS (RFC 7489, RFC 8460), before automatic answers for the same reason;
+3. reports about DMARC and TLS (RFC 7489, RFC 8460), before what looks like a bounce because postmasters send both;
+4. bounces in words or JSON, before automatic answers because half of all bounces are marked as such;
 5. automatic answers (RFC 3834).
 
 Never raises on any input; looks at a bounded number of bytes. Does not say whose delivery it is, and believes nothing:
@@ -23,7 +23,7 @@ from egret.core.dsn import DsnRecipient, DsnReport, message_id, read_dsn, read_f
 from egret.core.failure import FailureClass, classify, is_about_recipient, is_surely_dead, stage_of, status_of
 from egret.core.feedback import read_feedback
 from egret.core.findaddress import find_address
-from egret.core.plain_bounce import Failed, Notice, is_report, read_notice
+from egret.core.plain_bounce import Failed, Notice, is_from_daemon, is_report, read_notice
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter, open_letter
 
@@ -81,6 +81,9 @@ def _plain(mail: Letter) -> Recognised | None:
     if not is_report(mail):
         return None
     notice = read_notice(mail)
+    # People write about deliveries as well, of parcels for one.
+    if not notice.failed and not is_from_daemon(mail.fields):
+        return None
     return Recognised(
         MailKind.BOUNCE,
         notice.format,
@@ -151,10 +154,14 @@ def _enriched(one: Reported, notice: Notice) -> Reported:
 
 def _told(one: Failed, notice: Notice) -> Reported:
     code, enhanced_code = reply_codes(one.reason, "")
-    failure = classify(code, enhanced_code or status_code(one.reason), one.reason)
+    words = one.reason
+    failure = classify(code, enhanced_code or status_code(words), words)
     if failure is FailureClass.UNKNOWN and not code:
-        failure = classify(0, "", notice.text)
-    if failure is FailureClass.ADDRESS_DEAD and enhanced_code[2:] in ("", "0.0") and not _is_sure(one, notice):
+        words = notice.text
+        failure = classify(0, "", words)
+    # An unknown user is one only if the server said so at RCPT: at other stages filters do.
+    is_sure = is_surely_dead(words) or is_about_recipient(notice.text)
+    if failure is FailureClass.ADDRESS_DEAD and enhanced_code[2:] in ("", "0.0") and not is_sure:
         failure = FailureClass.RECIPIENT_REFUSES
     return Reported(
         address=one.address,
@@ -166,12 +173,3 @@ def _told(one: Failed, notice: Notice) -> Reported:
         diagnostic=one.reason,
         failure=failure,
     )
-
-
-def _is_sure(one: Failed, notice: Notice) -> bool:
-    """Say whether words alone are enough to call an address dead.
-
-    They are about a domain or a directory. An unknown user only if the server said so at RCPT: at other stages filters
-    do.
-    """
-    return is_surely_dead(one.reason or notice.text) or is_about_recipient(notice.text)
