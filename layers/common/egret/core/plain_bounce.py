@@ -76,13 +76,13 @@ class Notice:
     failed: tuple[Failed, ...]
     is_delayed: bool
     original: Fields
+    reasons: dict[str, str]
+    """Of each address in lower case."""
 
     def reason_for(self, address: str) -> str:
         """Return what it says of an address; of one that it does not name, what it says of its only one."""
-        named = [one.reason for one in self.failed if one.address.lower() == address.lower()]
-        if named:
-            return named[0]
-        return self.failed[0].reason if len(self.failed) == 1 else ""
+        only = self.failed[0].reason if len(self.failed) == 1 else ""
+        return self.reasons.get(address.lower(), only)
 
 
 def is_report(mail: Letter) -> bool:
@@ -120,6 +120,7 @@ def read_notice(mail: Letter) -> Notice:
         failed=failed,
         is_delayed=(said in _DELAYS) or (words(first(mail.fields, "subject")) in _DELAYS),
         original=original_fields(mail.parts) or returned,
+        reasons={one.address.lower(): one.reason for one in failed},
     )
 
 

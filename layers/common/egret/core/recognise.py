@@ -63,7 +63,8 @@ def _of_report(mail: Letter, report: DsnReport) -> Recognised:
     recipients = [_reported(block) for block in blocks]
     if not recipients or any(_is_poor(one) for one in recipients):
         notice = read_notice(mail)
-        recipients = [_enriched(one, notice) for one in recipients] or [_told(one, notice) for one in notice.failed]
+        stage = stage_of(notice.text)
+        recipients = [_enriched(one, notice, stage) for one in recipients] or _told(notice)
     return Recognised(
         MailKind.BOUNCE,
         "dsn",
@@ -87,7 +88,7 @@ def _plain(mail: Letter) -> Recognised | None:
     return Recognised(
         MailKind.BOUNCE,
         notice.format,
-        recipients=tuple(_told(one, notice) for one in notice.failed),
+        recipients=tuple(_told(notice)),
         original_message_id=message_id(notice.original),
         original=notice.original,
     )
@@ -125,8 +126,8 @@ def _is_poor(one: Reported) -> bool:
     )
 
 
-def _enriched(one: Reported, notice: Notice) -> Reported:
-    """Add what the words say to what a block leaves open."""
+def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
+    """Add what the words say to what a block leaves open; stage: of the conversation, as the notice names it."""
     if not _is_poor(one):
         return one
     address = one.address
@@ -139,7 +140,7 @@ def _enriched(one: Reported, notice: Notice) -> Reported:
     if not is_better:
         code, enhanced_code = one.code, one.enhanced_code
     words = f"{one.diagnostic} {reason}" if one.diagnostic or len(notice.failed) > 1 else notice.text
-    failure = classify(code, enhanced_code, f"{words} {stage_of(words) or stage_of(notice.text)}")
+    failure = classify(code, enhanced_code, f"{words} {stage_of(words) or stage}")
     return replace(
         one,
         address=address,
@@ -152,16 +153,24 @@ def _enriched(one: Reported, notice: Notice) -> Reported:
     )
 
 
-def _told(one: Failed, notice: Notice) -> Reported:
-    code, enhanced_code = reply_codes(one.reason, "")
-    words = one.reason
-    failure = classify(code, enhanced_code or status_code(words), words)
-    if failure is FailureClass.UNKNOWN and not code:
-        words = notice.text
-        failure = classify(0, "", words)
+def _told(notice: Notice) -> list[Reported]:
+    """Return what a notice says of each that failed."""
+    is_at_rcpt = is_about_recipient(notice.text)
+    general = classify(0, "", notice.text)
     # An unknown user is one only if the server said so at RCPT: at other stages filters do.
-    is_sure = is_surely_dead(words) or is_about_recipient(notice.text)
-    if failure is FailureClass.ADDRESS_DEAD and enhanced_code[2:] in ("", "0.0") and not is_sure:
+    if general is FailureClass.ADDRESS_DEAD and not (is_at_rcpt or is_surely_dead(notice.text)):
+        general = FailureClass.RECIPIENT_REFUSES
+    return [_told_of(one, notice, general, is_at_rcpt=is_at_rcpt) for one in notice.failed]
+
+
+def _told_of(one: Failed, notice: Notice, general: FailureClass, *, is_at_rcpt: bool) -> Reported:
+    """Return what a notice says of one; general: what all of it comes to, for one of whom it says nothing itself."""
+    code, enhanced_code = reply_codes(one.reason, "")
+    failure = classify(code, enhanced_code or status_code(one.reason), one.reason)
+    is_vague = enhanced_code[2:] in ("", "0.0") and not is_at_rcpt
+    if failure is FailureClass.UNKNOWN and not code:
+        failure = general
+    elif failure is FailureClass.ADDRESS_DEAD and is_vague and not is_surely_dead(one.reason):
         failure = FailureClass.RECIPIENT_REFUSES
     return Reported(
         address=one.address,

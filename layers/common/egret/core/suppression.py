@@ -1,11 +1,11 @@
 """Judge what a failed delivery says about the recipient's address.
 
-An address that does not exist is suppressed at once. A refusal for policy, reputation, authentication or a bad sender
-address is the sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a
-strike; three strikes in a row for one account and address suppress it. Where the enhanced code says nothing, the words
-of the reply and who speaks decide what the reply code is worth.
+An address that does not exist, or whose mailbox was disabled, is suppressed at once. A refusal for policy, reputation,
+authentication, the rate of mail or a bad sender address is the sender's fault: it never suppresses and is no strike.
+Every other failure that ended a delivery is a strike; three strikes in a row for one account and address suppress it.
+Why it failed says `failure`; where the enhanced code says nothing, who speaks decides what the reply code is worth.
 
-Implements: RFC 3463 and 5248 (which codes say that an address is dead). Does not fold addresses and keeps no list.
+Does not fold addresses and keeps no list.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from enum import Enum
 
 from egret.core.failure import FailureClass, classify
 
-DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
-"""subject.detail of: bad mailbox, bad system, bad syntax, mailbox moved, null MX (RFC 7505), mailbox disabled."""
-
 SENDER_DETAILS = frozenset({"1.7", "1.8"})
 """subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
 
-SECOND_HAND_DETAILS = DEAD_DETAILS - {"1.2", "1.3"}
-"""Those that count from a smarthost too: what it finds in the DNS, or can write, may be its own trouble."""
+SECOND_HAND_DETAILS = frozenset({"1.1", "1.6", "1.10", "2.1"})
+"""subject.detail of what counts from a smarthost too: bad mailbox, moved, null MX (RFC 7505), mailbox disabled. What it
+finds in the DNS, or can write, may be its own trouble."""
 
 DEAD_CODES = frozenset({521, 550, 551, 553, 556})
 """Replies that may say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
