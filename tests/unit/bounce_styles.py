@@ -27,6 +27,7 @@ class Style(NamedTuple):
     format: str = "text"
     action: str = "failed"
     sender: str = "Mail Delivery System <MAILER-DAEMON@mx.relay.example>"
+    content_type: str = "text/plain"
 
 
 COPY = """Received: from shop.example.com by mx.relay.example; Mon, 5 Jan 2026 10:00:00 +0000
@@ -530,5 +531,103 @@ Das Postfach ist voll.
 """,
         (("ann@one.example", "5.2.2", FULL),),
         sender="postmaster@one.example",
+    ),
+    Style(
+        "dragonfly",
+        "Mail delivery failed",
+        f"""This is the DragonFly Mail Agent v0.13 at mx.relay.example.
+
+There was an error delivering your mail to <ann@one.example>.
+
+mx.one.example [192.0.2.7] said:
+550 5.1.1 <ann@one.example>... User Unknown
+
+Message headers follow.
+
+{COPY}""",
+        (("ann@one.example", "5.1.1", DEAD),),
+    ),
+    Style(
+        "active hunter",
+        "failure notice",
+        """  ----- The following addresses had permanent fatal errors -----
+
+>>> ann@one.example <ann@one.example>
+
+  ----- Transcript of session follows -----
+550 sorry, no mailbox here by that name (#5.1.1 - chkusr)
+""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        "sendmail",
+    ),
+    Style(
+        "gmx",
+        "Mail delivery failed: returning message to sender",
+        f"""This message was created automatically by mail delivery software.
+
+A message that you sent could not be delivered to
+one or more of its recipients. This is a permanent error.
+The following address failed:
+
+"ann@one.example":
+SMTP error from remote server after RCPT command:
+host: mx.one.example
+550 ann@one.example... No such user
+
+--- The header of the original message is following. ---
+
+{COPY}""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        "exim",
+    ),
+    Style(
+        "a notice that names nobody",
+        "Mail could not be delivered",
+        """Your message was refused by the server of the recipient:
+
+552 5.2.2 mailbox full
+
+--- The original message ---
+
+Received: from shop.example.com by mx.relay.example for <ann@one.example>; Mon, 5 Jan 2026 10:00:00 +0000
+From: shop@example.com
+To: undisclosed-recipients:;
+""",
+        (("ann@one.example", "5.2.2", FULL),),
+    ),
+    Style(
+        "the reader's own address",
+        "Mail delivery failed: returning message to sender",
+        """This message was created automatically by mail delivery software.
+A message that you sent could not be delivered. The following address(es) failed:
+
+  shop@example.com
+    mailbox is full
+""",
+        (("shop@example.com", "5.2.2", FULL),),
+        "exim",
+    ),
+    Style(
+        "a telephone company",
+        "Undeliverable message",
+        """Error: No valid recipients for this MM
+Message details:
+  Subject: your order
+  MAIL FROM: shop@example.com
+  RCPT TO: 5550100@sms.example
+""",
+        (("5550100@sms.example", "5.1.1", DEAD),),
+        sender="post_master@sms.example",
+    ),
+    Style(
+        "only HTML",
+        "Undeliverable: your order",
+        """<html><head><style>p { color: red }</style></head><body><p>Your message did not reach some or all of the
+intended recipients.</p><p>&lt;ann@one.example&gt;<br>550 5.1.1 user unknown</p></body></html>
+""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        "exchange",
+        sender="postmaster@one.example",
+        content_type="text/html",
     ),
 )

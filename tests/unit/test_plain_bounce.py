@@ -11,7 +11,7 @@ from tests.unit.bounce_styles import STYLES, Style
 def mail(style: Style, *fields: str) -> bytes:
     """Return the report as it comes in."""
     header = [f"From: {style.sender}", "To: shop@example.com", f"Subject: {style.subject}", *fields]
-    return ("\n".join([*header, 'Content-Type: text/plain; charset="utf-8"', ""]) + "\n" + style.body).encode()
+    return "\n".join([*header, f'Content-Type: {style.content_type}; charset="utf-8"', "", style.body]).encode()
 
 
 def _told(found: Recognised) -> list[tuple[str, str, str]]:

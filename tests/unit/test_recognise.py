@@ -309,6 +309,11 @@ def test_receipt_is_an_automatic_answer() -> None:
         _ordinary("Subject: Re: Automatic reply: order", body="thanks"),
         _ordinary("Subject: Delivery notification", body="Your parcel could not be delivered. Ask help@post.example."),
         _ordinary("Subject: Your message to us", "Return-Path: <>", body="Thank you for writing to shop@example.com."),
+        _ordinary(
+            "In-Reply-To: <1@x>",
+            "Subject: Re: Undelivered Mail",
+            body="> <bob@example.net>: user unknown\n> could not be delivered",
+        ),
         _ordinary("Auto-Submitted: no", "Subject: hello"),
         _ordinary("Auto-Submitted: auto-generated", "Subject: your invoice"),
         _ordinary("Subject: user unknown?", body="do you know what 550 5.1.1 user unknown means for bob@example.net?"),

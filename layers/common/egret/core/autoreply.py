@@ -55,14 +55,14 @@ SIGNS: tuple[Sign, ...] = (
 
 _SUBJECTS = phrases(
     """
-    automatic reply | auto reply | autoreply | auto response | autoresponse | automated reply
-    automated response | automatic response | auto responder | autoresponder | out of office | out of the office
-    ooo | vacation reply | vacation response | vacation message | away from my mail | on vacation
-    abwesenheitsnotiz | abwesenheitsnachricht | automatische antwort | abwesend | réponse automatique
-    absence du bureau | respuesta automática | fuera de la oficina | risposta automatica | fuori ufficio
-    resposta automática | automatisch antwoord | afwezigheid | afwezig | automatiskt svar | autosvar
-    automaattinen vastaus | odpowiedź automatyczna | autoodpowiedź | автоответ | автоматический ответ | *自動応答*
-    *自動返信* | *自动回复* | *自動回覆* | *不在通知*
+    automatic reply | auto reply | autoreply | auto response | autoresponse | automated reply | automated response
+    automatic response | auto responder | autoresponder | out of office | out of the office | ooo | vacation reply
+    vacation response | vacation message | away from my mail | on vacation | abwesenheitsnotiz
+    abwesenheitsnachricht | automatische antwort | abwesend | réponse automatique | absence du bureau
+    respuesta automática | fuera de la oficina | risposta automatica | fuori ufficio | resposta automática
+    automatisch antwoord | afwezigheid | afwezig | automatiskt svar | autosvar | automaattinen vastaus
+    odpowiedź automatyczna | autoodpowiedź | автоответ | автоматический ответ | *自動応答* | *自動返信* | *自动回复*
+    *自動回覆* | *不在通知*
     """
 )
 _LONGEST_LEAD = 40

@@ -40,13 +40,12 @@ SUBJECTS = Mark(
     failure notification | delivery status | delivery report | delivery problem* | delivery notification
     delivery error* | delivery delay* | delivery attempt* | delivery unsuccessful | delivery has failed
     delivery … failed | delivery incomplete | delivery warning | delivery subsystem | delivery was delayed
-    returned mail | returned to sender | return to sender | mail returned | message returned
-    bounce notification | returned email | returned message | mail delivery | mail failure
-    mail failed | mail error | email error | failed mail | failed message | mail system error
-    mail not delivered | could not be delivered | couldnt be delivered | could not deliver | unable to deliver
-    cannot be delivered | cannot deliver | problem delivering | message not delivered
-    message bounced | message delayed | error delivering | error sending | could not send | undeliverable mail
-    fehler bei der | warning message | warning could not send
+    returned mail | returned to sender | return to sender | mail returned | message returned | bounce notification
+    returned email | returned message | mail delivery | mail failure | mail failed | mail error | email error
+    failed mail | failed message | mail system error | mail not delivered | could not be delivered
+    couldnt be delivered | could not deliver | unable to deliver | cannot be delivered | cannot deliver
+    problem delivering | message not delivered | message bounced | message delayed | error delivering
+    error sending | could not send | undeliverable mail | fehler bei der | warning message | warning could not send
     transcript for details | user unknown | unknown user | unknown address | nicht zugestellt | nicht zustellbar
     unzustellbare | zustellung … fehlgeschlagen | zustellfehler | mail konnte nicht | échec | non distribué
     non remise | remise … retardée | no se puede entregar | no se pudo entregar | no entregado | devuelto
@@ -61,16 +60,16 @@ OPENINGS = Mark(
     "What the same programs say first",
     "A message that you sent could not be delivered to one or more of its recipients.",
     """
-    could not be delivered | couldnt be delivered | cannot be delivered | can not be delivered
-    was not delivered | were not delivered | has not been delivered | have not been delivered
-    not yet been delivered | not been delivered | could not deliver | cannot deliver | unable to deliver
-    not able to deliver | wasnt able to deliver | failed to deliver | delivery … failed | failed to be delivered
+    could not be delivered | couldnt be delivered | cannot be delivered | can not be delivered | was not delivered
+    were not delivered | has not been delivered | have not been delivered | not yet been delivered
+    not been delivered | could not deliver | cannot deliver | unable to deliver | not able to deliver
+    wasnt able to deliver | failed to deliver | delivery … failed | failed to be delivered
     following address* … failed | following address* had | following recipient* | did not reach | didnt reach
     did not receive | failed permanently | permanent fatal errors | transient non fatal errors | permanent error
     delivery error* | delivery problem* | delivery failure* | undelivered | undeliverable | non delivered
-    being returned | returned to sender | message returned | returned to you | failure reasons
-    reasons for failure | failed address* | failed recipient* | delivery status notification
-    delivery was aborted | permanent fatal delivery | could not send | unable to send | message bounced
+    being returned | returned to sender | message returned | returned to you | failure reasons | reasons for failure
+    failed address* | failed recipient* | delivery status notification | delivery was aborted
+    permanent fatal delivery | could not send | unable to send | message bounced
     error has occurred while attempting to deliver | recipients were affected | had trouble delivering
     rejected recipient | email you sent was rejected | message was rejected | message has been rejected
     because of the following | mail delivery error | fehler bei der zustellung
@@ -111,8 +110,8 @@ COPIES = Mark(
     original content | message text follows | message follows | forwarded message | your original message
     your message reads | body of message | message body follows | rejected message | failed message
     included message | message that caused | begin of returned | start of returned | start of message
-    headers follow | header follows | transcript of message | text of message | original mail header
-    mail header | first 100 lines
+    headers follow | header follows | transcript of message | text of message | original mail header | mail header
+    first 100 lines
     """,
 )
 
@@ -190,9 +189,9 @@ FAILS = Mark(
     "Delivery to the recipient failed:",
     """
     failed | fail | undeliverable | not delivered | could not | cannot | unable | unknown | invalid | rejected
-    refused | not found | does not exist | full | over quota | not able | no mailbox | no account | inactive
-    quota | exceeded | expired | undelivered | bad | suspended | not recognized | not known | not reach
-    not receive | problem | problems | error | errors | addressed to | returned | bounced | not exist | no such
-    not accept* | disabled | not a valid
+    refused | not found | does not exist | full | over quota | not able | no mailbox | no account | inactive | quota
+    exceeded | expired | undelivered | bad | suspended | not recognized | not known | not reach | not receive
+    problem | problems | error | errors | addressed to | returned | bounced | not exist | no such | not accept*
+    disabled | not a valid
     """,
 )

@@ -39,6 +39,11 @@ _HEADER_LINE = re.compile(
     r"(?:Received:\s+(?:from|by|\()|Return-Path:|Delivered-To:|DKIM-Signature:|X-Envelope-)", re.IGNORECASE
 )
 _REPLY = re.compile(r"(?<![\d.])[45]\d\d[ -](?:#?[245]\.\d\.\d|\S)")
+_LIST_FIELDS = frozenset(
+    {"list-id", "list-post", "list-unsubscribe", "mailing-list", "x-beenthere", "x-mailman-version"}
+)
+_RECEIVED_FOR = re.compile(r"\bfor <([^<>@\s]{1,128}@[\w.-]{1,255})>")
+_ANSWER = re.compile(r"\s*(?:re|aw|sv|antw|vs)\s*:", re.IGNORECASE)
 _NEAR = 200
 """Characters on either side of an address that say what it is."""
 _RULER_CHARS = tuple("-=*_#>")
@@ -90,9 +95,12 @@ def is_report(mail: Letter) -> bool:
     if first(mail.fields, "x-failed-recipients"):
         return True
     is_daemon = is_from_daemon(mail.fields)
-    is_subject = words(decode_words(first(mail.fields, "subject"))) in _SUBJECTS
+    subject = decode_words(first(mail.fields, "subject"))
+    is_subject = words(subject) in _SUBJECTS
     if is_daemon and is_subject:
         return True
+    if not is_daemon and _ANSWER.match(subject) and first(mail.fields, "in-reply-to"):
+        return False
     return (is_daemon or is_subject) and words(mail.text) in _OPENINGS
 
 
@@ -110,16 +118,17 @@ def read_notice(mail: Letter) -> Notice:
     found = _best(list(_addresses(lines)), own)
     found = [one for number, one in enumerate(found) if not number or not _is_inside(lines, found[number - 1], one)]
     failed = tuple(_failed(lines, found))
+    original = original_fields(mail.parts) or returned
     if not failed:
-        listed = first(mail.fields, "x-failed-recipients")
-        failed = tuple(Failed(address, "") for address in find_addresses(listed))
+        others = find_addresses(first(mail.fields, "x-failed-recipients")) or _went_to(original, own)
+        failed = tuple(Failed(address, _said_by_server(lines)) for address in others)
     said = words(text)
     return Notice(
         format=next((name for name, marks in _FORMATS if (said in marks)), "text"),
         text=text,
         failed=failed,
         is_delayed=(said in _DELAYS) or (words(first(mail.fields, "subject")) in _DELAYS),
-        original=original_fields(mail.parts) or returned,
+        original=original,
         reasons={one.address.lower(): one.reason for one in failed},
     )
 
@@ -196,6 +205,17 @@ def _rank(line: str, match: re.Match[str], before: str) -> tuple[int, str]:
     if (clause in _FAILS) or (words(rest) in _FAILS):
         return 1, line
     return 0, ""
+
+
+def _went_to(original: Fields, own: frozenset[str]) -> list[str]:
+    """Return to whom the returned message went, if that is one and no mailing list: a notice may name nobody."""
+    names = {name.lower() for name, _ in original}
+    if names & _LIST_FIELDS or first(original, "precedence").lower() in ("bulk", "list"):
+        return []
+    received = (value for name, value in original if name.lower() == "received")
+    envelope = [match[1] for value in received for match in [_RECEIVED_FOR.search(value)] if match]
+    named = {address.lower(): address for address in envelope[:1] or find_addresses(first(original, "to"))}
+    return list(named.values()) if len(named) == 1 and not own & named.keys() else []
 
 
 def _best(found: list[_Found], own: frozenset[str]) -> list[_Found]:

@@ -23,6 +23,7 @@ from egret.core.dsn import DsnRecipient, DsnReport, message_id, read_dsn, read_f
 from egret.core.failure import FailureClass, classify, is_about_recipient, is_surely_dead, stage_of, status_of
 from egret.core.feedback import read_feedback
 from egret.core.findaddress import find_address
+from egret.core.mimescan import first
 from egret.core.plain_bounce import Failed, Notice, is_from_daemon, is_report, read_notice
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter, open_letter
@@ -133,7 +134,8 @@ def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
     address = one.address
     if find_address(address) != address or address.startswith(("/", "|")):
         named = notice.failed[0].address if len(notice.failed) == 1 else ""
-        address = one.original_address or find_address(address) or named or address
+        actual = find_address(first(one.fields, "x-actual-recipient"))
+        address = one.original_address or find_address(address) or actual or named or address
     reason = notice.reason_for(address)
     code, enhanced_code = reply_codes(reason, "")
     is_better = enhanced_code[2:] not in ("", "0.0") and one.enhanced_code[:1] in ("", enhanced_code[:1])

@@ -20,7 +20,7 @@ class MailKind(StrEnum):
     AUTO_REPLY = "auto-reply"
     """An answer that no human wrote (RFC 3834): a vacation notice, a receipt."""
     REPORT = "report"
-    """A DMARC (RFC 7489) or TLS (RFC 8460) report, or a receipt for a read message (RFC 8098)."""
+    """A DMARC (RFC 7489) or TLS (RFC 8460) report."""
     OTHER = "other"
     """Ordinary mail."""
 
@@ -30,7 +30,7 @@ class Reported:
     """What a mail says of one recipient. Texts are "" and instants None where it is silent."""
 
     address: str
-    """As it was found, without angle brackets; "" if only `original_address` is known."""
+    """As it was found, without angle brackets: the last one known, after forwarding."""
     original_address: str = ""
     """What the sender wrote to, where the report tells it apart."""
     action: str = ""
