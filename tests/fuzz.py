@@ -31,6 +31,7 @@ from egret.contracts.queues import Inbound, InboundRecipient, decode_call, decod
 from egret.contracts.webapi import SendRequest
 from egret.core.address import Address, AddressError, Mailbox
 from egret.core.compose import Draft, File, compose
+from egret.core.diagnostic import status_code
 from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
@@ -183,6 +184,7 @@ def _recognise(data: bytes) -> object:
         assert peak < MAX_BYTES_PER_BYTE * max(len(data), 1 << 20), f"{peak} bytes of memory"
     assert not found.recipients or found.kind in (MailKind.BOUNCE, MailKind.COMPLAINT)
     assert bool(found.feedback_type) == (found.kind is MailKind.COMPLAINT)
+    assert all(one.status == status_code(one.status) for one in found.recipients)
     return found
 
 

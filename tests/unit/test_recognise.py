@@ -249,6 +249,12 @@ def test_each_sign_of_an_automatic_answer_is_one(sign: object) -> None:
     assert recognise(_ordinary(example, "Subject: hello")).kind is MailKind.AUTO_REPLY
 
 
+def test_answer_to_mail_about_a_delivery_is_no_bounce() -> None:
+    """Its subject is that of our mail, and it comes with a null reverse-path as a bounce does."""
+    fields = ("Return-Path: <>", "Auto-Submitted: auto-replied", "Subject: Automatic reply: Delivery notification")
+    assert recognise(_ordinary(*fields, body="I am away. Write to bob@example.net.")).kind is MailKind.AUTO_REPLY
+
+
 @pytest.mark.parametrize(
     "subject",
     [

@@ -91,23 +91,23 @@ class Notice:
 
 
 def is_report(mail: Letter) -> bool:
-    """Say whether a mail looks like a report of an MTA: two of its sender, its subject and its first words."""
+    """Say whether a mail looks like a report of an MTA: by two of its sender, its subject and its first words."""
     if first(mail.fields, "x-failed-recipients"):
         return True
-    is_daemon = is_from_daemon(mail.fields)
     subject = decode_words(first(mail.fields, "subject"))
     is_subject = words(subject) in _SUBJECTS
-    if is_daemon and is_subject:
-        return True
-    if not is_daemon and _ANSWER.match(subject) and first(mail.fields, "in-reply-to"):
-        return False
-    return (is_daemon or is_subject) and words(mail.text) in _OPENINGS
+    if is_from_daemon(mail.fields):
+        return is_subject or words(mail.text) in _OPENINGS
+    # People answer reports, and their out-of-office notices answer mail about deliveries, with a null reverse-path.
+    is_answer = _ANSWER.match(subject) is not None and first(mail.fields, "in-reply-to") != ""
+    is_hinted = is_subject or first(mail.fields, "return-path").strip() == "<>"
+    return is_hinted and not is_answer and words(mail.text) in _OPENINGS
 
 
 def is_from_daemon(fields: Fields) -> bool:
-    """Say whether a mail comes from a program: by its name, or because it has no reverse-path."""
+    """Say whether a mail comes from a program, by what it calls itself."""
     sender = f"{first(fields, 'from')} {first(fields, 'return-path')}"
-    return "<>" in sender or words(sender.replace("@", " ")) in _SENDERS
+    return words(sender.replace("@", " ")) in _SENDERS
 
 
 def read_notice(mail: Letter) -> Notice:
