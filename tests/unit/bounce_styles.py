@@ -630,4 +630,15 @@ intended recipients.</p><p>&lt;ann@one.example&gt;<br>550 5.1.1 user unknown</p>
         sender="postmaster@one.example",
         content_type="text/html",
     ),
+    Style(
+        "names without a domain",
+        "Mail Delivery Problem",
+        """Your mail to the following recipients could not be delivered because
+their mailbox is full:
+	ann
+	bob.b
+""",
+        (("ann@mail.example", "5.2.2", FULL), ("bob.b@mail.example", "5.2.2", FULL)),
+        sender="Mail Delivery Subsystem <MAILER-DAEMON@mail.example>",
+    ),
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from egret.core.bounce_rules import COPIES, DELAYS, FAILS, FORMATS, LABELS, OPENINGS, OTHERS, SENDERS, SUBJECTS
-from egret.core.findaddress import ADDRESS, find_addresses
+from egret.core.findaddress import ADDRESS, find_address, find_addresses
 from egret.core.mime import decode_words
 from egret.core.mimescan import Fields, first, split_header
 from egret.core.report_text import Letter, original_fields
@@ -44,6 +44,7 @@ _LIST_FIELDS = frozenset(
 )
 _RECEIVED_FOR = re.compile(r"\bfor <([^<>@\s]{1,128}@[\w.-]{1,255})>")
 _ANSWER = re.compile(r"\s*(?:re|aw|sv|antw|vs)\s*:", re.IGNORECASE)
+_LOCAL_PART = re.compile(r"[ \t]{1,12}([A-Za-z0-9][\w.+-]{1,63})[ \t]*$")
 _NEAR = 200
 """Characters on either side of an address that say what it is."""
 _RULER_CHARS = tuple("-=*_#>")
@@ -120,7 +121,8 @@ def read_notice(mail: Letter) -> Notice:
     failed = tuple(_failed(lines, found))
     original = original_fields(mail.parts) or returned
     if not failed:
-        others = find_addresses(first(mail.fields, "x-failed-recipients")) or _went_to(original, own)
+        listed = find_addresses(first(mail.fields, "x-failed-recipients"))
+        others = listed or _went_to(original, own) or _local_parts(lines, first(mail.fields, "from"))
         failed = tuple(Failed(address, _said_by_server(lines)) for address in others)
     said = words(text)
     return Notice(
@@ -216,6 +218,16 @@ def _went_to(original: Fields, own: frozenset[str]) -> list[str]:
     envelope = [match[1] for value in received for match in [_RECEIVED_FOR.search(value)] if match]
     named = {address.lower(): address for address in envelope[:1] or find_addresses(first(original, "to"))}
     return list(named.values()) if len(named) == 1 and not own & named.keys() else []
+
+
+def _local_parts(lines: list[str], sender: str) -> list[str]:
+    """Return the names that an indented list gives without a domain: they are of the domain that reports."""
+    domain = find_address(sender).rpartition("@")[2]
+    heads = [number for number, line in enumerate(lines) if line.endswith(":") and words(line) in _FAILS]
+    if not domain or not heads:
+        return []
+    names = [match[1] for line in lines[heads[0] + 1 :] for match in [_LOCAL_PART.match(line)] if match]
+    return [f"{name}@{domain}" for name in dict.fromkeys(names)][:MAX_RECIPIENTS]
 
 
 def _best(found: list[_Found], own: frozenset[str]) -> list[_Found]:
