@@ -641,4 +641,51 @@ their mailbox is full:
         (("ann@mail.example", "5.2.2", FULL), ("bob.b@mail.example", "5.2.2", FULL)),
         sender="Mail Delivery Subsystem <MAILER-DAEMON@mail.example>",
     ),
+    Style(
+        "james, bounced",
+        "[BOUNCE]",
+        """Error message below:
+550 - Requested action not taken: no such user here
+
+Message details:
+  Subject: your order
+  Sent date: Mon Jan 05 10:00:00 GMT 2026
+  MAIL FROM: shop@example.com
+  RCPT TO: ann@one.example
+  From: Shop <shop@example.com>
+  To: ann@one.example
+  Size (in bytes): 1024
+""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        sender="postmaster@relay.example",
+    ),
+    Style(
+        "interscan",
+        "Mail could not be delivered",
+        """Sent <<< RCPT TO:<ann@one.example>
+Received >>> 550 5.1.1 <ann@one.example>... user unknown
+""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        sender="postmaster@relay.example",
+    ),
+    Style(
+        "a Japanese gateway",
+        "failure notice",
+        f"""このメールは送信できませんでした。
+
+以下のメールアドレスへの送信に失敗しました。
+ann@one.example
+
+
+-------server message
+550 unknown user <ann@one.example>
+
+-------SMTP command
+DATA
+
+-------original message
+{COPY}""",
+        (("ann@one.example", "5.2.0", REFUSES),),
+        sender="gateway@relay.example",
+    ),
 )

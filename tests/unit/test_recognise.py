@@ -118,6 +118,16 @@ def test_words_add_what_a_block_leaves_open(block: str, text: str, expected: tup
     assert (one.address, one.status, one.failure) == expected
 
 
+def test_report_that_came_as_an_attachment_of_one_is_read() -> None:
+    """Some systems relay reports so; the sender's name is encoded."""
+    outer = (
+        b"From: =?iso-2022-jp?B?TWFpbCBEZWxpdmVyeSBTdWJzeXN0ZW0=?= <x@relay.example>\nSubject: Returned mail\n"
+        b"Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: message/rfc822\n\n"
+    )
+    (bob,) = recognise(outer + dsn(BLOCK) + b"\n--o--\n").recipients
+    assert (bob.address, bob.failure) == ("bob@example.net", FailureClass.ADDRESS_DEAD)
+
+
 def test_report_made_one_text_and_quoted_is_still_read() -> None:
     """As a person forwards it, or a gateway flattens it."""
     quoted = "".join(f"> {line}\n" for line in f"Reporting-MTA: dns; mx.example\n\n{BLOCK}".split("\n"))
@@ -249,6 +259,11 @@ def test_each_sign_of_an_automatic_answer_is_one(sign: object) -> None:
     assert recognise(_ordinary(example, "Subject: hello")).kind is MailKind.AUTO_REPLY
 
 
+def test_generated_mail_that_answers_is_an_automatic_answer() -> None:
+    """Some call their answers auto-generated; an invoice is auto-generated, too, and answers nothing."""
+    assert recognise(_ordinary("Auto-Submitted: auto-generated", "In-Reply-To: <1@x>")).kind is MailKind.AUTO_REPLY
+
+
 def test_answer_to_mail_about_a_delivery_is_no_bounce() -> None:
     """Its subject is that of our mail, and it comes with a null reverse-path as a bounce does."""
     fields = ("Return-Path: <>", "Auto-Submitted: auto-replied", "Subject: Automatic reply: Delivery notification")
@@ -259,6 +274,7 @@ def test_answer_to_mail_about_a_delivery_is_no_bounce() -> None:
     "subject",
     [
         "Automatic reply: your order",
+        "Auto: your order",
         "Out of Office: your order",
         "=?utf-8?q?R=C3=A9ponse_automatique_:_commande?=",
         "Abwesenheitsnotiz: Ihre Bestellung",

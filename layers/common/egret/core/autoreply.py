@@ -68,6 +68,7 @@ _SUBJECTS = phrases(
 _LONGEST_LEAD = 40
 """Characters of a subject within which the words have to stand: they are a prefix of the answered subject."""
 _ANSWERS = re.compile(r"\s*(?:re|aw|sv|antw|vs|fwd?|wg|tr)\s*:", re.IGNORECASE)
+_AUTO = re.compile(r"\s*auto(?:matic)?\s*:", re.IGNORECASE)
 _DMARC_SUBJECT = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 _DMARC_FILE = re.compile(r"[\w.-]+![\w.-]+!\d{8,}!\d{8,}(?:![\w-]+)?\.(?:xml|zip|gz)", re.IGNORECASE)
 _TLS_TYPES = ("application/tlsrpt+gzip", "application/tlsrpt+json")
@@ -95,10 +96,20 @@ def read_auto_reply(mail: Letter) -> Recognised | None:
         value = first(mail.fields, sign.field).strip().lower()
         if value and value != "no" and (not sign.values or value.startswith(sign.values)):
             return Recognised(MailKind.AUTO_REPLY, sign.field)
+    if _is_answer_of_a_machine(mail):
+        return Recognised(MailKind.AUTO_REPLY, "auto-submitted")
     subject = decode_words(first(mail.fields, "subject"))
+    if _AUTO.match(subject):
+        return Recognised(MailKind.AUTO_REPLY, "subject")
     if not _ANSWERS.match(subject) and (words(subject[:_LONGEST_LEAD]) in _SUBJECTS):
         return Recognised(MailKind.AUTO_REPLY, "subject")
     return None
+
+
+def _is_answer_of_a_machine(mail: Letter) -> bool:
+    """Say whether a mail that a machine made answers another: some call that auto-generated (RFC 3834 section 5.1)."""
+    is_made = first(mail.fields, "auto-submitted").strip().lower().startswith(("auto-generated", "auto-notified"))
+    return is_made and first(mail.fields, "in-reply-to") != ""
 
 
 def _holds_dmarc(fields: tuple[tuple[str, str], ...]) -> bool:

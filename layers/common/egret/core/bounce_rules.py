@@ -51,7 +51,7 @@ SUBJECTS = Mark(
     non remise | remise … retardée | no se puede entregar | no se pudo entregar | no entregado | devuelto
     mancato recapito | mancata consegna | não entregue | falha na entrega | niet bestelbaar | onbestelbaar
     kan niet worden bezorgd | не доставлено | недоставленное | *エラー通知* | *配信不能* | *配信できません*
-    *送信エラー* | *退信* | *投递失败* | *配送失敗*
+    *送信エラー* | *配信に失敗* | *送信に失敗* | *退信* | *投递失败* | *配送失敗*
     """,
 )
 
@@ -78,7 +78,7 @@ OPENINGS = Mark(
     has encountered delivery | konnte nicht zugestellt | nicht zugestellt werden | konnte nicht ausgeliefert
     na pu être remis | no se ha podido entregar | no se pudo entregar | impossibile recapitare
     não pôde ser entregue | kon niet worden | не может быть доставлено | не удалось доставить | *配信できません*
-    *届けられません* | *送信できません* | *无法投递* | *被退回*
+    *届けられません* | *送信に失敗* | *配信に失敗* | error message below | *送信できません* | *无法投递* | *被退回*
     """,
 )
 

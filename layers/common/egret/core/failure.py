@@ -24,7 +24,8 @@ _RCPT = re.compile(
     r"\bRCPT[ _]TO\b|\bSMTP:RCPT\b|>>> ?RCPT\b|\bRCPT command|\bdoes not like recipient|\(state 14\)", re.IGNORECASE
 )
 _DATA = re.compile(
-    r"\bend of data\b|>>> ?DATA\b|\bafter DATA\b|\[DATA|\bDATA command|\bafter I sent the message|\(state 1[5-8]\)",
+    r"\bend of data\b|>>> ?DATA\b|\bafter DATA\b|\[DATA|\bDATA command"
+    r"|\bSMTP command DATA\b|\bafter I sent the message|\(state 1[5-8]\)",
     re.IGNORECASE,
 )
 

@@ -262,7 +262,7 @@ RULES: tuple[Rule, ...] = (
         """
         not listed in … name | not listed in … directory | not listed in domino | not found in directory
         not in directory | recipientnotfound | not found in … address book | not found by smtp address lookup
-        recipnotfound | exrecipnotfound | recipient name is not recognized
+        recipnotfound | exrecipnotfound | *ディレクトリには見つかりません* | recipient name is not recognized
         """,
         is_sure=True,
     ),

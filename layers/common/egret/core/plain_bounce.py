@@ -2,8 +2,8 @@
 
 There is one reader for all of them: who sends it, its subject and its first words tell that it is a report; what is
 before the returned message names those that failed, at the beginning of a line, behind a label or in a sentence; what
-follows each of them says why. What it looks for is in `bounce_rules`. Does not judge why (`failure` does), and does
-not read languages that the rules have no words of.
+follows each of them says why. What it looks for is in `bounce_rules`. Does not judge what it means (`failure` does),
+and does not read languages that the rules have no words of.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from egret.core.bounce_rules import COPIES, DELAYS, FAILS, FORMATS, LABELS, OPENINGS, OTHERS, SENDERS, SUBJECTS
+from egret.core.failure import FailureClass, classify
 from egret.core.findaddress import ADDRESS, find_address, find_addresses
 from egret.core.mime import decode_words
 from egret.core.mimescan import Fields, first, split_header
@@ -45,6 +46,8 @@ _LIST_FIELDS = frozenset(
 _RECEIVED_FOR = re.compile(r"\bfor <([^<>@\s]{1,128}@[\w.-]{1,255})>")
 _ANSWER = re.compile(r"\s*(?:re|aw|sv|antw|vs)\s*:", re.IGNORECASE)
 _LOCAL_PART = re.compile(r"[ \t]{1,12}([A-Za-z0-9][\w.+-]{1,63})[ \t]*$")
+_TELLING = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_FULL, FailureClass.MAILBOX_DISABLED, FailureClass.SIZE)
+"""Classes whose words a program uses only in a report."""
 _NEAR = 200
 """Characters on either side of an address that say what it is."""
 _RULER_CHARS = tuple("-=*_#>")
@@ -98,7 +101,7 @@ def is_report(mail: Letter) -> bool:
     subject = decode_words(first(mail.fields, "subject"))
     is_subject = words(subject) in _SUBJECTS
     if is_from_daemon(mail.fields):
-        return is_subject or words(mail.text) in _OPENINGS
+        return is_subject or words(mail.text) in _OPENINGS or classify(0, "", mail.text) in _TELLING
     # People answer reports, and their out-of-office notices answer mail about deliveries, with a null reverse-path.
     is_answer = _ANSWER.match(subject) is not None and first(mail.fields, "in-reply-to") != ""
     is_hinted = is_subject or first(mail.fields, "return-path").strip() == "<>"
@@ -107,7 +110,7 @@ def is_report(mail: Letter) -> bool:
 
 def is_from_daemon(fields: Fields) -> bool:
     """Say whether a mail comes from a program, by what it calls itself."""
-    sender = f"{first(fields, 'from')} {first(fields, 'return-path')}"
+    sender = decode_words(f"{first(fields, 'from')} {first(fields, 'return-path')}")
     return words(sender.replace("@", " ")) in _SENDERS
 
 
@@ -255,7 +258,9 @@ def _failed(lines: list[str], found: list[_Found]) -> Iterator[Failed]:
     reasons = [_reason(lines, one, end) for one, end in zip(found, ends, strict=True)]
     for number in range(len(reasons) - 2, -1, -1):
         reasons[number] = reasons[number] or reasons[number + 1]
-    if found and not any(reasons):
+    if len(found) == 1 and not _REPLY.search(reasons[0]):
+        reasons = [f"{reasons[0]} {_said_by_server(lines)}".strip()]
+    elif not any(reasons):
         reasons = [_said_by_server(lines)] * len(found)
     for one, reason in zip(found, reasons, strict=True):
         yield Failed(one.address, reason)

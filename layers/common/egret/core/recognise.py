@@ -15,6 +15,7 @@ who may send a report is for others to judge.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from egret.core.autoreply import read_auto_reply, read_report
 from egret.core.cloud_notice import read_cloud_notice
@@ -23,15 +24,16 @@ from egret.core.dsn import DsnRecipient, DsnReport, message_id, read_dsn, read_f
 from egret.core.failure import FailureClass, classify, is_about_recipient, is_surely_dead, stage_of, status_of
 from egret.core.feedback import read_feedback
 from egret.core.findaddress import find_address
-from egret.core.mimescan import first
+from egret.core.mimescan import first, read_mail
 from egret.core.plain_bounce import Failed, Notice, is_from_daemon, is_report, read_notice
 from egret.core.recognised import MailKind, Recognised, Reported
-from egret.core.report_text import Letter, open_letter
+from egret.core.report_text import MAX_RETURNED_BYTES, Letter, open_letter
 
 __all__ = ["MailKind", "Recognised", "Reported", "recognise"]
 
 _OPEN = (FailureClass.UNKNOWN, FailureClass.RECIPIENT_REFUSES, FailureClass.MAILBOX_DISABLED)
 """Classes that the stage of the conversation, which only the words tell, may decide."""
+MAX_ATTACHED = 3
 _SUCCESSES = frozenset({"delivered", "relayed", "expanded"})
 
 
@@ -83,6 +85,8 @@ def _plain(mail: Letter) -> Recognised | None:
     if not is_report(mail):
         return None
     notice = read_notice(mail)
+    if not notice.failed and (report := _attached(mail)):
+        return _of_report(mail, report)
     # People write about deliveries as well, of parcels for one.
     if not notice.failed and not is_from_daemon(mail.fields):
         return None
@@ -93,6 +97,13 @@ def _plain(mail: Letter) -> Recognised | None:
         original_message_id=message_id(notice.original),
         original=notice.original,
     )
+
+
+def _attached(mail: Letter) -> DsnReport | None:
+    """Return the first report that came as an attachment of a report, as relays of reports send them."""
+    attached = (part for part in mail.parts if part.content_type == "message/rfc822")
+    reports = (read_dsn(read_mail(part.head(MAX_RETURNED_BYTES)).parts) for part in islice(attached, MAX_ATTACHED))
+    return next((report for report in reports if report is not None and report.recipients), None)
 
 
 def _reported(block: DsnRecipient) -> Reported:
@@ -168,6 +179,8 @@ def _told(notice: Notice) -> list[Reported]:
 def _told_of(one: Failed, notice: Notice, general: FailureClass, *, is_at_rcpt: bool) -> Reported:
     """Return what a notice says of one; general: what all of it comes to, for one of whom it says nothing itself."""
     code, enhanced_code = reply_codes(one.reason, "")
+    if code < 400:
+        code, enhanced_code = 0, ""
     failure = classify(code, enhanced_code or status_code(one.reason), one.reason)
     is_vague = enhanced_code[2:] in ("", "0.0") and not is_at_rcpt
     if failure is FailureClass.UNKNOWN and not code:
