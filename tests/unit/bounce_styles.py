@@ -688,4 +688,22 @@ DATA
         (("ann@one.example", "5.2.0", REFUSES),),
         sender="gateway@relay.example",
     ),
+    Style(
+        "exim, to its postmaster",
+        "Mail failure - no recipient addresses",
+        """This message was created automatically by mail delivery software.
+
+A message sent by
+
+  <shop@example.org>
+
+could not be delivered to one or more of its recipients. The following
+address(es) failed:
+
+  ann@one.example
+    all host address lookups failed permanently
+""",
+        (("ann@one.example", "5.1.1", DEAD),),
+        "exim",
+    ),
 )

@@ -44,14 +44,15 @@ SUBJECTS = Mark(
     returned email | returned message | mail delivery | mail failure | mail failed | mail error | email error
     failed mail | failed message | mail system error | mail not delivered | could not be delivered
     couldnt be delivered | could not deliver | unable to deliver | cannot be delivered | cannot deliver
-    problem delivering | message not delivered | message bounced | message delayed | error delivering
-    error sending | could not send | undeliverable mail | fehler bei der | warning message | warning could not send
-    transcript for details | user unknown | unknown user | unknown address | nicht zugestellt | nicht zustellbar
-    unzustellbare | zustellung … fehlgeschlagen | zustellfehler | mail konnte nicht | échec | non distribué
-    non remise | remise … retardée | no se puede entregar | no se pudo entregar | no entregado | devuelto
-    mancato recapito | mancata consegna | não entregue | falha na entrega | niet bestelbaar | onbestelbaar
-    kan niet worden bezorgd | не доставлено | недоставленное | *エラー通知* | *配信不能* | *配信できません*
-    *送信エラー* | *配信に失敗* | *送信に失敗* | *退信* | *投递失败* | *配送失敗*
+    problem delivering | message not delivered | message bounced | message delayed | message frozen
+    in forwarding or filtering | error delivering | error sending | could not send | undeliverable mail
+    fehler bei der | warning message | warning could not send | transcript for details | user unknown | unknown user
+    unknown address | nicht zugestellt | nicht zustellbar | unzustellbare | zustellung … fehlgeschlagen
+    zustellfehler | mail konnte nicht | échec | non distribué | non remise | remise … retardée
+    no se puede entregar | no se pudo entregar | no entregado | devuelto | mancato recapito | mancata consegna
+    não entregue | falha na entrega | niet bestelbaar | onbestelbaar | kan niet worden bezorgd | не доставлено
+    недоставленное | *エラー通知* | *配信不能* | *配信できません* | *送信エラー* | *配信に失敗* | *送信に失敗*
+    *退信* | *投递失败* | *配送失敗*
     """,
 )
 

@@ -299,9 +299,10 @@ RULES: tuple[Rule, ...] = (
         "RFC 3463 X.1.2, RFC 7505 (null MX), RFC 1035 (NXDOMAIN); sendmail, Postfix, Exim, qmail-remote",
         "550 5.1.2 <ann@nowhere.example>... Host unknown (Name server: nowhere.example: host not found)",
         """
-        domain must exist | domain … is unknown | mail receiving disabled | no mx found for | host unknown
-        unknown host | unknown domain | domain unknown | domain not found | domain name not found | no such domain
-        no such host | domain … does not exist | domain … doesnt exist | host … does not exist | host not found
+        domain must exist | host address lookups failed permanently | name or service not known
+        domain … is unknown | mail receiving disabled | no mx found for | host unknown | unknown host
+        unknown domain | domain unknown | domain not found | domain name not found | no such domain | no such host
+        domain … does not exist | domain … doesnt exist | host … does not exist | host not found
         host or domain name not found | domain could not be found | couldnt find any host | invalid domain
         bad destination system | bad host | illegal host | unable to route to domain | no mx record found
         does not accept mail | nullmx | null mx | domain … not accept any | domain has no mail exchangers

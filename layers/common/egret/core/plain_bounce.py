@@ -179,13 +179,13 @@ def _own_addresses(fields: Fields) -> frozenset[str]:
 
 
 def _addresses(lines: list[str]) -> Iterator[_Found]:
+    before = ""
     for number, line in enumerate(lines):
-        if "@" not in line:
-            continue
-        for match in ADDRESS.finditer(line[:1000]):
-            rank, rest = _rank(line, match, lines[number - 1] if number else "")
+        for match in ADDRESS.finditer(line[:1000]) if "@" in line else ():
+            rank, rest = _rank(line, match, before)
             if rank:
                 yield _Found(number, match[0].strip("'").rstrip(".-"), rest, rank)
+        before = line if line.strip() else before
 
 
 def _rank(line: str, match: re.Match[str], before: str) -> tuple[int, str]:
