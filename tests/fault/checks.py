@@ -6,11 +6,13 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from egret.contracts.records import MailFilter
 from egret.contracts.settings import Account
 from egret.core.delivery import Delivery, State
 from egret.core.events import EventKind, event_id, is_wanted
 from egret.core.ids import SENT_INDEX, delivery_id
 from egret.core.outcome import Delivered, Unknown
+from egret.usecases.notify import DELAYED_AFTER
 from egret.usecases.post_webhook import FAILED as GIVEN_UP
 from tests.fault.faults import Violation
 
@@ -70,6 +72,7 @@ def at_the_end(world: World) -> None:
         _own(world, account)
     _suppressed(world)
     _taken_in(world)
+    _notified(world)
     for process in world.fleet.processes():
         if process.ledger.in_hand:
             raise Violation(f"{process.id} still holds {process.ledger.in_hand} attempts")
@@ -108,7 +111,7 @@ def _subject(world: World, delivery: Delivery) -> str:
 
 def _is_in_sent(world: World, account: str, message_id: int) -> None:
     """The copy came with the acceptance, and its content is there."""
-    copy = world.mailboxes.get(account, delivery_id(message_id, SENT_INDEX))
+    copy = world.mailboxes.get(account, delivery_id(message_id, SENT_INDEX), world.clock.now())
     if copy is None or world.memory_blobs.get(copy.blob) is None:
         raise Violation(f"message {message_id} of {account} has no copy in Sent")
 
@@ -230,10 +233,10 @@ def _own(world: World, account: Account) -> None:
     own = {
         event_id(d.account, d.id, e.seq): d for d in world.ever.values() if d.account == account.id for e in d.events
     }
-    for entry in world.suppressions.list(account.id):
+    for entry in world.suppressions.list(account.id, world.clock.now()):
         if entry.account != account.id or (entry.source_event and entry.source_event not in own):
             raise Violation(f"{account.name} has a suppression that is not its own: {entry}")
-    for mail in world.mailboxes.list(account.id, "", "", 1000).items:
+    for mail in world.mailboxes.list(account.id, MailFilter(), "", 1000, world.clock.now()).items:
         if mail.mailbox == "Inbox" and account.name not in mail.rcpt_to:
             raise Violation(f"{account.name} has a mail of another: {mail.rcpt_to}")
     for delivery in world.ever.values():
@@ -253,19 +256,39 @@ def _suppressed(world: World) -> None:
     """What a person took off the list comes back only for something that happened later."""
     for (account, address), removed_at in world.people.removed.items():
         entry = world.suppressions.find([(account, address)])[account, address]
-        if entry.is_active and entry.created_at < removed_at:
+        if entry.is_active_at(world.clock.now()) and entry.created_at < removed_at:
             raise Violation(f"{address} was put back on the list of {account} by something old: {entry}")
 
 
 def _taken_in(world: World) -> None:
-    """Every mail that came back stands in its account's Inbox once, and its delivery has one event of it."""
-    for source, (account, id_) in world.postmasters.written.items():
-        kept = [mail for mail in world.table.mails.values() if mail.source == source]
-        if [mail.account for mail in kept] != [account]:
-            raise Violation(f"{source} is in the Inbox of {[mail.account for mail in kept]} instead of {account}")
-        told = [event for event in world.ever[account, id_].events if event.source == source]
-        if len(told) != 1:
-            raise Violation(f"{source} made {len(told)} events of delivery {id_}")
+    """What was answered with 250 stands in its account's Inbox, and made one event, however often it was sent."""
+    for mail in world.postmasters.mails:
+        account, id_ = mail.about
+        tries = {f"{mail.name}-{number + 1}" for number in range(mail.tries)}
+        kept = [one.account for one in world.table.mails.values() if one.source in tries]
+        if set(kept) != {account} or len(kept) > mail.tries:
+            raise Violation(f"{mail.name} is in the Inbox of {kept} instead of {account}, sent {mail.tries} times")
+        told = [event.kind for event in world.ever[account, id_].events if event.source == mail.source]
+        if told != [mail.kind]:
+            raise Violation(f"{mail.name} made {told} of delivery {id_} instead of {mail.kind}")
+
+
+def _notified(world: World) -> None:
+    """Every end in failure that is our own finding, and the one delay, is told in the account's Inbox once."""
+    told = {EventKind.FAILED: 0, EventKind.SUPPRESSED: 0, EventKind.DELAYED: DELAYED_AFTER}
+    expected = {
+        (d.account, event_id(d.account, d.id, event.seq))
+        for d in world.ever.values()
+        for event in d.events
+        if event.kind in told and not event.dsn and told[event.kind] in (0, event.attempt)
+    }
+    kept = [mail for mail in world.table.mails.values() if mail.source.startswith("evt_")]
+    found = [(mail.account, mail.source) for mail in kept]
+    if sorted(found) != sorted(expected):
+        raise Violation(f"notifications of {set(found) ^ expected}, or several of one, of {len(found)}")
+    for mail in kept:
+        if world.memory_blobs.get(mail.blob) is None:
+            raise Violation(f"the notification of {mail.source} has no content")
 
 
 # --- 5 and the rest

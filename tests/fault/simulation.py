@@ -34,12 +34,13 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.table import MailTable
 from egret.memory.units import MemoryEgress, MemoryUnits
+from egret.usecases.accept import SendPorts
 from egret.usecases.deliver import DeliverPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.holds import HoldPorts
 from egret.usecases.ingest import IngestPorts
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.post_webhook import PostPorts
-from egret.usecases.prepare import SendPorts
 from egret.usecases.publish import PublishPorts
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret.usecases.replay import ReplayPorts
@@ -149,7 +150,7 @@ class World:
         ]
 
     def _account(self, id_: str, name: str, *, uses_fromid: bool, in_order: bool) -> Account:
-        events = frozenset({"delivered", "failed"}) if self.rng.random() < 0.3 else frozenset[str]()
+        events = frozenset({"delivered", "failed", "complained"}) if self.rng.random() < 0.3 else frozenset[str]()
         account = Account(
             id=id_,
             name=name,
@@ -193,12 +194,14 @@ class World:
         egress: Egress = faulty(MemoryEgress(self.fleet.hand), "egress", faults)
         if self.build is Build.HASTY_RELEASE:
             egress = HastyEgress(egress)
+        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
         self.sending = SendPorts(
             store=store,
             idempotency=sound,
             counters=faulty(self.counters, "counters", faults),
             suppressions=suppressions,
             blobs=blobs,
+            mailboxes=mailboxes,
             settings=self.settings,
             hints=hints,
             clock=clock,
@@ -211,11 +214,14 @@ class World:
         units = faulty(self.units, "units", faults)
         self.delivering = DeliverPorts(store, suppressions, self.settings, units, egress, clock, retry)
         self.sweeping = SweepPorts(sound, sound, records, calls, hints, units, clock)
-        self.publishing = PublishPorts(sound, suppressions, self.settings, calls, clock)
+        notifying = NotifyPorts(sound, blobs, mailboxes, self.settings, "mail.egret.example", retry, _no_mail)
+        self.publishing = PublishPorts(sound, mailboxes, blobs, suppressions, self.settings, calls, clock, notifying)
         poster = faulty(MemoryPoster(self.receivers.answer), "poster", faults)
-        self.posting = PostPorts(sound, records, self.settings, self.settings, poster, clock, dice, map)
-        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
-        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock)
+        self.posting = PostPorts(
+            sound, mailboxes, blobs, records, self.settings, self.settings, poster, clock, dice, map
+        )
+        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock, self.settings, SECRETS)
+        self.arriving = faulty(self.memory_blobs, "port 25", faults)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
         self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)
@@ -265,6 +271,7 @@ class World:
             (2, self.mischief.duplicates),
             (2, self.mischief.delays),
             (4, self.postmasters.write),
+            (3, self.postmasters.send_again),
             (3, self.people.steer),
             (2, self.people.unsuppress),
             (1, self.people.suppress),
@@ -388,6 +395,8 @@ class World:
         self.fleet.tick()
         while self.fleet.late:
             self.fleet.arrive()
+        while any(not mail.is_taken for mail in self.postmasters.mails):
+            self.postmasters.send_again()
         self.people.let_go()
         builds.flush(self)
 
@@ -445,6 +454,10 @@ class World:
         self.store.drop_forgotten(self.clock.now())
         while self.functions.stream():
             pass
+
+
+def _no_mail(*mail: object) -> None:
+    raise Violation(f"nobody asked for a notification by SMTP: {mail}")
 
 
 @dataclass(frozen=True, slots=True)

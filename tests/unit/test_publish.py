@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.queues import Call
-from egret.contracts.records import Acceptance
-from egret.contracts.settings import Account, WebhookSettings
-from egret.contracts.stream import StreamRecord
+from egret.contracts.records import Acceptance, MailFilter, StoredMail
+from egret.contracts.settings import Account, RetryPolicy, WebhookSettings
+from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind
 from egret.core.ids import delivery_id
+from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
+from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.publish import PublishPorts, publish
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, a_delivery, a_message
 
@@ -33,10 +38,16 @@ class World:
     """The ports of publish in memory, an account with a webhook."""
 
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
     settings: MemorySettings = field(default_factory=MemorySettings)
     queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+
+    @property
+    def mailboxes(self) -> MemoryMailboxes:
+        """The mailboxes over the same table."""
+        return MemoryMailboxes(self.store.table)
 
     def __post_init__(self) -> None:
         """Set the webhook."""
@@ -46,16 +57,61 @@ class World:
         """Change the account."""
         self.settings.put_account(Account(ACCOUNT, "acme", webhook=webhook))
 
-    def publish(self, *records: StreamRecord) -> list[tuple[int, bool]]:
+    def publish(self, *records: TableChange) -> list[tuple[int, bool]]:
         """Run publish; return (event, suppressing) of every call in the queue."""
-        publish(PublishPorts(self.store, self.suppressions, self.settings, self.queue, self.clock), records)
+        notifying = NotifyPorts(
+            self.store,
+            self.blobs,
+            self.mailboxes,
+            self.settings,
+            "mail.example.com",
+            RetryPolicy(),
+            self._no_mail,
+        )
+        ports = PublishPorts(
+            self.store,
+            self.mailboxes,
+            self.blobs,
+            self.suppressions,
+            self.settings,
+            self.queue,
+            self.clock,
+            notifying,
+        )
+        publish(ports, records)
         return [(call.seq, call.suppressing) for call in self.queue.waiting]
+
+    def _no_mail(self, *mail: object) -> None:
+        raise AssertionError(f"nobody asked for {mail}")
 
 
 @pytest.fixture
 def world() -> World:
     """An account with a webhook for all events of the reference."""
     return World()
+
+
+def test_mail_that_comes_in_is_told(world: World) -> None:
+    """Once, to the incoming webhook; changes of it, and mail that is no news, are not."""
+    hook = WebhookSettings("https://hooks.example.com/mail")
+    world.settings.put_account(Account(ACCOUNT, "acme", incoming_webhook=hook))
+    mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
+    changed = dataclasses.replace(mail, flags=frozenset({"a"}), rev=2)
+    world.publish(
+        MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, dataclasses.replace(mail, is_news=False))
+    )
+
+    assert world.queue.waiting == [Call(ACCOUNT, MESSAGE_ID, 0, NOW.isoformat(), is_mail=True)]
+
+
+@pytest.mark.parametrize("hook", [None, WebhookSettings("https://hooks.example.com/mail", disabled=True)])
+def test_mail_is_told_only_to_who_wants_it(world: World, hook: WebhookSettings | None) -> None:
+    """The other webhook hears nothing of it."""
+    other = WebhookSettings("https://hooks.example.com/")
+    world.settings.put_account(Account(ACCOUNT, "acme", webhook=other, incoming_webhook=hook))
+    mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
+
+    assert world.publish(MailRecord(None, mail)) == []
 
 
 def with_events(*events: Event, **changes: Any) -> Delivery:
@@ -112,7 +168,7 @@ def test_an_account_without_webhook_still_suppresses(world: World, webhook: Webh
     world.set_webhook(webhook)
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == []
-    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT)] == ["ann@example.net"]
+    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT, NOW)] == ["ann@example.net"]
 
 
 def test_an_unknown_account_stops_nobody(world: World) -> None:
@@ -138,6 +194,19 @@ def test_a_queue_that_is_down_leaves_everything_to_do_again(world: World) -> Non
     world.queue.is_down = False
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == [(2, True)]
+
+
+def test_a_failure_is_told_in_the_inbox_whoever_listens(world: World) -> None:
+    """Once, though the record comes twice; an account without a webhook hears of it there."""
+    world.set_webhook(None)
+    world.store.put_message(a_message(), b"Subject: Hello\r\n\r\n")
+    world.store.accept(Acceptance(a_message(), (a_delivery(),)))
+    record = StreamRecord(with_events(DELAYED), with_events(DELAYED, FAILED))
+    world.publish(record, record)
+
+    (mail,) = world.mailboxes.list(ACCOUNT, MailFilter("Inbox"), "", 10, NOW).items
+    assert (mail.is_dsn, mail.subject) == (True, "Undelivered mail")
+    assert b"Subject: Hello" in world.blobs.objects[mail.blob]
 
 
 def test_the_last_removal_takes_the_content_with_it(world: World) -> None:

@@ -118,6 +118,13 @@ def test_words_add_what_a_block_leaves_open(block: str, text: str, expected: tup
     assert (one.address, one.status, one.failure) == expected
 
 
+@pytest.mark.parametrize(("action", "expected"), [("Action: exploded\n", ""), ("", "failed")])
+def test_action_that_nobody_knows_stays_unknown(action: str, expected: str) -> None:
+    """Only one that is missing is made of what the words say."""
+    (one,) = recognise(dsn(f"Final-Recipient: rfc822; bob@example.net\n{action}Status: 5.0.0\n")).recipients
+    assert one.action == expected
+
+
 def test_report_that_came_as_an_attachment_of_one_is_read() -> None:
     """Some systems relay reports so; the sender's name is encoded."""
     outer = (

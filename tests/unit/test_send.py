@@ -13,6 +13,7 @@ import dkim
 import pytest
 
 from egret.contracts.queues import Hint
+from egret.contracts.records import MailFilter
 from egret.contracts.settings import HoldRule, Installation, Suppression
 from egret.contracts.webapi import ErrorCode, File, NameAddress
 from egret.core import fromid, messageid
@@ -248,6 +249,9 @@ def test_future_release_waits_without_a_hint() -> None:
     delivery = service.delivery(submission.queue_msg_id)
     assert (delivery.not_before, delivery.due_at, delivery.expires_at) == (later, later, later + timedelta(hours=72))
     assert service.hints.waiting == []
+    message = service.store.message(ACCOUNT, delivery.message_id)
+    assert message is not None
+    assert message.future_release == "until;2026-05-03T05:06:07Z"
 
 
 def test_future_release_in_the_past_is_now() -> None:
@@ -288,6 +292,19 @@ def test_a_suppressed_recipient_ends_at_once_with_its_event() -> None:
     )
     assert ann.events[0].error == "the recipient is on the suppression list: bounced before"
     assert (bob.state, service.hints.waiting) == (State.QUEUED, [Hint(ACCOUNT, [bob.id])])
+
+
+def test_a_suppression_ends_with_its_time() -> None:
+    """Mail queued from then on goes out."""
+    service = Service()
+    entry = Suppression(ACCOUNT, 1, "ann@example.net", "ann@example.net", NOW, expires_at=NOW + timedelta(days=1))
+    service.suppressions.put_new(entry)
+    states = []
+    for _ in range(2):
+        states.append(service.delivery(service.send().submissions[0].queue_msg_id).state)
+        service.clock.advance(timedelta(days=1))
+
+    assert states == [State.SUPPRESSED, State.QUEUED]
 
 
 def test_the_suppressions_of_others_do_not_matter() -> None:
@@ -537,7 +554,7 @@ def test_save_sent_keeps_a_copy_with_bcc() -> None:
 
     service.send(save_sent=True, bcc=people("hidden@example.net"))
 
-    (mail,) = service.mailboxes.list(ACCOUNT, "Sent", "", 10).items
+    (mail,) = service.mailboxes.list(ACCOUNT, MailFilter(mailbox="Sent"), "", 10, NOW).items
     copy = parsed(service.blobs.objects[mail.blob])
     assert (copy["Bcc"], copy["Received"], mail.subject) == ("hidden@example.net", None, "Hello")
     assert (mail.size_bytes, mail.flags) == (len(service.blobs.objects[mail.blob]), frozenset({"$notjunk", r"\seen"}))
@@ -549,7 +566,7 @@ def test_without_save_sent_there_is_no_copy() -> None:
 
     service.send()
 
-    assert service.mailboxes.list(ACCOUNT, "", "", 10).items == ()
+    assert service.mailboxes.list(ACCOUNT, MailFilter(), "", 10, NOW).items == ()
 
 
 def test_an_smtputf8_message_says_so() -> None:

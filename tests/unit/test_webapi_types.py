@@ -23,7 +23,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.SendRequest,
             (
                 "From To CC BCC ReplyTo MessageID References Date Subject Text HTML Extra Headers AlternativeFiles"
-                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent"
+                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent Unsubscribe"
             ),
         ),
         (w.File, "Name ContentType ContentID Data UploadID"),
@@ -31,8 +31,11 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
         (w.Submission, "Address QueueMsgID FromID"),
         (w.DomainTLSGetResult, "DomainTLS"),
         (w.DomainTLSInfo, "Domain Updated STARTTLS RequireTLS"),
-        (w.SuppressionInfo, "ID Created Account BaseAddress OriginalAddress Manual Reason"),
-        (w.SuppressionAddRequest, "EmailAddress Manual Reason"),
+        (
+            w.SuppressionInfo,
+            "ID Created Account BaseAddress OriginalAddress Manual Reason Kind SourceEvent Evidence Expires",
+        ),
+        (w.SuppressionAddRequest, "EmailAddress Manual Reason Expires"),
         (w.MessageGetResult, "Message Structure Meta"),
         (w.MessageContent, "From To CC BCC ReplyTo MessageID References Date Subject Text HTML"),
         (w.Structure, "ContentType ContentTypeParams ContentID ContentDisposition Filename DecodedSize Parts"),
@@ -40,16 +43,33 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.MessageMeta,
             (
                 "Size DSN Flags MailFrom MailFromValidated RcptTo MsgFrom MsgFromValidated DKIMVerifiedDomains RemoteIP"
-                " MailboxName"
+                " MailboxName ThreadID Received"
             ),
         ),
         (
             w.OutgoingEvent,
             (
                 "Version Event DSN Suppressing QueueMsgID FromID MessageID Subject WebhookQueued SMTPCode"
-                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID"
+                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID Failure"
             ),
         ),
+        (
+            w.IncomingMessage,
+            (
+                "Version From To CC BCC ReplyTo Subject MessageID InReplyTo References Date Text HTML Structure Meta"
+                " EventID"
+            ),
+        ),
+        (
+            w.IncomingMeta,
+            (
+                "MsgID MailFrom MailFromValidated MsgFromValidated RcptTo DKIMVerifiedDomains RemoteIP Received"
+                " MailboxName Automated ThreadID"
+            ),
+        ),
+        (w.MessageMoveRequest, "MsgID DestMailboxName"),
+        (w.MessageFlagsAddRequest, "MsgID Flags"),
+        (w.MessagePartGetRequest, "MsgID PartPath"),
         (w.Error, "Code Message"),
         (w.UploadCreateResult, "UploadID URL Expires"),
     ],

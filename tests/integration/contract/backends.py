@@ -20,13 +20,14 @@ from egret.contracts.ports import (
     KeyWrapper,
     Mailboxes,
     MailStore,
+    OwnFromIds,
     SettingsReader,
     SettingsWriter,
     Suppressions,
     Units,
 )
 from egret.contracts.queues import Call, Hint
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord
 from egret.contracts.tls import DomainTls, StsPolicies, TlsResults
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls
@@ -34,6 +35,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryAuthFailures, MemoryCounters
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
@@ -50,7 +52,8 @@ class Backend:
     """The ports over one storage, and the far ends of those that only write.
 
     name: memory, moto or ministack.
-    take_hints, take_calls: what waits in the queues, removed from there. stream: every change of a delivery so far.
+    take_hints, take_calls: what waits in the queues, removed from there. stream, mail_stream: every change of
+    a delivery, of a mail in a mailbox, so far.
     upload: PUT to a URL, True when it was taken. download: GET a URL, None when there is nothing.
     """
 
@@ -58,6 +61,7 @@ class Backend:
     store: MailStore
     due: DueIndex
     idempotency: Idempotency
+    own_fromids: OwnFromIds
     calls: Calls
     counters: Counters
     suppressions: Suppressions
@@ -78,6 +82,7 @@ class Backend:
     take_hints: Callable[[], list[Hint]]
     take_calls: Callable[[], list[Call]]
     stream: Callable[[], list[StreamRecord]]
+    mail_stream: Callable[[], list[MailRecord]]
     upload: Callable[[str, bytes], bool]
     download: Callable[[str], bytes | None]
 
@@ -97,6 +102,7 @@ def memory_backend() -> Backend:
         store=store,
         due=store,
         idempotency=store,
+        own_fromids=MemoryOwnFromIds(store.table),
         calls=MemoryCalls(store.table),
         counters=MemoryCounters(),
         suppressions=MemorySuppressions(),
@@ -117,6 +123,7 @@ def memory_backend() -> Backend:
         take_hints=lambda: _drain(hints),
         take_calls=lambda: _drain(calls),
         stream=lambda: list(store.stream),
+        mail_stream=lambda: list(store.table.mail_stream),
         upload=blobs.upload,
         download=blobs.download,
     )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from egret.contracts import webapi as w
+from egret.core.mailbox import STANDARD
 
 _ID: Final = 520_117_284_013_056
 _MESSAGE_ID: Final = "<7d1k3nqv5xsa@mail.example.com>"
@@ -72,6 +73,9 @@ _SUPPRESSION: Final = w.SuppressionInfo(
     base_address="gone@example.net",
     original_address="gone+news@example.net",
     reason="The address does not exist (550 5.1.1).",
+    kind="bounce",
+    source_event="evt_mfzwizlt_1d90a3c000400_1",
+    evidence="5.1.1 <gone+news@example.net>: user unknown",
 )
 
 _MESSAGE: Final = w.MessageGetResult(
@@ -84,7 +88,18 @@ _MESSAGE: Final = w.MessageGetResult(
         text="It is on its way.\n",
     ),
     structure=w.Structure(content_type="text/plain", content_type_params={"charset": "us-ascii"}, decoded_size=19),
-    meta=w.MessageMeta(size=len(_RAW), mail_from="shop@example.com", rcpt_to="ann@example.net", mailbox_name="Inbox"),
+    meta=w.MessageMeta(
+        size=len(_RAW),
+        mail_from="shop@example.com",
+        mail_from_validated=True,
+        rcpt_to="ann@example.net",
+        msg_from="shop@example.com",
+        msg_from_validated=True,
+        dkim_verified_domains=("example.com",),
+        mailbox_name="Inbox",
+        thread_id="5f0c3d6d1a0f4b7e",
+        received=_ATTEMPTED,
+    ),
 )
 
 EXAMPLES: Final = MappingProxyType(
@@ -129,7 +144,7 @@ EXAMPLES: Final = MappingProxyType(
             {"EmailAddress": "gone+news@example.net"}, w.SuppressionPresentResult(present=True)
         ),
         "MessageList": Example(
-            {"Mailbox": "Inbox", "Limit": 50},
+            {"Mailbox": "Inbox", "WithoutFlags": [r"\seen"], "Limit": 50},
             w.MessageListResult(
                 messages=(
                     w.MessageSummary(
@@ -142,12 +157,29 @@ EXAMPLES: Final = MappingProxyType(
                         message_id=_MESSAGE_ID,
                         received=_QUEUED,
                         size=len(_RAW),
+                        thread_id="5f0c3d6d1a0f4b7e",
                     ),
                 )
             ),
         ),
         "MessageGet": Example({"MsgID": _ID}, _MESSAGE),
         "MessageRawGet": Example({"MsgID": _ID}, _RAW),
+        "MessagePartGet": Example({"MsgID": _ID, "PartPath": [0]}, b"It is on its way.\r\n"),
+        "MessageDelete": Example({"MsgID": _ID}, w.Empty()),
+        "MessageFlagsAdd": Example({"MsgID": _ID, "Flags": [r"\seen", "invoiced"]}, w.Empty()),
+        "MessageFlagsRemove": Example({"MsgID": _ID, "Flags": ["invoiced"]}, w.Empty()),
+        "MessageMove": Example({"MsgID": _ID, "DestMailboxName": "Archive"}, w.Empty()),
+        "MailboxList": Example(
+            {},
+            w.MailboxListResult(
+                mailboxes=(
+                    *(w.MailboxInfo(name=name, standard=True) for name in STANDARD),
+                    w.MailboxInfo(name="Customers"),
+                )
+            ),
+        ),
+        "MailboxCreate": Example({"MailboxName": "Customers"}, w.Empty()),
+        "MailboxDelete": Example({"MailboxName": "Customers"}, w.Empty()),
     }
 )
 """By name of the method."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from egret.api.http import PART, RAW
 from egret.contracts import webapi as w
 from egret.contracts.settings import Scope
 
@@ -32,7 +33,7 @@ _COMMON_ERRORS: Final = (w.ErrorCode.PROTOCOL, w.ErrorCode.USER, w.ErrorCode.SER
 class Method:
     """One method of the API.
 
-    summary: one sentence. scopes: which keys may call it. answer: None = the bytes of a message.
+    summary: one sentence. scopes: which keys may call it. answer: None = octets.
     takes_files: file parts of a multipart are accepted. idempotent: takes an Idempotency-Key. errors: its own codes.
     """
 
@@ -45,6 +46,8 @@ class Method:
     errors: tuple[w.ErrorCode, ...] = ()
     takes_files: bool = False
     idempotent: bool = False
+    octets: str = RAW
+    """Content type of an answer that is octets."""
 
     @property
     def all_errors(self) -> tuple[w.ErrorCode, ...]:
@@ -152,7 +155,7 @@ _TABLE: Final = (
     Method(
         name="MessageList",
         group=Group.MAILBOX,
-        summary="List stored mail, newest first, a page at a time.",
+        summary="List or search stored mail, newest first, a page at a time.",
         request=w.MessageListRequest,
         answer=w.MessageListResult,
         scopes=_READING,
@@ -174,6 +177,78 @@ _TABLE: Final = (
         answer=None,
         scopes=_READING,
         errors=(_C.MESSAGE_NOT_FOUND,),
+    ),
+    Method(
+        name="MessagePartGet",
+        group=Group.MAILBOX,
+        summary="Get the body of a part as it was attached. A large one is a redirect (303) to its content.",
+        request=w.MessagePartGetRequest,
+        answer=None,
+        octets=PART,
+        scopes=_READING,
+        errors=(_C.MESSAGE_NOT_FOUND, _C.PART_NOT_FOUND),
+    ),
+    Method(
+        name="MessageDelete",
+        group=Group.MAILBOX,
+        summary="Remove a stored message for good.",
+        request=w.MessageDeleteRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.MESSAGE_NOT_FOUND,),
+    ),
+    Method(
+        name="MessageFlagsAdd",
+        group=Group.MAILBOX,
+        summary="Add flags to a stored message.",
+        request=w.MessageFlagsAddRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.MESSAGE_NOT_FOUND,),
+    ),
+    Method(
+        name="MessageFlagsRemove",
+        group=Group.MAILBOX,
+        summary="Remove flags from a stored message.",
+        request=w.MessageFlagsRemoveRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.MESSAGE_NOT_FOUND,),
+    ),
+    Method(
+        name="MessageMove",
+        group=Group.MAILBOX,
+        summary="Move a stored message to another mailbox; it keeps its MsgID.",
+        request=w.MessageMoveRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.MESSAGE_NOT_FOUND,),
+    ),
+    Method(
+        name="MailboxList",
+        group=Group.MAILBOX,
+        summary="List the mailboxes of the account.",
+        request=w.Empty,
+        answer=w.MailboxListResult,
+        scopes=_READING,
+    ),
+    Method(
+        name="MailboxCreate",
+        group=Group.MAILBOX,
+        summary="Make a mailbox.",
+        request=w.MailboxCreateRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.ERROR,),
+    ),
+    Method(
+        name="MailboxDelete",
+        group=Group.MAILBOX,
+        summary="Remove an empty mailbox that the account made.",
+        request=w.MailboxDeleteRequest,
+        answer=w.Empty,
+        scopes=_FULL,
+        errors=(_C.ERROR,),
     ),
 )
 

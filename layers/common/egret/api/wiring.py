@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from egret.api import unsubscribe
 from egret.api.auth import AuthPorts
 from egret.api.router import Api, Call, Operation
+from egret.api.unsubscribe import PagePorts
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
+from egret.core.unsubscribe import keys_of
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
-from egret.usecases.prepare import SendPorts
+from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class ApiPorts:
     domain_tls: domain_tls.DomainTlsPorts
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
+    unsubscribe: UnsubscribePorts
 
 
 def api_of(ports: ApiPorts) -> Api:
@@ -37,7 +42,9 @@ def api_of(ports: ApiPorts) -> Api:
         **_suppression(ports.suppression),
         **_mailbox(ports.mailbox),
     }
-    return Api(ports.auth, MappingProxyType(operations))
+    links = PagePorts(ports.unsubscribe, ports.auth.failures, keys_of(ports.send.secrets.fromid))
+    pages = {w.UNSUBSCRIBE_PATH: lambda request: unsubscribe.answer(links, request)}
+    return Api(ports.auth, MappingProxyType(operations), MappingProxyType(pages))
 
 
 def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str, Operation]:
@@ -75,10 +82,7 @@ def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation
         return w.SuppressionListResult(suppressions=tuple(_suppression_info(entry, name) for entry in entries))
 
     def add(call: Call) -> None:
-        request: w.SuppressionAddRequest = call.request
-        suppressions.suppression_add(
-            ports, _account(call), request.email_address, manual=request.manual, reason=request.reason
-        )
+        suppressions.suppression_add(ports, _account(call), call.request)
 
     def remove(call: Call) -> None:
         suppressions.suppression_remove(ports, _account(call), call.request.email_address)
@@ -104,14 +108,57 @@ def _suppression_info(entry: Suppression, account_name: str) -> w.SuppressionInf
         original_address=entry.original_address,
         manual=entry.manual,
         reason=entry.reason,
+        kind=entry.kind,
+        source_event=entry.source_event,
+        evidence=entry.evidence,
+        expires=entry.expires_at,
     )
 
 
 def _mailbox(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    return {**_reading_mail(ports), **_changing_mail(ports), **_mailboxes(ports)}
+
+
+def _reading_mail(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def part(call: Call) -> w.RawContent:
+        request: w.MessagePartGetRequest = call.request
+        return mailbox.message_part_get(ports, _account(call), request.msg_id, request.part_path)
+
     return {
         "MessageList": lambda call: mailbox.message_list(ports, _account(call), call.request),
         "MessageGet": lambda call: mailbox.message_get(ports, _account(call), call.request.msg_id),
         "MessageRawGet": lambda call: mailbox.message_raw_get(ports, _account(call), call.request.msg_id),
+        "MessagePartGet": part,
+    }
+
+
+def _changing_mail(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def delete(call: Call) -> None:
+        mailbox.message_delete(ports, _account(call), call.request.msg_id)
+
+    def add(call: Call) -> None:
+        mailbox.message_flags_add(ports, _account(call), call.request.msg_id, call.request.flags)
+
+    def remove(call: Call) -> None:
+        mailbox.message_flags_remove(ports, _account(call), call.request.msg_id, call.request.flags)
+
+    def move(call: Call) -> None:
+        mailbox.message_move(ports, _account(call), call.request.msg_id, call.request.dest_mailbox_name)
+
+    return {"MessageDelete": delete, "MessageFlagsAdd": add, "MessageFlagsRemove": remove, "MessageMove": move}
+
+
+def _mailboxes(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def create(call: Call) -> None:
+        mailbox.mailbox_create(ports, _account(call), call.request.mailbox_name)
+
+    def delete(call: Call) -> None:
+        mailbox.mailbox_delete(ports, _account(call), call.request.mailbox_name)
+
+    return {
+        "MailboxList": lambda call: mailbox.mailbox_list(ports, _account(call)),
+        "MailboxCreate": create,
+        "MailboxDelete": delete,
     }
 
 

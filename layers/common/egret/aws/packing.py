@@ -40,6 +40,7 @@ class PackedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     policy: str = ""
     tls: str = ""
     transcript: tuple[str, ...] = ()
+    takes_dsn: bool = False
 
 
 class PackedFacts(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -63,6 +64,7 @@ class PackedEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     source: str
     facts: PackedFacts | None
     dsn: bool
+    by_message_id: bool = False
 
 
 class PackedLease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -195,12 +197,13 @@ def _pack_attempt(attempt: Attempt) -> PackedAttempt:
         policy=attempt.trace.policy,
         tls=attempt.trace.tls,
         transcript=attempt.trace.transcript,
+        takes_dsn=attempt.trace.takes_dsn,
     )
 
 
 def _unpack_attempt(packed: PackedAttempt) -> Attempt:
     duration = timedelta(microseconds=packed.duration)
-    trace = SessionTrace(packed.transport, packed.policy, packed.tls, packed.transcript)
+    trace = SessionTrace(packed.transport, packed.policy, packed.tls, packed.transcript, packed.takes_dsn)
     return Attempt(packed.number, instant(packed.started_at), duration, _outcome(packed), trace)
 
 
@@ -239,7 +242,14 @@ def _pack_event(event: Event, attempts: tuple[Attempt, ...]) -> PackedEvent:
     facts = PackedFacts(event.code, event.enhanced_code, event.error, event.reply, remote.mx_host, remote.address)
     told = 0 < event.attempt <= len(attempts) and facts == _facts_of_attempt(attempts[event.attempt - 1])
     return PackedEvent(
-        event.seq, event.kind.value, micros(event.at), event.attempt, event.source, None if told else facts, event.dsn
+        event.seq,
+        event.kind.value,
+        micros(event.at),
+        event.attempt,
+        event.source,
+        None if told else facts,
+        event.dsn,
+        event.by_message_id,
     )
 
 
@@ -257,4 +267,5 @@ def _unpack_event(packed: PackedEvent, attempts: tuple[Attempt, ...]) -> Event:
         error=facts.error,
         reply=facts.lines,
         remote=Remote(facts.mx_host, facts.address),
+        by_message_id=packed.by_message_id,
     )

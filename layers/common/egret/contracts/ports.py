@@ -24,12 +24,14 @@ from egret.contracts.records import (
     DueKind,
     IdempotencyRecord,
     IdempotencyState,
+    MailFilter,
     Page,
     PostAnswer,
     StoredMail,
     Unit,
 )
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core.delivery import Delivery, Message
 from egret.core.routing import Route
 from egret.core.suppression import Strikes
@@ -78,7 +80,8 @@ class MailStore(Protocol):
         """Commit the one delivery of a stored message, with its due entry.
 
         False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
-        and changes nothing, whatever has become of the delivery meanwhile.
+        and changes nothing, whatever has become of the delivery meanwhile. Raises Conflict, and nothing is written,
+        when its own fromid leads to another delivery.
         """
         ...
 
@@ -152,6 +155,14 @@ class MailStore(Protocol):
         ...
 
 
+class OwnFromIds(Protocol):
+    """Fromids that submitters chose themselves; written by `MailStore.accept`."""
+
+    def find(self, account: str, text: str, now: datetime) -> int:
+        """Return the delivery that a fromid (lower case) of the account leads to, 0 when there is none."""
+        ...
+
+
 class DueIndex(Protocol):
     """What is due, oldest first, over all tenants; sparse and sharded. Eventually consistent."""
 
@@ -198,18 +209,21 @@ class Suppressions(Protocol):
     """Suppression list and strikes, per account, keyed by base address."""
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Suppression]:
-        """Return the entries (removed ones included) of many (account, base address)."""
+        """Return the entries (removed and expired ones included) of many (account, base address)."""
         ...
 
     def put_new(self, entry: Suppression) -> Suppression | None:
-        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
+        """Add an entry unless one is there that does not give way to it: then return that.
+
+        See `Suppression.gives_way_to`.
+        """
         ...
 
     def remove(self, account: str, base_address: str, at: datetime) -> bool:
-        """Mark as removed; False when there is no active entry."""
+        """Mark as removed; False when there is none that is active at that time."""
         ...
 
-    def list(self, account: str) -> list[Suppression]:
+    def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         ...
 
@@ -303,6 +317,17 @@ class Egress(Protocol):
         ...
 
 
+class Submitter(Protocol):
+    """The way from an SMTP listener to the use case; the listener has neither its keys nor its tables."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Have a submission with its content taken or refused.
+
+        Raises Unavailable when nobody knows what became of it.
+        """
+        ...
+
+
 # --- blobs, mailboxes ------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +340,10 @@ class Blobs(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """Return the object, None when absent."""
+        ...
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent. size_bytes > 0."""
         ...
 
     def delete(self, key: str) -> None:
@@ -335,18 +364,63 @@ class Blobs(Protocol):
 
 
 class Mailboxes(Protocol):
-    """Mail that an account received or saved."""
+    """Mail that an account received or saved, and the mailboxes that it made for it."""
 
     def put(self, mail: StoredMail) -> bool:
-        """Store; False when the account has a mail of the same non-empty source and rcpt_to, or the id is taken."""
+        """Store; False when the account has a mail of the same non-empty source and rcpt_to, or the id is taken.
+
+        That it had one counts too: what was removed does not come back when it is processed again.
+        """
         ...
 
-    def get(self, account: str, mail_id: int) -> StoredMail | None:
-        """Return one, None when absent."""
+    def get(self, account: str, mail_id: int, now: datetime) -> StoredMail | None:
+        """Return one, None when absent or over."""
         ...
 
-    def list(self, account: str, mailbox: str, cursor: str, limit: int) -> Page[StoredMail]:
-        """Return a mailbox ("" = all), newest first."""
+    def was_removed(self, account: str, mail_id: int) -> bool:
+        """Tell whether `remove` took it away, for some weeks."""
+        ...
+
+    def list(self, account: str, wanted: MailFilter, cursor: str, limit: int, now: datetime) -> Page[StoredMail]:
+        """Return an account's mail, newest first (highest id first).
+
+        A page may have fewer than `limit` items, even none, while its cursor says that there is more.
+        """
+        ...
+
+    def replace(self, old: StoredMail, new: StoredMail) -> bool:
+        """Write `new` (other flags or another mailbox, rev one higher) if the stored `rev` is still `old.rev`.
+
+        False when somebody was faster, when it is absent, or when the new mailbox is neither standard nor one it made.
+        """
+        ...
+
+    def remove(self, mail: StoredMail, now: datetime) -> bool:
+        """Remove for good if the stored `rev` is still `mail.rev`. Its object stays."""
+        ...
+
+    def holds(self, account: str, source: str, rcpt_to: str, now: datetime) -> bool | None:
+        """Tell whether the account still has the mail of a source; None when it never had, as far as is known."""
+        ...
+
+    def threads(self, account: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """Return the threads of those Message-IDs that have one."""
+        ...
+
+    def join(self, account: str, message_id: str, thread: str, until: datetime) -> str:
+        """Give a Message-ID its thread unless it has one; return the one it has. May be forgotten after `until`."""
+        ...
+
+    def own(self, account: str) -> Sequence[str]:
+        """Return the mailboxes that the account made, by name."""
+        ...
+
+    def create(self, account: str, mailbox: str) -> bool:
+        """Make a mailbox; False when it is there."""
+        ...
+
+    def drop(self, account: str, mailbox: str, now: datetime) -> bool | None:
+        """Remove a mailbox that the account made: True. False: mail is in it. None: there is none of that name."""
         ...
 
 

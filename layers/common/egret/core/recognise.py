@@ -157,13 +157,18 @@ def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
     return replace(
         one,
         address=address,
-        action=one.action or ("delayed" if notice.is_delayed else "failed"),
+        # An action that nobody knows stays unknown; one that is missing is what the words say.
+        action=one.action or ("" if first(one.fields, "action") else _action_of(notice)),
         code=code,
         enhanced_code=enhanced_code,
         status=enhanced_code or status_of(failure, code),
         failure=failure,
         diagnostic=one.diagnostic or reason,
     )
+
+
+def _action_of(notice: Notice) -> str:
+    return "delayed" if notice.is_delayed else "failed"
 
 
 def _told(notice: Notice) -> list[Reported]:
@@ -189,7 +194,7 @@ def _told_of(one: Failed, notice: Notice, general: FailureClass, *, is_at_rcpt: 
         failure = FailureClass.RECIPIENT_REFUSES
     return Reported(
         address=one.address,
-        action="delayed" if notice.is_delayed else "failed",
+        action=_action_of(notice),
         # Exchange writes `550 4.4.7`: of two classes, but not nothing.
         status=enhanced_code or status_code(one.reason) or status_of(failure, code),
         code=code,
