@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.core.autoreply import SIGNS
-from egret.core.failure import FailureClass
+from egret.core.failure import FailureClass, classify
 from egret.core.feedback import UNWANTED_TYPES
 from egret.core.recognise import MailKind, Recognised, recognise
 from tests.unit.bounce_styles import STYLES
@@ -116,6 +116,7 @@ def test_words_add_what_a_block_leaves_open(block: str, text: str, expected: tup
     """A better code, the stage of the conversation, a usable address, or who failed at all."""
     (one,) = recognise(dsn(block, text)).recipients
     assert (one.address, one.status, one.failure) == expected
+    assert not one.diagnostic or classify(one.code, one.enhanced_code, one.diagnostic) is one.failure
 
 
 @pytest.mark.parametrize(("action", "expected"), [("Action: exploded\n", ""), ("", "failed")])

@@ -163,8 +163,14 @@ def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
         enhanced_code=enhanced_code,
         status=enhanced_code or status_of(failure, code),
         failure=failure,
-        diagnostic=one.diagnostic or reason,
+        diagnostic=_with_stage(one.diagnostic or reason, stage, failure, classify(code, enhanced_code, one.diagnostic)),
     )
+
+
+def _with_stage(diagnostic: str, stage: str, failure: FailureClass, by_itself: FailureClass) -> str:
+    """Return a diagnostic that means its class by itself: with the stage of the conversation, where that decided."""
+    is_needed = diagnostic != "" and stage != "" and failure is not by_itself and stage not in diagnostic
+    return f"{diagnostic} [{stage}]" if is_needed else diagnostic
 
 
 def _action_of(notice: Notice) -> str:

@@ -42,7 +42,7 @@ class Reported:
     enhanced_code: str = ""
     """From the diagnostic, else the Status field; its class is that of the code. Never derived from words."""
     diagnostic: str = ""
-    """What the server said, in full, on one line."""
+    """What the server said, in full, on one line; in brackets the stage at which, where only that decided the class."""
     diagnostic_type: str = ""
     """In lower case: `smtp`, `x-unix`, …"""
     remote_mta: str = ""
