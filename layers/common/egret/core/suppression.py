@@ -67,14 +67,17 @@ class Voice(Enum):
     """Most of what it refuses is about its customer: only an enhanced code counts."""
 
 
-def verdict(code: int, enhanced_code: str, text: str = "", voice: Voice = Voice.SERVER) -> SuppressVerdict:
+def verdict(
+    code: int, enhanced_code: str, text: str = "", voice: Voice = Voice.SERVER, known: FailureClass | None = None
+) -> SuppressVerdict:
     """Judge the reply that ended a delivery.
 
+    known: the class, where a report has given it.
     code: the reply code, or 0 if no server answered. enhanced_code: `5.1.1`, or "" if unknown. text: of the reply.
     With code 0 the class of the enhanced code stands in (a DSN without a Diagnostic-Code has only its Status).
     A temporary reply (the delivery expired) can only be a strike. Success is IGNORE.
     """
-    failure = classify(code, enhanced_code, text)
+    failure = known or classify(code, enhanced_code, text)
     found = verdict_on(failure, code, enhanced_code, voice)
     # Who says "temporarily disabled" will not be asked for good.
     is_brief = failure is FailureClass.MAILBOX_DISABLED and _TEMPORARY.search(text) is not None
