@@ -221,7 +221,7 @@ class World:
         self.ingesting = IngestPorts(sound, blobs, mailboxes, clock, self.settings)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
-        self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)
+        self.replaying = ReplayPorts(sound, mailboxes, self.settings, suppressions, calls, clock)
         self.holding = HoldPorts(self.settings, self.settings, sound, clock, dice)
 
     # --- what is seen
