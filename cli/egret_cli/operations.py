@@ -57,7 +57,7 @@ COMMANDS = (
     Command(
         "replay",
         "",
-        "Tell webhooks every event and every mail since a time again, and judge events for the suppression lists again. "
+        "Tell webhooks every event and mail since a time again, and judge events for the suppression lists again. "
         "They keep their ids, so that receivers can drop what they know.",
         (
             Argument("--since", "2026-01-31T12:00Z, or 36h for 36 hours ago", {"required": True, "metavar": "TIME"}),

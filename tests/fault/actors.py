@@ -312,10 +312,11 @@ class People:
 
 @dataclass(slots=True)
 class Receivers:
-    """The servers of the accounts' webhooks. told: every event that reached one, by account."""
+    """The servers of the accounts' webhooks. told: every event that reached one, by account; mails: ids of mail."""
 
     world: World
     told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    mails: dict[str, set[int]] = field(default_factory=dict)
     first_heard: dict[str, datetime] = field(default_factory=dict)
     are_well: bool = False
 
@@ -327,9 +328,12 @@ class Receivers:
         dice = 0.0 if self.are_well else self.world.rng.random()
         if dice > 0.8:
             return PostAnswer(500 if dice > 0.9 else 0, error="down")
-        self.told.setdefault(account, []).append(payload)
+        if "Event" in payload:
+            self.told.setdefault(account, []).append(payload)
+        else:
+            self.mails.setdefault(account, set()).add(payload["Meta"]["MsgID"])
         self.first_heard.setdefault(payload["id"], self.world.clock.now())
-        self.world.note(f"{account} hears {payload['id']}: {payload['Event']}")
+        self.world.note(f"{account} hears {payload['id']}: {payload.get('Event', 'mail')}")
         return PostAnswer(0, error="the answer was lost") if dice > 0.7 else PostAnswer(200)
 
 
@@ -341,10 +345,15 @@ class Postmasters:
     count: int = 0
     written: dict[str, Key] = field(default_factory=dict)
     """For each mail the delivery that it is for."""
+    strangers: dict[str, str] = field(default_factory=dict)
+    """For each mail that has nothing to do with a delivery the account that it is for."""
 
     def write(self) -> None:
-        """Send a DSN, or a reply that is none, to a fromid."""
+        """Send a DSN, or a reply that is none, to a fromid; now and then something to an address of an account."""
         world = self.world
+        if world.has_strangers and world.rng.random() < 0.2:
+            self._write_as_stranger()
+            return
         received = sorted({(key.account, key.delivery_id) for key in world.received})
         known = [world.ever[key] for key in received if world.ever[key].fromid]
         if not known:
@@ -357,11 +366,24 @@ class Postmasters:
         source = f"mail-{self.count}"
         self.written[source] = (delivery.account, delivery.id)
         recipient = InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
+        self._arrive(source, recipient, _raw(world, delivery.recipient))
+        world.note(f"{source} comes back for {delivery.id % 10**7}")
+
+    def _write_as_stranger(self) -> None:
+        account = pick(self.world.rng, self.world.accounts)
+        self.count += 1
+        source = f"mail-{self.count}"
+        self.strangers[source] = account.id
+        raw = f"From: eve@a.example\r\nSubject: hello\r\nMessage-ID: <{source}@a.example>\r\n\r\nHello.\r\n".encode()
+        self._arrive(source, InboundRecipient(account.addresses[0], account.id), raw)
+        self.world.note(f"{source} comes for {account.name}")
+
+    def _arrive(self, source: str, recipient: InboundRecipient, raw: bytes) -> None:
+        world = self.world
         envelope = Inbound(source, world.clock.now().isoformat(), "", [recipient])
-        world.memory_blobs.put(f"inbound/{source}", pack_inbound(envelope, _raw(world, delivery.recipient)))
+        world.memory_blobs.put(f"inbound/{source}", pack_inbound(envelope, raw))
         for _ in range(1 + (world.rng.random() < 0.3)):
             world.inbound.put([f"inbound/{source}"])
-        world.note(f"{source} comes back for {delivery.id % 10**7}")
 
 
 def _raw(world: World, recipient: str) -> bytes:

@@ -67,6 +67,7 @@ def at_the_end(world: World) -> None:
         _sent_once(world, delivery)
     for account in world.accounts:
         _told(world, account)
+        _told_of_mail(world, account)
         _counted(world, account)
         _own(world, account)
     _suppressed(world)
@@ -176,6 +177,19 @@ def _told(world: World, account: Account) -> None:
         if webhook.in_order and first_heard != sorted(first_heard) and _is_quick(world, delivery):
             raise Violation(f"events of {delivery.id} were told in the order {first_heard}")
     _consistent(world, account, told)
+
+
+def _told_of_mail(world: World, account: Account) -> None:
+    """Mail of strangers is in the mailbox once, and told; mail that belongs to a delivery is not."""
+    mails = [mail for (owner, _), mail in world.table.mails.items() if owner == account.id]
+    kept = sorted(mail.source for mail in mails if mail.is_news)
+    written = world.postmasters.strangers
+    if kept != sorted(source for source, owner in written.items() if owner == account.id):
+        raise Violation(f"{account.name} has the mail {kept} of {written}")
+    given_up = {id_ for (_, id_, seq), record in world.table.calls.items() if seq == 0 and record.state == GIVEN_UP}
+    wanted, heard = {mail.id for mail in mails if mail.is_news}, world.receivers.mails.get(account.id, set())
+    if wanted - heard - given_up or heard - wanted:
+        raise Violation(f"{account.name} was told of the mail {heard} instead of {wanted}")
 
 
 def _given_up(world: World, delivery: Delivery) -> set[int]:

@@ -103,6 +103,8 @@ class World:
     def __init__(self, seed: int, build: Build = Build.SOUND, steps: int = STEPS) -> None:
         self.seed, self.build, self.steps = seed, build, steps
         self.rng = Random(seed)
+        self.has_strangers = seed % 3 == 0
+        """People write to the accounts who have nothing to do with a delivery."""
         self.trace: list[str] = []
         self.clock = FakeClock(START)
         rate = pick(self.rng, (0.002, 0.01, 0.03))
@@ -157,6 +159,7 @@ class World:
             uses_fromid=uses_fromid,
             keep_deliveries=timedelta(days=30 if self.rng.random() < 0.5 else 0),
             webhook=WebhookSettings(f"https://hooks.example/{id_}", events=events, in_order=in_order),
+            incoming_webhook=WebhookSettings(f"https://hooks.example/mail/{id_}"),
         )
         self.settings.put_account(account)
         self.settings.put_domain(SendingDomain(f"{name}.example", id_, f"bounces.{name}.example"))
