@@ -370,6 +370,7 @@ class World:
             self.step()
         self._calm_down()
         self._settle()
+        checks.before_replay(self)
         self.people.replay()
         self._settle()
         self._look()
