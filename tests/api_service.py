@@ -18,6 +18,7 @@ from egret.memory.counters import MemoryAuthFailures
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
+from egret.usecases.unsubscribe import UnsubscribePorts
 from functions.send.handler import answer
 from tests.unit.builders import ACCOUNT, NOW
 from tests.unit.sending import LOGIN, SECRETS, Service
@@ -39,6 +40,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
             mailbox=MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor),
+            unsubscribe=UnsubscribePorts(service.store, service.suppressions, service.clock),
         )
     )
 

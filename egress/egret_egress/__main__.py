@@ -21,16 +21,17 @@ from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.handoff import Exposition
 from egret_egress.metrics import FROM_THE_START
+from egret_egress.own_certificate import CertificateError
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
 from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
-from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
+from egret_egress.unit import INBOUND_THREADS, SUBMISSION_THREADS, Limits, UnitPorts, serving
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = THREADS + INBOUND_THREADS + WORKERS
+CONNECTIONS = THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
 SWITCH_S = 0.0005
 """How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""
@@ -84,6 +85,10 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         resolver=resolver,
         resolver_answers=resolver.answers if config.resolver is not None and config.next_hop is None else None,
         inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
+        own_fromids=app.own_fromids,
+        submitter=app.submitter if config.submission_listen or config.submissions_listen else None,
+        # In local mode nobody out there sends mail, and there may be no DNS.
+        lookups=None if config.allow_loopback else resolver,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 
@@ -120,7 +125,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
             runner.run(serve(config, ports))
-    except (OSError, ShapingError) as error:
+    except (OSError, ShapingError, CertificateError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 1
     return 0

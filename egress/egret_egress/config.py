@@ -11,6 +11,7 @@ from pathlib import Path
 from egret.contracts.settings import SmarthostTls
 from egret.core.tls_policy import PLAIN
 from egret_egress.destinations import Host
+from egret_egress.own_certificate import CertificateFiles
 from egret_egress.session import Credentials, Timeouts
 from egret_egress.transports import POLICIES
 
@@ -36,6 +37,9 @@ class Config:
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
     resolver_validates: it validates DNSSEC, which is believed of one on a loopback address only.
     allow_loopback: MX hosts may be on this machine, for local mode only. shaping: the operator's own shaping file.
+    submission_listen, submissions_listen: of submission by STARTTLS and by TLS, None = not offered.
+    certificate: of our own SMTP servers, None = made at start. rejects_dmarc: incoming mail that fails DMARC is refused
+    where its domain asks for that. has_requiretls: our own servers offer REQUIRETLS.
     """
 
     bind: tuple[str, int]
@@ -54,18 +58,24 @@ class Config:
     allow_loopback: bool = False
     is_sink: bool = False
     shaping: Path | None = None
+    submission_listen: tuple[str, int] | None = None
+    submissions_listen: tuple[str, int] | None = None
+    certificate: CertificateFiles | None = None
+    rejects_dmarc: bool = False
+    has_requiretls: bool = True
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
     """Read the EGRET_… variables; raises ConfigError."""
     is_local = environ.get("EGRET_LOCAL") == "1"
     bind = host_port("EGRET_EGRESS_BIND", environ.get("EGRET_EGRESS_BIND") or "127.0.0.1:1081")
-    listen = environ.get("EGRET_SMTP_LISTEN", "")
     next_hop = _next_hop(environ)
     return Config(
         bind=bind,
         url=environ.get("EGRET_EGRESS_URL") or f"http://{_in_url(bind[0])}:{bind[1]}",
-        smtp_listen=host_port("EGRET_SMTP_LISTEN", listen) if listen else None,
+        smtp_listen=_listen(environ, "EGRET_SMTP_LISTEN"),
+        submission_listen=_listen(environ, "EGRET_SUBMISSION_LISTEN"),
+        submissions_listen=_listen(environ, "EGRET_SUBMISSIONS_LISTEN"),
         journal_dir=Path(_required(environ, "EGRET_JOURNAL_DIR")),
         hostname=_required(environ, "EGRET_HOSTNAME"),
         handoff_secret=_required(environ, "EGRET_HANDOFF_SECRET"),
@@ -79,7 +89,22 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         allow_loopback=is_local,
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
         shaping=Path(own) if (own := environ.get("EGRET_SHAPING", "")) else None,
+        certificate=_certificate(environ),
+        rejects_dmarc=environ.get("EGRET_REJECT_DMARC") == "1",
+        has_requiretls=environ.get("EGRET_REQUIRETLS") != "0",
     )
+
+
+def _listen(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
+    text = environ.get(name, "")
+    return host_port(name, text) if text else None
+
+
+def _certificate(environ: Mapping[str, str]) -> CertificateFiles | None:
+    certificate, key = environ.get("EGRET_TLS_CERT", ""), environ.get("EGRET_TLS_KEY", "")
+    if bool(certificate) != bool(key):
+        raise ConfigError("EGRET_TLS_CERT and EGRET_TLS_KEY are set together or not at all")
+    return CertificateFiles(Path(certificate), Path(key)) if certificate else None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

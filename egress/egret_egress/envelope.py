@@ -8,7 +8,7 @@ import msgspec
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """What the server is asked to take. Paths without <>; reverse_path "" is null. size_bytes: before dot-stuffing.
 
-    smtputf8: the headers are not ASCII. envid: our own id of the message; ret: RET, "" = not asked for; notify, orcpts:
+    smtputf8: the headers are not ASCII. envid: ENVID, decoded; ret: RET, "" = not asked for; notify, orcpts:
     NOTIFY and ORCPT by position of the recipient, () or "" = not asked for (RFC 3461 section 4).
     """
 

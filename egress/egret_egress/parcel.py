@@ -55,7 +55,7 @@ class Parcel:
             is_8bit=content.is_8bit,
             smtputf8=transaction.content.smtputf8,
             require_tls=transaction.content.require_tls,
-            envid=f"{transaction.account}.{transaction.message_id}",
+            envid=transaction.envid or f"{transaction.account}.{transaction.message_id}",
             ret=transaction.ret,
             notify=tuple([leg.notify for leg in legs]),
             orcpts=tuple([leg.orcpt for leg in legs]),

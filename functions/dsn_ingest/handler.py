@@ -15,8 +15,10 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 from egret.aws.app import App
 from egret.aws.batch import read_messages, work_through
 from egret.aws.emf import metric_fields
+from egret.core import unsubscribe
 from egret.core.errors import ContractError
 from egret.usecases.ingest import IngestPorts, ingest
+from egret.usecases.unsubscribe import MailUnsubscribe, UnsubscribePorts
 
 _logger = Logger(service="dsn-ingest")
 
@@ -36,8 +38,14 @@ def _ports() -> IngestPorts:
 
 def ports_of(app: App) -> IngestPorts:
     """Return what taking in needs of an installation."""
+    unsubscribing = UnsubscribePorts(app.store, app.suppressions, app.clock)
     return IngestPorts(
-        store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock, settings=app.settings
+        store=app.store,
+        blobs=app.blobs,
+        mailboxes=app.mailboxes,
+        clock=app.clock,
+        settings=app.settings,
+        unsubscribe=MailUnsubscribe(unsubscribing, unsubscribe.keys_of(app.fromid_keys)),
     )
 
 

@@ -51,7 +51,7 @@ async def converse(dialogue: Dialogue, certificate: Certificate) -> tuple[list[N
                     reverse_path=settings.get("from", "s@example.net"),
                     smtputf8=settings.get("smtputf8") == "yes",
                     require_tls=settings.get("require-tls") == "yes",
-                    **{name: settings[name] for name in ("ret", "notify", "orcpt") if name in settings},
+                    **{name: settings[name] for name in ("ret", "envid", "notify", "orcpt") if name in settings},
                 )
                 for one in notes
             ]
@@ -92,6 +92,20 @@ def test_the_client_keeps_to_the_dialogue(path: Path, certificate: Certificate) 
     assert expected == [text[: len(wanted)] for text, wanted in zip(actual, expected, strict=True)]
     if dialogue.settings.get("sent") == "no":
         assert [one.dots for one in notes if one.dots] == []
+
+
+@pytest.mark.parametrize(
+    ("stem", "takes_dsn"),
+    [("dsn_parameters_where_dsn_is_offered", True), ("dsn_parameters_are_left_out_where_dsn_is_not_offered", False)],
+)
+def test_a_delivery_tells_whether_the_server_took_over_the_notifications(
+    stem: str, certificate: Certificate, *, takes_dsn: bool
+) -> None:
+    """RFC 3461 section 5.2.2: where it did not, a success is ours to tell."""
+    (path,) = [each for each in FILES if each.stem == stem]
+    ((notes,), _) = asyncio.run(converse(read(path), certificate))
+
+    assert {trace.takes_dsn for trace in notes.traces.values()} == {takes_dsn}
 
 
 def test_every_dialogue_cites_its_rfc_on_the_page() -> None:

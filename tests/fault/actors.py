@@ -13,7 +13,7 @@ from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_i
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
 from egret.contracts.stream import TableChange
-from egret.contracts.webapi import NameAddress, SendRequest
+from egret.contracts.webapi import NameAddress, SendRequest, SuppressionAddRequest
 from egret.core import fromid
 from egret.core.delivery import State
 from egret.core.errors import InvalidRequest, Unavailable
@@ -263,7 +263,7 @@ class People:
         """Take an address off the list."""
         world = self.world
         account = pick(world.rng, world.accounts).id
-        listed = world.suppressions.list(account)
+        listed = world.suppressions.list(account, world.clock.now())
         if listed:
             address = pick(world.rng, listed).base_address
             world.note(f"{account} takes {address} off the list")
@@ -276,7 +276,8 @@ class People:
         """Put an address on the list."""
         world = self.world
         account, address = pick(world.rng, world.accounts).id, pick(world.rng, RECIPIENTS)
-        self._allow_refusal(lambda: suppression_add(world.suppressing, account, address, manual=True, reason="m"))
+        request = SuppressionAddRequest(email_address=address, manual=True, reason="m")
+        self._allow_refusal(lambda: suppression_add(world.suppressing, account, request))
 
     def hold(self) -> None:
         """Add a hold rule, or remove one."""

@@ -34,12 +34,13 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.table import MailTable
 from egret.memory.units import MemoryEgress, MemoryUnits
+from egret.usecases.accept import SendPorts
 from egret.usecases.deliver import DeliverPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.holds import HoldPorts
 from egret.usecases.ingest import IngestPorts
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.post_webhook import PostPorts
-from egret.usecases.prepare import SendPorts
 from egret.usecases.publish import PublishPorts
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret.usecases.replay import ReplayPorts
@@ -216,7 +217,8 @@ class World:
         units = faulty(self.units, "units", faults)
         self.delivering = DeliverPorts(store, suppressions, self.settings, units, egress, clock, retry)
         self.sweeping = SweepPorts(sound, sound, records, calls, hints, units, clock)
-        self.publishing = PublishPorts(sound, mailboxes, blobs, suppressions, self.settings, calls, clock)
+        notifying = NotifyPorts(sound, blobs, mailboxes, self.settings, "mail.egret.example", retry, _no_mail)
+        self.publishing = PublishPorts(sound, mailboxes, blobs, suppressions, self.settings, calls, clock, notifying)
         poster = faulty(MemoryPoster(self.receivers.answer), "poster", faults)
         self.posting = PostPorts(
             sound, mailboxes, blobs, records, self.settings, self.settings, poster, clock, dice, map
@@ -452,6 +454,10 @@ class World:
         self.store.drop_forgotten(self.clock.now())
         while self.functions.stream():
             pass
+
+
+def _no_mail(*mail: object) -> None:
+    raise Violation(f"nobody asked for a notification by SMTP: {mail}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,15 +20,19 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.jsonapi import DYNAMODB
+from egret.aws.sending import send_ports
 from egret.aws.webapi import webapi
+from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
 from egret.contracts.records import PostAnswer, StsPolicy, Unit
-from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
+from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
+from egret.contracts.submission import Submission, SubmissionRecipient
 from egret.contracts.tls import TlsSupport
 from egret.core import fromid
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
+from egret.core.ids import message_of
 from egret.core.mtasts import StsMode
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
@@ -35,6 +40,7 @@ from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret.usecases.submit import submit
 from egret_egress.inbound import Recipients
 from egret_local import resources as local_resources
 from egret_local.sources import matches
@@ -54,6 +60,7 @@ from tests.unit.sending import LOGIN, WRAPPER, a_domain, an_account, dkim_keys
 pytestmark = pytest.mark.emulator
 
 KEY = "egretegret"
+LINK = re.compile(rb"<https://[^/]+(/[^>]+)>,\s+<mailto:([^?]+)\?subject=([a-z2-7]+)>")
 DOMAIN = "example.com"
 REMOTE = Remote("mx.example.net", "192.0.2.1")
 AWS_VARIABLES = {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -358,6 +365,60 @@ def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monke
     assert stack.refused == []
 
 
+def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notification in the Inbox, and one that is queued as any mail, by a function that has no keys."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    account = sender.settings.account(ACCOUNT)
+    assert account is not None
+    submission = Submission(
+        key_hash=key_hash(KEY),
+        mail_from=account.addresses[0],
+        recipients=(SubmissionRecipient("ann@example.net", notify="FAILURE"),),
+        content=f"From: {account.addresses[0]}\r\nSubject: Hello\r\n\r\nGood day.\r\n".encode(),
+    )
+    result = submit(send_ports(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
+    ids = [one.queue_msg_id for one in result.submissions]
+    hand_over(stack.function("DeliverFunction"), ids)
+    record(egress, ids, 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))
+    publish(stack)
+
+    mails = call(sender, "MessageList", {})["Messages"]
+    assert [(mail["DSN"], mail["MailFrom"]) for mail in mails] == [(True, "")]
+    assert "550 5.1.1 no such user" in call(sender, "MessageGet", {"MsgID": mails[0]["MsgID"]})["Message"]["Text"]
+    queued = [each for each in call(sender, "DeliveryList", {})["Deliveries"] if each["QueueMsgID"] not in ids]
+    assert [each["Recipient"] for each in queued] == [account.addresses[0]]
+    assert stack.refused == []
+
+
+def test_who_unsubscribes_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """By the link, and by mail that the egress knows and ingest reads with the secret of fromids alone."""
+    sender, egress, ingest = stack.function("SendFunction"), stack.egress(), stack.function("DsnIngestFunction")
+    ids = [send(sender, name, Unsubscribe=True)[0] for name in ("ann@example.net", "bob@example.net")]
+    links = [LINK.search(egress.store.content(ACCOUNT, message_of(one)) or b"") for one in ids]
+    ann, bob = (link.groups() for link in links if link is not None)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    got = send_function.answer(webapi(sender), event("POST", ann[0].decode(), b"List-Unsubscribe=One-Click", form))
+    assert got["statusCode"] == 200
+
+    recipient = Recipients(egress.settings, egress.fromid_keys).find(bob[1].decode())
+    assert recipient == InboundRecipient(bob[1].decode(), ACCOUNT, ids[1], unsubscribes=True)
+    key = "inbound/2026-03-04/in-2"
+    envelope = Inbound("in-2", datetime.now(UTC).isoformat(), "bob@example.net", [recipient])
+    egress.blobs.put(key, pack_inbound(envelope, b"Subject: " + bob[2] + b"\r\n\r\n"))
+    assert failed(ingest_function.run(ingest_function.ports_of(ingest), sqs_event(s3_notification(key)))) == []
+
+    listed = call(sender, "SuppressionList", {})["Suppressions"]
+    assert [(one["BaseAddress"], one["Kind"]) for one in listed] == [
+        ("ann@example.net", "unsubscribe"),
+        ("bob@example.net", "unsubscribe"),
+    ]
+    assert stack.refused == []
+
+
 def test_a_missing_permission_is_noticed(stack: Stack) -> None:
     """The tests above can fail: sweep's role may not read settings, and has no secret to send with."""
     app = stack.app("SendFunction", "SweepRole", variables("SendFunction"))
@@ -382,15 +443,13 @@ def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> 
 
 
 def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
-    """No API keys, hold rules and routes, no suppressions; and no secret but that of fromids."""
+    """No hold rules and routes, no suppressions; and no secret but that of fromids."""
     egress = stack.egress()
-    egress.settings_writer.key(key_hash(KEY))
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
-    list(egress.suppressions.list(ACCOUNT))
+    list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
-        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",

@@ -228,6 +228,18 @@ def test_a_suppressed_recipient_fails_at_once() -> None:
     assert "suppression list: dead" in world.get(delivery_id(MESSAGE_ID, 1)).events[0].error
 
 
+def test_a_suppression_that_has_expired_lets_mail_through() -> None:
+    """From the instant itself on."""
+    world = World()
+    expired = Suppression(ACCOUNT, 1, "r0@example.net", "r0@example.net", NOW, expires_at=world.clock.now())
+    lasting = replace(expired, base_address="r1@example.net", expires_at=world.clock.now() + timedelta(seconds=1))
+    for entry in (expired, lasting):
+        world.suppressions.put_new(entry)
+    world.deliver(world.accept(*several(2)))
+
+    assert [world.get(delivery_id(MESSAGE_ID, i)).state for i in range(2)] == [State.ATTEMPTING, State.SUPPRESSED]
+
+
 def test_a_hold_rule_stops_it_before_the_claim() -> None:
     """A rule that came after the submission holds it too."""
     world = World()
@@ -535,6 +547,18 @@ def test_a_unit_of_version_1_gets_what_it_understands() -> None:
     world.deliver(world.accept(a_delivery(attempts=(an_attempt(1, LATER),))))
 
     assert [(handoff.version, handoff.transactions[0].earlier) for handoff in world.handoffs] == [(1, [])]
+
+
+def test_the_unit_hears_what_was_asked_about_dsns() -> None:
+    """RET and ENVID of the message, NOTIFY and ORCPT of each recipient (RFC 3461 section 5.2); version 1 does not."""
+    wanted = {"notify": "SUCCESS", "orcpt": "rfc822;list@example.org"}
+    for unit, told in ((NEW_UNIT, ("HDRS", "order 17", "SUCCESS", "rfc822;list@example.org")), (a_unit(), ("",) * 4)):
+        world = routed(unit)
+        world.deliver(world.accept(a_delivery(**wanted), ret="HDRS", envid="order 17"))
+        (transaction,) = transactions_of(world)
+        leg = transaction.legs[0]
+
+        assert (transaction.ret, transaction.envid, leg.notify, leg.orcpt) == told
 
 
 def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:

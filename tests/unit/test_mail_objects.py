@@ -38,6 +38,7 @@ def tell(service: Service) -> None:
         service.settings,
         MemoryQueue(),
         service.clock,
+        service.notifying,
     )
     publish(bundle, service.store.table.mail_stream)
 

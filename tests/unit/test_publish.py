@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from egret.contracts.queues import Call
-from egret.contracts.records import Acceptance, StoredMail
-from egret.contracts.settings import Account, WebhookSettings
+from egret.contracts.records import Acceptance, MailFilter, StoredMail
+from egret.contracts.settings import Account, RetryPolicy, WebhookSettings
 from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
@@ -25,6 +25,7 @@ from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.publish import PublishPorts, publish
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, a_delivery, a_message
 
@@ -58,13 +59,30 @@ class World:
 
     def publish(self, *records: TableChange) -> list[tuple[int, bool]]:
         """Run publish; return (event, suppressing) of every call in the queue."""
-        publish(
-            PublishPorts(
-                self.store, self.mailboxes, self.blobs, self.suppressions, self.settings, self.queue, self.clock
-            ),
-            records,
+        notifying = NotifyPorts(
+            self.store,
+            self.blobs,
+            self.mailboxes,
+            self.settings,
+            "mail.example.com",
+            RetryPolicy(),
+            self._no_mail,
         )
+        ports = PublishPorts(
+            self.store,
+            self.mailboxes,
+            self.blobs,
+            self.suppressions,
+            self.settings,
+            self.queue,
+            self.clock,
+            notifying,
+        )
+        publish(ports, records)
         return [(call.seq, call.suppressing) for call in self.queue.waiting]
+
+    def _no_mail(self, *mail: object) -> None:
+        raise AssertionError(f"nobody asked for {mail}")
 
 
 @pytest.fixture
@@ -150,7 +168,7 @@ def test_an_account_without_webhook_still_suppresses(world: World, webhook: Webh
     world.set_webhook(webhook)
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == []
-    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT)] == ["ann@example.net"]
+    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT, NOW)] == ["ann@example.net"]
 
 
 def test_an_unknown_account_stops_nobody(world: World) -> None:
@@ -176,6 +194,19 @@ def test_a_queue_that_is_down_leaves_everything_to_do_again(world: World) -> Non
     world.queue.is_down = False
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == [(2, True)]
+
+
+def test_a_failure_is_told_in_the_inbox_whoever_listens(world: World) -> None:
+    """Once, though the record comes twice; an account without a webhook hears of it there."""
+    world.set_webhook(None)
+    world.store.put_message(a_message(), b"Subject: Hello\r\n\r\n")
+    world.store.accept(Acceptance(a_message(), (a_delivery(),)))
+    record = StreamRecord(with_events(DELAYED), with_events(DELAYED, FAILED))
+    world.publish(record, record)
+
+    (mail,) = world.mailboxes.list(ACCOUNT, MailFilter("Inbox"), "", 10, NOW).items
+    assert (mail.is_dsn, mail.subject) == (True, "Undelivered mail")
+    assert b"Subject: Hello" in world.blobs.objects[mail.blob]
 
 
 def test_the_last_removal_takes_the_content_with_it(world: World) -> None:

@@ -249,6 +249,9 @@ def test_future_release_waits_without_a_hint() -> None:
     delivery = service.delivery(submission.queue_msg_id)
     assert (delivery.not_before, delivery.due_at, delivery.expires_at) == (later, later, later + timedelta(hours=72))
     assert service.hints.waiting == []
+    message = service.store.message(ACCOUNT, delivery.message_id)
+    assert message is not None
+    assert message.future_release == "until;2026-05-03T05:06:07Z"
 
 
 def test_future_release_in_the_past_is_now() -> None:
@@ -289,6 +292,19 @@ def test_a_suppressed_recipient_ends_at_once_with_its_event() -> None:
     )
     assert ann.events[0].error == "the recipient is on the suppression list: bounced before"
     assert (bob.state, service.hints.waiting) == (State.QUEUED, [Hint(ACCOUNT, [bob.id])])
+
+
+def test_a_suppression_ends_with_its_time() -> None:
+    """Mail queued from then on goes out."""
+    service = Service()
+    entry = Suppression(ACCOUNT, 1, "ann@example.net", "ann@example.net", NOW, expires_at=NOW + timedelta(days=1))
+    service.suppressions.put_new(entry)
+    states = []
+    for _ in range(2):
+        states.append(service.delivery(service.send().submissions[0].queue_msg_id).state)
+        service.clock.advance(timedelta(days=1))
+
+    assert states == [State.SUPPRESSED, State.QUEUED]
 
 
 def test_the_suppressions_of_others_do_not_matter() -> None:

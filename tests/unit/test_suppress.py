@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from egret.contracts.settings import Suppression
+from egret.contracts.webapi import SuppressionAddRequest
 from egret.core.changes import Record
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
@@ -24,7 +25,7 @@ from egret.core.trace import SessionTrace
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
-from egret.usecases.suppress import Happening, suppress
+from egret.usecases.suppress import MAX_EVIDENCE_BYTES, Happening, suppress
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, REMOTE, a_delivery, an_attempt
 
@@ -59,7 +60,7 @@ class World:
     def is_active(self) -> bool:
         """Mail to ann is refused."""
         entry = self.entry()
-        return entry is not None and entry.is_active
+        return entry is not None and entry.is_active_at(NOW)
 
     def strikes(self) -> int:
         """How many failures in a row ann has."""
@@ -238,10 +239,31 @@ def test_strikes_cleared_since_do_not_change_what_the_event_did(world: World) ->
 
 def test_an_address_that_a_person_listed_is_nobody_elses(world: World) -> None:
     """The person's entry stays, with its reason."""
-    suppression_add(world.ports(NOW - HOUR), ACCOUNT, "ann@example.net", manual=True, reason="asked")
+    request = SuppressionAddRequest(email_address="ann@example.net", reason="asked")
+    suppression_add(world.ports(NOW - HOUR), ACCOUNT, request)
 
     assert world.judge(happening(0, **HARD)) == set()
-    assert [entry.reason for entry in world.list.list(ACCOUNT)] == ["asked"]
+    assert [entry.reason for entry in world.list.list(ACCOUNT, NOW)] == ["asked"]
+
+
+def test_an_entry_quotes_what_was_said(world: World) -> None:
+    """The whole reply, as far as there is room for it: who doubts the entry wants to read it."""
+    world.judge(happening(0, **HARD, reply=("5.1.1 unknown user", "5.1.1 " + "ü" * 900)))
+
+    entry = world.entry()
+    assert entry is not None
+    assert entry.evidence.startswith("5.1.1 unknown user 5.1.1 üü")
+    assert len(entry.evidence.encode()) <= MAX_EVIDENCE_BYTES
+
+
+def test_a_dead_address_outlives_an_entry_for_a_time(world: World) -> None:
+    """The event is news, and its entry lasts; the person's would have ended."""
+    request = SuppressionAddRequest(email_address="ann@example.net", expires=NOW + HOUR)
+    suppression_add(world.ports(NOW - HOUR), ACCOUNT, request)
+
+    dead = happening(0, **HARD)
+    assert world.judge(dead) == {dead.id}
+    assert [(entry.kind, entry.expires_at) for entry in world.list.list(ACCOUNT, NOW)] == [("bounce", None)]
 
 
 def test_a_failure_of_storage_between_strike_and_entry_is_made_good(world: World) -> None:

@@ -23,7 +23,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.SendRequest,
             (
                 "From To CC BCC ReplyTo MessageID References Date Subject Text HTML Extra Headers AlternativeFiles"
-                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent"
+                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent Unsubscribe"
             ),
         ),
         (w.File, "Name ContentType ContentID Data UploadID"),
@@ -31,8 +31,11 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
         (w.Submission, "Address QueueMsgID FromID"),
         (w.DomainTLSGetResult, "DomainTLS"),
         (w.DomainTLSInfo, "Domain Updated STARTTLS RequireTLS"),
-        (w.SuppressionInfo, "ID Created Account BaseAddress OriginalAddress Manual Reason"),
-        (w.SuppressionAddRequest, "EmailAddress Manual Reason"),
+        (
+            w.SuppressionInfo,
+            "ID Created Account BaseAddress OriginalAddress Manual Reason Kind SourceEvent Evidence Expires",
+        ),
+        (w.SuppressionAddRequest, "EmailAddress Manual Reason Expires"),
         (w.MessageGetResult, "Message Structure Meta"),
         (w.MessageContent, "From To CC BCC ReplyTo MessageID References Date Subject Text HTML"),
         (w.Structure, "ContentType ContentTypeParams ContentID ContentDisposition Filename DecodedSize Parts"),

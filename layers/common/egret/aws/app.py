@@ -22,11 +22,13 @@ from egret.aws.idempotency import DynamoIdempotency
 from egret.aws.kms import KmsKeyWrapper
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
+from egret.aws.own_fromids import DynamoOwnFromIds
 from egret.aws.poster import HttpWebhookPoster
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
 from egret.aws.sts_policies import DynamoStsPolicies
+from egret.aws.submitter import LambdaSubmitter
 from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
 from egret.aws.tls_results import DynamoTlsResults
@@ -66,6 +68,7 @@ class App:
             retry=self._retry,
             local=self._is_local,
             pedantic=self._environ.get("EGRET_PEDANTIC") == "1",
+            public_url=self._environ.get("EGRET_PUBLIC_URL", ""),
         )
 
     @property
@@ -119,6 +122,7 @@ class App:
                 secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
                 session_token=environ.get("AWS_SESSION_TOKEN", ""),
                 profile=environ.get("AWS_PROFILE", ""),
+                lambda_url=environ.get("AWS_ENDPOINT_URL_LAMBDA", ""),
             ),
             self._pool,
         )
@@ -143,6 +147,11 @@ class App:
     def idempotency(self) -> DynamoIdempotency:
         """Idempotency-Keys."""
         return DynamoIdempotency(self._mail_table)
+
+    @cached_property
+    def own_fromids(self) -> DynamoOwnFromIds:
+        """Fromids that submitters chose."""
+        return DynamoOwnFromIds(self._mail_table)
 
     @cached_property
     def counters(self) -> DynamoCounters:
@@ -224,6 +233,11 @@ class App:
     def call_queue(self) -> SqsCallQueue:
         """Calls for the webhook poster."""
         return SqsCallQueue(self.clients, self._environ["EGRET_CALL_QUEUE_URL"])
+
+    @cached_property
+    def submitter(self) -> LambdaSubmitter:
+        """The way from the SMTP listener to the submission function."""
+        return LambdaSubmitter(self.clients, self._environ["EGRET_SUBMIT_FUNCTION"], self.blobs)
 
     @cached_property
     def egress(self) -> HttpEgress:

@@ -31,6 +31,7 @@ from egret.contracts.records import (
     Unit,
 )
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core.delivery import Delivery, Message
 from egret.core.routing import Route
 from egret.core.suppression import Strikes
@@ -79,7 +80,8 @@ class MailStore(Protocol):
         """Commit the one delivery of a stored message, with its due entry.
 
         False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
-        and changes nothing, whatever has become of the delivery meanwhile.
+        and changes nothing, whatever has become of the delivery meanwhile. Raises Conflict, and nothing is written,
+        when its own fromid leads to another delivery.
         """
         ...
 
@@ -153,6 +155,14 @@ class MailStore(Protocol):
         ...
 
 
+class OwnFromIds(Protocol):
+    """Fromids that submitters chose themselves; written by `MailStore.accept`."""
+
+    def find(self, account: str, text: str, now: datetime) -> int:
+        """Return the delivery that a fromid (lower case) of the account leads to, 0 when there is none."""
+        ...
+
+
 class DueIndex(Protocol):
     """What is due, oldest first, over all tenants; sparse and sharded. Eventually consistent."""
 
@@ -199,18 +209,21 @@ class Suppressions(Protocol):
     """Suppression list and strikes, per account, keyed by base address."""
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Suppression]:
-        """Return the entries (removed ones included) of many (account, base address)."""
+        """Return the entries (removed and expired ones included) of many (account, base address)."""
         ...
 
     def put_new(self, entry: Suppression) -> Suppression | None:
-        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
+        """Add an entry unless one is there that does not give way to it: then return that.
+
+        See `Suppression.gives_way_to`.
+        """
         ...
 
     def remove(self, account: str, base_address: str, at: datetime) -> bool:
-        """Mark as removed; False when there is no active entry."""
+        """Mark as removed; False when there is none that is active at that time."""
         ...
 
-    def list(self, account: str) -> list[Suppression]:
+    def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         ...
 
@@ -304,6 +317,17 @@ class Egress(Protocol):
         ...
 
 
+class Submitter(Protocol):
+    """The way from an SMTP listener to the use case; the listener has neither its keys nor its tables."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Have a submission with its content taken or refused.
+
+        Raises Unavailable when nobody knows what became of it.
+        """
+        ...
+
+
 # --- blobs, mailboxes ------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +340,10 @@ class Blobs(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """Return the object, None when absent."""
+        ...
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent. size_bytes > 0."""
         ...
 
     def delete(self, key: str) -> None:

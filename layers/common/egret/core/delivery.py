@@ -133,6 +133,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     require_tls: None = the recipient's policy decides. smtputf8: the content needs SMTPUTF8 (RFC 6531).
     ret, envid: RET and ENVID of the submission (RFC 3461 sections 4.3 and 4.4), ENVID decoded; "" = not given.
     future_release: what was asked for (RFC 4865), `for;seconds` or `until;date-time`, "" = nothing.
+    mail_from: reverse-path that was given with SMTP, "" = null, or it did not come by SMTP.
     """
 
     account: str
@@ -150,3 +151,4 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     ret: str = ""
     envid: str = ""
     future_release: str = ""
+    mail_from: str = ""

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from egret.contracts.records import Breaker, CallRecord, IdempotencyRecord, StoredMail
+from egret.contracts.records import Breaker, CallRecord, IdempotencyRecord, OwnFromId, StoredMail
 from egret.contracts.stream import MailRecord, StreamRecord
 from egret.core.delivery import Delivery, Message
 
@@ -49,6 +49,8 @@ class MailTable:
     """Thread by (account, Message-ID)."""
     own_mailboxes: set[tuple[str, str]] = field(default_factory=set)
     """(account, name)."""
+    own_fromids: dict[tuple[str, str], OwnFromId] = field(default_factory=dict)
+    """By account and text."""
     stream: list[StreamRecord] = field(default_factory=list)
     """Every change of a delivery, oldest first: what the table's change stream carries."""
     mail_stream: list[MailRecord] = field(default_factory=list)
@@ -92,5 +94,6 @@ class MailTable:
             for mail in [mail for mail in self.mails.values() if mail.is_expired(now)]:
                 self.drop_mail(mail)
             self.idempotency = {key: kept for key, kept in self.idempotency.items() if kept.expires_at > now}
+            self.own_fromids = {key: kept for key, kept in self.own_fromids.items() if kept.forget_at > now}
             self.calls = {key: kept for key, kept in self.calls.items() if kept.forget_at > now}
             return len(gone)

@@ -29,6 +29,7 @@ from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message
 from egret.usecases.change import change
 from egret.usecases.threads import thread_of
+from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,14 @@ MAX_TO = 100
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What taking in needs."""
+    """What taking in needs. unsubscribe: does what mail to an address of List-Unsubscribe asks, None = nothing does."""
 
     store: MailStore
     blobs: Blobs
     mailboxes: Mailboxes
     clock: Clock
     settings: SettingsReader
+    unsubscribe: MailUnsubscribe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,14 @@ def ingest(ports: IngestPorts, key: str) -> int:
     mail = _read(key, body)
     told = 0
     for recipient in mail.envelope.recipients:
-        outcome = _tell(ports, mail, recipient) if recipient.delivery_id else FORGOTTEN
-        told += outcome == RECORDED
+        outcome = FORGOTTEN
+        if recipient.unsubscribes:
+            told += ports.unsubscribe is not None and ports.unsubscribe(_asked(mail, recipient))
+        elif recipient.delivery_id:
+            outcome = _tell(ports, mail, recipient)
+            told += outcome == RECORDED
         # What belongs to a delivery is told as its event, or not at all.
-        _keep(ports, mail, recipient, is_news=outcome == FORGOTTEN)
+        _keep(ports, mail, recipient, is_news=outcome == FORGOTTEN and not recipient.unsubscribes)
     return told
 
 
@@ -107,6 +113,11 @@ def _read(key: str, body: bytes) -> _Mail:
     if received_at.tzinfo is None:
         raise ContractError(detail=f"{key}: the time of receipt has no zone")
     return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
+
+
+def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
+    how = f"mail {mail.envelope.id} from <{_cut(mail.envelope.mail_from, MAX_DIAGNOSTIC_BYTES)}>"
+    return Asked(recipient.account, recipient.delivery_id, mail.parsed.subject, Heard(mail.received_at, how))
 
 
 def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:

@@ -1,4 +1,4 @@
-"""Turn changes of deliveries and mail into what follows: suppressions, webhook calls, and the end of contents.
+"""Turn changes of deliveries and mail into what follows: suppressions, DSNs, webhook calls, and the end of contents.
 
 The change stream of the mail table is the outbox: it hands every change over at least once, in order within a delivery.
 """
@@ -15,6 +15,7 @@ from egret.contracts.settings import Account
 from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.events import is_wanted
 from egret.usecases.mail_objects import drop_object
+from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening, suppress
 
 
@@ -29,6 +30,7 @@ class PublishPorts:
     settings: SettingsReader
     call_queue: CallQueue
     clock: Clock
+    notifying: NotifyPorts
 
 
 def publish(ports: PublishPorts, changes: Sequence[TableChange]) -> int:
@@ -40,6 +42,7 @@ def publish(ports: PublishPorts, changes: Sequence[TableChange]) -> int:
     mails = [change for change in changes if isinstance(change, MailRecord)]
     happenings = [Happening(record.delivery, event) for record in records for event in record.new_events]
     suppressing = suppress(ports.suppressions, happenings)
+    notify(ports.notifying, happenings)
     calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
     calls += [call for record in mails if record.is_news and (call := _incoming_call(ports, record))]
     if calls:

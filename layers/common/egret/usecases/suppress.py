@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 NULL_MX = "5.1.10"
 """RFC 7505 section 4.2."""
+MAX_EVIDENCE_BYTES = 500
+"""Of what an entry quotes, in UTF-8: it is read for every recipient of every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,10 @@ def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
     return entry is not None and entry.source_event == one.id
 
 
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:MAX_EVIDENCE_BYTES].decode(errors="ignore")
+
+
 def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:
     account, base_address = one.key
     entry = Suppression(
@@ -178,6 +184,7 @@ def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> 
         reason=reason,
         kind=kind,
         source_event=one.id,
+        evidence=_cut(" ".join(one.event.reply)),
     )
     known = suppressions.put_new(entry)
     if known is None:
