@@ -45,6 +45,7 @@ def ports_of(app: App) -> IngestPorts:
         mailboxes=app.mailboxes,
         clock=app.clock,
         settings=app.settings,
+        secrets=app.secrets,
         unsubscribe=MailUnsubscribe(unsubscribing, unsubscribe.keys_of(app.fromid_keys)),
     )
 

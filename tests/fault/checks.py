@@ -187,14 +187,14 @@ def _told(world: World, account: Account) -> None:
 
 
 def _told_of_mail(world: World, account: Account) -> None:
-    """Mail of strangers is in the mailbox once, and told; mail that belongs to a delivery is not."""
-    mails = [mail for (owner, _), mail in world.table.mails.items() if owner == account.id]
-    kept = sorted(mail.source for mail in mails if mail.is_news)
-    written = world.postmasters.strangers
-    if kept != sorted(source for source, owner in written.items() if owner == account.id):
-        raise Violation(f"{account.name} has the mail {kept} of {written}")
+    """Mail of strangers is in the mailbox once; all news is told, and what belongs to a delivery is not."""
+    mails = [mail for (owner, _), mail in world.table.mails.items() if owner == account.id and mail.is_news]
+    strangers = world.postmasters.strangers
+    kept = sorted(mail.source for mail in mails if mail.source in strangers)
+    if kept != sorted(source for source, owner in strangers.items() if owner == account.id):
+        raise Violation(f"{account.name} has the mail {kept} of {strangers}")
     given_up = {id_ for (_, id_, seq), record in world.table.calls.items() if seq == 0 and record.state == GIVEN_UP}
-    wanted, heard = {mail.id for mail in mails if mail.is_news}, world.receivers.mails.get(account.id, set())
+    wanted, heard = {mail.id for mail in mails}, world.receivers.mails.get(account.id, set())
     if wanted - heard - given_up or heard - wanted:
         raise Violation(f"{account.name} was told of the mail {heard} instead of {wanted}")
 
@@ -280,14 +280,16 @@ def _suppressed(world: World) -> None:
 
 
 def _taken_in(world: World) -> None:
-    """Every mail that came back stands in its account's Inbox once, and its delivery has one event of it."""
-    for source, (account, id_) in world.postmasters.written.items():
-        kept = [mail for mail in world.table.mails.values() if mail.source == source]
-        if [mail.account for mail in kept] != [account]:
-            raise Violation(f"{source} is in the Inbox of {[mail.account for mail in kept]} instead of {account}")
-        told = [event for event in world.ever[account, id_].events if event.source == source]
-        if len(told) != 1:
-            raise Violation(f"{source} made {len(told)} events of delivery {id_}")
+    """What was answered with 250 stands in its account's Inbox, and made one event, however often it was sent."""
+    for mail in world.postmasters.mails:
+        account, id_ = mail.about
+        tries = {f"{mail.name}-{number + 1}" for number in range(mail.tries)}
+        kept = [one.account for one in world.table.mails.values() if one.source in tries]
+        if set(kept) != {account} or len(kept) > mail.tries:
+            raise Violation(f"{mail.name} is in the Inbox of {kept} instead of {account}, sent {mail.tries} times")
+        told = [event.kind for event in world.ever[account, id_].events if event.source == mail.source]
+        if told != [mail.kind]:
+            raise Violation(f"{mail.name} made {told} of delivery {id_} instead of {mail.kind}")
 
 
 def _notified(world: World) -> None:

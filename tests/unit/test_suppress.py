@@ -25,7 +25,7 @@ from egret.core.trace import SessionTrace
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
-from egret.usecases.suppress import MAX_EVIDENCE_BYTES, Happening, suppress
+from egret.usecases.suppress import MAX_EVIDENCE_BYTES, Happening, failure_of, suppress
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, REMOTE, a_delivery, an_attempt
 
@@ -119,6 +119,15 @@ def test_what_an_event_does_to_the_list(world: World, event: dict[str, Any], sup
 
     assert world.judge(one) == ({one.id} if suppresses else set())
     assert (world.is_active(), world.strikes()) == (suppresses, strikes)
+
+
+@pytest.mark.parametrize("kind", [EventKind.FAILED, EventKind.COMPLAINED, EventKind.UNSUBSCRIBED])
+def test_what_a_message_id_alone_vouches_for_suppresses_nobody(world: World, kind: EventKind) -> None:
+    """Everybody who got the message could have written it."""
+    one = happening(0, kind=kind, code=550, enhanced_code="5.1.1", dsn=True, by_message_id=True)
+
+    assert world.judge(one) == set()
+    assert (world.is_active(), world.strikes()) == (False, 0)
 
 
 def test_the_reason_names_source_and_code(world: World) -> None:
@@ -442,3 +451,17 @@ def test_a_message_that_arrives_writes_nothing(world: World) -> None:
     world.judge(happening(1, **DELIVERED))
 
     assert racing.writes == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (HARD, "address-dead"),
+        ({**HARD, "kind": EventKind.DELAYED, "enhanced_code": "4.2.2", "code": 452}, "mailbox-full"),
+        ({**HARD, "kind": EventKind.DELIVERED}, ""),
+        ({"kind": EventKind.FAILED}, ""),
+    ],
+)
+def test_an_event_tells_why_it_failed(event: dict[str, Any], expected: str) -> None:
+    """The class that suppression and reports go by, for whoever hears of it."""
+    assert failure_of(Event(1, at=NOW, **event)) == expected

@@ -94,7 +94,7 @@ class World:
         service.blobs.put(key, pack_inbound(envelope, f"Subject: {subject}\r\n\r\nPlease.\r\n".encode()))
         doing = MailUnsubscribe(self.ports, KEYS)
         ports = IngestPorts(
-            service.store, service.blobs, service.mailboxes, service.clock, service.settings, unsubscribe=doing
+            service.store, service.blobs, service.mailboxes, service.clock, service.settings, SECRETS, unsubscribe=doing
         )
         return ingest(ports, key)
 
@@ -324,7 +324,13 @@ def test_a_replayed_mail_does_not_undo_a_removal(world: World) -> None:
     ingest_again = MailUnsubscribe(world.ports, KEYS)
     service = world.service
     ports = IngestPorts(
-        service.store, service.blobs, service.mailboxes, service.clock, service.settings, unsubscribe=ingest_again
+        service.store,
+        service.blobs,
+        service.mailboxes,
+        service.clock,
+        service.settings,
+        SECRETS,
+        unsubscribe=ingest_again,
     )
     ingest(ports, "inbound/in1")
 

@@ -50,7 +50,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.OutgoingEvent,
             (
                 "Version Event DSN Suppressing QueueMsgID FromID MessageID Subject WebhookQueued SMTPCode"
-                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID"
+                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID Failure"
             ),
         ),
         (

@@ -469,6 +469,8 @@ class EventInfo(Wire, frozen=True, kw_only=True):
     smtp_enhanced_code: str = ""
     error: str = ""
     dsn: bool = False
+    failure: str = ""
+    """Why it failed or was delayed: one of the classes of docs/bounces.md."""
 
 
 class DeliveryInfo(Wire, frozen=True, kw_only=True):
@@ -572,7 +574,7 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
     webhook_queued: when the call was made up. From `recipient` on: additions to the reference.
     attempt: number of the attempt that caused the event, 0 if none did. remote_mx: the MX host that answered.
     reply: every line of its answer; of `unsubscribed`, how the recipient asked. event_id: the same for every repeat of
-    the event.
+    the event. failure: why it failed or was delayed, one of the classes of docs/bounces.md, "" for other events.
     """
 
     version: int = 0
@@ -593,6 +595,7 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
     remote_mx: str = ""
     reply: tuple[str, ...] = ()
     event_id: str = ""
+    failure: str = ""
 
 
 class IncomingMeta(Wire, frozen=True, kw_only=True):

@@ -67,6 +67,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
     reply: tuple[str, ...] = ()
     remote: Remote = NOWHERE
+    by_message_id: bool = False
+    """Its mail was matched by the Message-ID or ENVID alone, which many know: it is told, and never suppresses."""
 
 
 def event_id(account: str, delivery_id: int, seq: int) -> str:

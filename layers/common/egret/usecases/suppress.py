@@ -15,6 +15,7 @@ from egret.contracts.settings import Suppression
 from egret.core.address import Address
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
+from egret.core.failure import classify
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
 from egret.core.reply import Reply
 from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
@@ -65,6 +66,14 @@ class Happening:
         return Voice.SMARTHOST if self.attempt is not None and self.attempt.trace.is_relayed else Voice.SERVER
 
 
+def failure_of(event: Event) -> str:
+    """Return the class of what failed or was delayed, "" for other events and where nothing was said."""
+    is_trouble = event.kind in (EventKind.FAILED, EventKind.DELAYED)
+    if not is_trouble or not (event.code or event.enhanced_code or event.reply):
+        return ""
+    return classify(event.code, event.enhanced_code, " ".join(event.reply)).value
+
+
 def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
     """Judge events in order; return the ids of those that put their address on the list (now or when seen before).
 
@@ -76,6 +85,8 @@ def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set
 
 
 def _concerns_the_list(one: Happening) -> bool:
+    if one.event.by_message_id:
+        return False
     match one.event.kind:
         case EventKind.DELIVERED | EventKind.COMPLAINED | EventKind.UNSUBSCRIBED:
             return True
