@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,14 +14,16 @@ from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_i
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
 from egret.contracts.stream import TableChange
+from egret.contracts.submission import Submission, SubmissionRecipient
 from egret.contracts.webapi import NameAddress, SendRequest, SuppressionAddRequest
 from egret.core import fromid
-from egret.core.delivery import Delivery, State
+from egret.core.delivery import UNSEEN_RETENTION, Delivery, State
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.events import EventKind
 from egret.core.ids import shard_of
 from egret.core.mimescan import normalise_lines, split_header
 from egret.memory.calls import Posted
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue, Received
 from egret.usecases.deliver import deliver
 from egret.usecases.deliveries import delivery_cancel, delivery_hold, delivery_release
@@ -31,6 +34,7 @@ from egret.usecases.publish import publish
 from egret.usecases.replay import replay
 from egret.usecases.returned import source_of
 from egret.usecases.send import send
+from egret.usecases.submit import submit
 from egret.usecases.suppressions import suppression_add, suppression_remove
 from egret.usecases.sweep import sweep
 from tests.fault.faults import Build, Crash, Violation, pick
@@ -50,11 +54,15 @@ KEY_KEPT: Final = timedelta(hours=20)
 
 @dataclass(slots=True)
 class Wish:
-    """What one client wants to send, once. key: its Idempotency-Key, "" for none. answers: the ids it was told."""
+    """What one client wants to send, once. key: its Idempotency-Key, "" for none. answers: the ids it was told.
+
+    mail_from: the reverse-path of one that comes by SMTP, "" = by HTTP.
+    """
 
     caller: Caller
     request: SendRequest
     key: str
+    mail_from: str = ""
     answers: list[tuple[int, ...]] = field(default_factory=list)
     is_over: bool = False
 
@@ -85,8 +93,17 @@ class Clients:
             extra={"wish": str(number)},
         )
         caller = Caller(account, account.addresses[0], Scope.FULL)
-        self.wishes.append(Wish(caller, request, f"key-{number}" if rng.random() < 0.5 else ""))
+        key = f"key-{number}" if rng.random() < 0.5 else ""
+        is_smtp = not request.save_sent and number % 4 == 3
+        self.wishes.append(Wish(caller, request, key, self._mail_from(caller, number, count) if is_smtp else ""))
         self.ask(self.wishes[-1])
+
+    def _mail_from(self, caller: Caller, number: int, count: int) -> str:
+        """Return a reverse-path; one for a single recipient may have a fromid of the client's own."""
+        domain = self.world.settings.domain(caller.login.rpartition("@")[2])
+        if domain is None or count > 1 or number % 8 == 3:
+            return caller.login
+        return f"own-{number}@{domain.return_path_domain}"
 
     def ask_again(self) -> None:
         """Ask again with a key: for an answer that was lost, or although there was one."""
@@ -103,12 +120,29 @@ class Clients:
             wish.is_over = True
             return
         try:
-            result = send(world.sending, wish.caller, wish.request, wish.key)
+            if wish.mail_from:
+                result = submit(world.sending, wish.caller, submission_of(wish))
+            else:
+                result = send(world.sending, wish.caller, wish.request, wish.key)
         except InvalidRequest as error:
             world.note(f"refused: {error}")
             return
         wish.answers.append(tuple(one.queue_msg_id for one in result.submissions))
         world.note(f"answered: {[id_ % 10**7 for id_ in wish.answers[-1]]}")
+
+
+def submission_of(wish: Wish) -> Submission:
+    """Return a wish as the SMTP listener hands it on."""
+    request, later = wish.request, wish.request.future_release
+    fields = [f"From: {wish.caller.login}", f"Subject: {request.subject}", f"X-Mox-Extra-Wish: {request.extra['wish']}"]
+    fields += [f"Egret-Idempotency-Key: {wish.key}"] if wish.key else []
+    return Submission(
+        key_hash="",
+        mail_from=wish.mail_from,
+        recipients=tuple(SubmissionRecipient(person.address) for person in request.to),
+        content="\r\n".join([*fields, "", *textwrap.wrap(request.text, 900), ""]).encode(),
+        future_release=f"until;{later.isoformat()}" if later is not None else "",
+    )
 
 
 @dataclass(slots=True)
@@ -389,6 +423,8 @@ class Postmasters:
         kind, content = _content(world, delivery)
         if not delivery.fromid and kind is EventKind.UNRECOGNIZED:
             return
+        if delivery.fromid and not self._leads_back(delivery):
+            return
         raw = f"Message-ID: <{name}@mx.example>\r\n".encode() + content
         self.mails.append(Returned(name, (delivery.account, delivery.id), self._address(delivery), raw, kind))
         self.send(self.mails[-1])
@@ -403,10 +439,7 @@ class Postmasters:
         """Return what the server makes of the reverse-path at RCPT."""
         if not delivery.fromid:
             return InboundRecipient(delivery.reverse_path, delivery.account)
-        genuine = fromid.verify(self.world.secrets.fromid, delivery.fromid.upper())
-        if genuine is None or (genuine.account, genuine.delivery_id) != (delivery.account, delivery.id):
-            raise Violation(f"the fromid of {delivery.id} does not lead back")
-        return InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
+        return InboundRecipient(delivery.reverse_path, delivery.account, delivery.id)
 
     def _write_as_stranger(self) -> None:
         world = self.world
@@ -438,6 +471,20 @@ class Postmasters:
                 world.inbound.put([key] * (1 + (world.rng.random() < 0.3)))
         world.faults.strike("before 250")
         mail.is_taken = True
+
+    def _leads_back(self, delivery: Delivery) -> bool:
+        """Tell whether a fromid is still known; raise Violation when it leads elsewhere, or is forgotten too early."""
+        world = self.world
+        found: tuple[str, int] | None
+        if genuine := fromid.verify(world.secrets.fromid, delivery.fromid.upper()):
+            found = genuine.account, genuine.delivery_id
+        else:
+            own = MemoryOwnFromIds(world.table).find(delivery.account, delivery.fromid.lower(), world.clock.now())
+            found = (delivery.account, own) if own else None
+        is_old = world.clock.now() >= delivery.expires_at + UNSEEN_RETENTION
+        if found != (delivery.account, delivery.id) and not (found is None and is_old):
+            raise Violation(f"the fromid of {delivery.id} does not lead back")
+        return found is not None
 
 
 def _content(world: World, delivery: Delivery) -> tuple[EventKind, bytes]:

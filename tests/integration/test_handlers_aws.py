@@ -27,7 +27,8 @@ from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
 from egret.contracts.records import PostAnswer, StsPolicy, Unit
 from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
-from egret.contracts.submission import Submission, SubmissionRecipient
+from egret.contracts.submission import STAGING, Submission, SubmissionRecipient, Trouble
+from egret.contracts.submission import encode as encode_submission
 from egret.contracts.tls import TlsSupport
 from egret.core import fromid
 from egret.core.apikey import key_hash
@@ -39,6 +40,7 @@ from egret.core.reply import Reply
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
+from egret.usecases.login import log_in
 from egret.usecases.record_outcome import RecordPorts, record_outcome
 from egret.usecases.submit import submit
 from egret_egress.inbound import Recipients
@@ -47,6 +49,7 @@ from egret_local.sources import matches
 from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
 from functions.send import handler as send_function
+from functions.submit import handler as submit_function
 from functions.sweep import handler as sweep_function
 from functions.webhook import handler as webhook_function
 from tests.api_service import event
@@ -442,14 +445,41 @@ def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> 
     assert stack.refused == []
 
 
+def test_a_submission_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """The egress checks the login and stages; the function takes it, removes what was staged; a bounce leads back."""
+    egress, function = stack.egress(), stack.function("SubmitFunction")
+    found = log_in(egress.settings, LOGIN, KEY)
+    assert found is not None
+    content = f"From: {LOGIN}\r\nSubject: Hi\r\n\r\n".encode() + b"x\r\n" * 200_000
+    egress.blobs.put(STAGING + "1", content)
+    path = f"Order-17@bounces.{DOMAIN}"
+    submission = Submission(
+        key_hash=found[0].hash, mail_from=path, recipients=(SubmissionRecipient("ann@example.net"),), key=STAGING + "1"
+    )
+    called = json.loads(encode_submission(submission))
+    answer = submit_function.answer(submit_function.ports_of(function), called)
+    own = egress.own_fromids
+    recipients = Recipients(
+        egress.settings, egress.fromid_keys, own=lambda account, text: own.find(account, text, egress.clock.now())
+    )
+
+    assert set(answer) == {"id", "message_id"}
+    assert recipients.find(path) == InboundRecipient(path, ACCOUNT, answer["id"])
+    assert function.blobs.get(STAGING + "1") is None
+    assert submit_function.answer(submit_function.ports_of(function), called)["code"] == Trouble.UNAVAILABLE
+    assert stack.refused == []
+
+
 def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
-    """No hold rules and routes, no suppressions; and no secret but that of fromids."""
+    """No list of API keys, no hold rules and routes, no suppressions; and no secret but that of fromids."""
     egress = stack.egress()
+    egress.settings_writer.keys(ACCOUNT)
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
     list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
+        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",
