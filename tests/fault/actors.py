@@ -350,10 +350,11 @@ class People:
 
 @dataclass(slots=True)
 class Receivers:
-    """The servers of the accounts' webhooks. told: every event that reached one, by account."""
+    """The servers of the accounts' webhooks. told: every event that reached one, by account; mails: ids of mail."""
 
     world: World
     told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    mails: dict[str, set[int]] = field(default_factory=dict)
     first_heard: dict[str, datetime] = field(default_factory=dict)
     are_well: bool = False
 
@@ -365,9 +366,12 @@ class Receivers:
         dice = 0.0 if self.are_well else self.world.rng.random()
         if dice > 0.8:
             return PostAnswer(500 if dice > 0.9 else 0, error="down")
-        self.told.setdefault(account, []).append(payload)
+        if "Event" in payload:
+            self.told.setdefault(account, []).append(payload)
+        else:
+            self.mails.setdefault(account, set()).add(payload["Meta"]["MsgID"])
         self.first_heard.setdefault(payload["id"], self.world.clock.now())
-        self.world.note(f"{account} hears {payload['id']}: {payload['Event']}")
+        self.world.note(f"{account} hears {payload['id']}: {payload.get('Event', 'mail')}")
         return PostAnswer(0, error="the answer was lost") if dice > 0.7 else PostAnswer(200)
 
 
@@ -398,10 +402,18 @@ class Postmasters:
 
     world: World
     mails: list[Returned] = field(default_factory=list)
+    strangers: dict[str, str] = field(default_factory=dict)
+    """For each mail that has nothing to do with a delivery the account that it is for."""
 
     def write(self) -> None:
-        """Write a DSN, a complaint or a reply: to the fromid, or to the login where the account uses none."""
+        """Write a DSN, a complaint or a reply: to the fromid, or to the login where the account uses none.
+
+        Now and then a stranger writes to an address of an account.
+        """
         world = self.world
+        if world.has_strangers and world.rng.random() < 0.2:
+            self._write_as_stranger()
+            return
         received = sorted({(key.account, key.delivery_id) for key in world.received})
         known = [world.ever[key] for key in received]
         if not known:
@@ -428,6 +440,18 @@ class Postmasters:
         if not delivery.fromid:
             return InboundRecipient(delivery.reverse_path, delivery.account)
         return InboundRecipient(delivery.reverse_path, delivery.account, delivery.id)
+
+    def _write_as_stranger(self) -> None:
+        world = self.world
+        account = pick(world.rng, world.accounts)
+        name = f"stranger-{len(self.strangers) + 1}"
+        self.strangers[name] = account.id
+        raw = f"From: eve@a.example\r\nSubject: hello\r\nMessage-ID: <{name}@a.example>\r\n\r\nHello.\r\n".encode()
+        recipient = InboundRecipient(account.addresses[0], account.id)
+        envelope = Inbound(name, world.clock.now().isoformat(), "", [recipient])
+        world.memory_blobs.put(f"inbound/{name}", pack_inbound(envelope, raw))
+        world.inbound.put([f"inbound/{name}"] * (1 + (world.rng.random() < 0.3)))
+        world.note(f"{name} comes for {account.name}")
 
     def send(self, mail: Returned) -> None:
         """Play port 25 from RCPT to 250: the object is stored, then S3 tells of it, then the server answers."""

@@ -311,6 +311,42 @@ def test_one_message_all_the_way_with_the_permissions_of_the_template(
     }
 
 
+def test_mail_that_comes_in_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken in, told, shown, changed by every method, removed, its object too; no role lacks anything."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender = stack.function("SendFunction")
+    hook = WebhookSettings("https://hooks.example.com/mail")
+    operator = App.from_environment(stack.resources.environment(stack.endpoint_url))
+    operator.settings_writer.put_account(an_account(incoming_webhook=hook))
+    envelope = Inbound("in-2", datetime.now(UTC).isoformat(), "ann@example.net", [InboundRecipient(LOGIN, ACCOUNT)])
+    key = "inbound/2026-03-04/in-2"
+    raw = b"From: ann@example.net\r\nIn-Reply-To: <1@x>\r\nSubject: Hello\r\n\r\nGood morning.\r\n"
+    operator.blobs.put(key, pack_inbound(envelope, raw))
+    ports = ingest_function.ports_of(stack.function("DsnIngestFunction"))
+    for _ in range(2):
+        assert failed(ingest_function.run(ports, sqs_event(s3_notification(key)))) == []
+    publish(stack)
+    assert post(stack, 200) == 1
+
+    (mail,) = call(sender, "MessageList", {"Subject": "HELLO", "GroupByThread": True})["Messages"]
+    named = {"MsgID": mail["MsgID"]}
+    call(sender, "MailboxCreate", {"MailboxName": "Clients"})
+    call(sender, "MessageFlagsAdd", {**named, "Flags": [r"\seen"]})
+    call(sender, "MessageMove", {**named, "DestMailboxName": "Clients"})
+    call(sender, "MessageFlagsRemove", {**named, "Flags": [r"\seen"]})
+    assert call(sender, "MessageGet", named)["Meta"]["MailboxName"] == "Clients"
+    quiet = [each for each in stream_records(stack) if each["eventName"] == "MODIFY"]
+    assert [passes_filter(each) for each in quiet] == [False] * len(quiet)
+    call(sender, "MessageDelete", named)
+    call(sender, "MailboxDelete", {"MailboxName": "Clients"})
+    assert [one["Name"] for one in call(sender, "MailboxList", {})["Mailboxes"]][-1] == "Rejects"
+    assert operator.blobs.size(key) is not None
+    publish(stack)
+
+    assert operator.blobs.size(key) is None
+    assert stack.refused == []
+
+
 def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Content in S3, several recipients, a lost submission repaired, a failing webhook, a cancelled delivery."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
