@@ -2,7 +2,8 @@
 
 A recipient's local part that ends in `temperror`, `permerror`, `timeout`, `disconnect`, `greylist` or a code from 400
 to 599 gets that answer to its message; with the prefix `rcptto` the answer comes at RCPT already, with the prefix
-`mailfrom` on the reverse-path at MAIL. Every other address takes its mail.
+`mailfrom` on the reverse-path at MAIL. Every other address takes its mail; where it ends in `bounce`, `complaint` or
+`reply`, something comes back for it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ class Trick(enum.Enum):
     SILENCE = "no answer at all"
     DISCONNECT = "the connection is closed instead of an answer"
     GREYLIST = "451 the first time, then the mail is taken"
+
+
+class Afterwards(enum.Enum):
+    """What comes back for a message that was taken, by the word that the local part ends in."""
+
+    BOUNCE = "bounce"
+    COMPLAINT = "complaint"
+    REPLY = "reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +80,9 @@ def at_data(forward_path: str) -> Answer | Trick | None:
     """Return what a forward-path asks for at the end of its message."""
     local_part = forward_path.rpartition("@")[0]
     return None if local_part.lower().startswith("rcptto") else scripted(local_part)
+
+
+def afterwards(forward_path: str) -> Afterwards | None:
+    """Return what a forward-path asks to come back for its message."""
+    local_part = forward_path.rpartition("@")[0].lower()
+    return next((one for one in Afterwards if local_part.endswith(one.value)), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import smtplib
 import sys
 from email.parser import BytesHeaderParser
 from email.utils import parseaddr
@@ -19,20 +20,25 @@ from egret import posix
 from egret.aws.app import App
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.core import fromid
-from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
+from egret_local.coming_back import Return, Taken, coming_back
+from egret_local.script import Answer, Trick, afterwards, at_data, at_mail, at_rcpt
 from egret_local.settings import HOST
 
 log = logging.getLogger(__name__)
 
 SILENCE_S = 3600.0
+COMES_BACK_AFTER_S = 1.0
+"""Long enough for the attempt to be recorded before: a bounce of what is not delivered yet would be odd to look at."""
+SEND_TIMEOUT_S = 30.0
 MAX_BYTES = 32 * 1024 * 1024
 
 
 class Sink:
     """aiosmtpd's handler: each method answers one command."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, smtp_port: int) -> None:
         self._app = app
+        self._smtp_port = smtp_port
         self._greylisted: set[str] = set()
 
     async def handle_MAIL(  # noqa: N802 (aiosmtpd's name and arguments)
@@ -62,6 +68,8 @@ class Sink:
             if reply is not None:
                 return reply
         stored = await asyncio.to_thread(self._store, envelope, str(session.peer[0]) if session.peer else "")
+        if stored and envelope.mail_from:  # nothing comes back for a bounce
+            asyncio.get_running_loop().call_later(COMES_BACK_AFTER_S, self._answer, stored, envelope)
         return f"250 2.0.0 taken as {stored}" if stored else "554 5.7.0 no account sent this"
 
     async def _play(self, server: SMTP, action: Answer | Trick | None, address: str) -> str | None:
@@ -81,6 +89,22 @@ class Sink:
                 known = address in self._greylisted
                 self._greylisted ^= {address}
                 return None if known else "451 4.7.1 greylisted, try again later"
+
+    def _answer(self, stored: str, envelope: Envelope) -> None:
+        """Send back what the addresses ask for, over the installation's own port 25."""
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        for number, address in enumerate(envelope.rcpt_tos):
+            what = afterwards(address)
+            if what is not None:
+                taken = Taken(f"{stored}.{number}", envelope.mail_from or "", address, content, self._app.clock.now())
+                asyncio.get_running_loop().run_in_executor(None, self._send, coming_back(what, taken))
+
+    def _send(self, mail: Return) -> None:
+        try:
+            with smtplib.SMTP(HOST, self._smtp_port, timeout=SEND_TIMEOUT_S) as client:
+                client.sendmail(mail.mail_from, [mail.rcpt_to], mail.raw)
+        except (OSError, smtplib.SMTPException) as error:
+            log.warning("what was to come back to <%s> did not: %s", mail.rcpt_to, error)
 
     def _store(self, envelope: Envelope, peer: str) -> str:
         """Store the mail for the account that sent it; return its id, "" when nobody did."""
@@ -112,21 +136,21 @@ class _Server(SMTP):
         super().__init__(sink, hostname="sink.localhost", enable_SMTPUTF8=True, data_size_limit=MAX_BYTES)
 
 
-async def serve(app: App, port: int) -> None:
+async def serve(app: App, port: int, smtp_port: int) -> None:
     """Listen until asked to end."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     posix.on_terminate(loop, ended.set)
-    sink = Sink(app)
+    sink = Sink(app, smtp_port)
     server = await loop.create_server(lambda: _Server(sink), HOST, port)
     await ended.wait()
     server.close()
 
 
 def main() -> None:
-    """Run on the port given."""
+    """Run on the first port given; what comes back goes to the second."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    asyncio.run(serve(App.from_environment(os.environ), int(sys.argv[1])))
+    asyncio.run(serve(App.from_environment(os.environ), int(sys.argv[1]), int(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class Supervisor:
         receiver = [sys.executable, "-m", "egret_local.receiver", str(settings.receiver_port)]
         self._family.start(Child("receiver", receiver, self._plain({"STATE": str(settings.state)}), shows_output=True))
         if not settings.real:
-            sink = [sys.executable, "-m", "egret_local.sink", str(settings.sink_port)]
+            sink = [sys.executable, "-m", "egret_local.sink", str(settings.sink_port), str(settings.smtp_port)]
             self._family.start(Child("sink", sink, self._plain(common)))
         self._family.start(
             Child("egress", [sys.executable, "-m", "egret_egress"], self._plain({**common, **_egress(settings)}))
