@@ -50,10 +50,8 @@ def an_aggregate(**changes: Any) -> AggregateReport:
 def a_tls_report(**changes: Any) -> TlsReport:
     """Return a report about a day of example.net with failures of two kinds, with the changes."""
     begin, end = day_range((MIDNIGHT - timedelta(days=1)).date())
-    details = {
-        FailureDetail(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.example.net", "mx", "192.0.2.9"): 2,
-        FailureDetail(ResultType.STARTTLS_NOT_SUPPORTED): 1,
-    }
+    expired = FailureDetail(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.example.net", "mx", "192.0.2.9")
+    details = ((expired, 2), (FailureDetail(ResultType.STARTTLS_NOT_SUPPORTED), 1))
     strings = ("version: STSv1", "mode: enforce")
     policy = PolicyResult("sts", "example.net", strings, ("*.example.net",), 7, 3, details)
     values: dict[str, Any] = {

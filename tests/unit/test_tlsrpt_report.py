@@ -70,7 +70,7 @@ def test_equal_policies_and_details_are_added_up() -> None:
     )
 
     assert found == (
-        PolicyResult("sts", "example.net", ("version: STSv1",), ("mx.example.net",), 4, 3, {EXPIRED: 3}),
+        PolicyResult("sts", "example.net", ("version: STSv1",), ("mx.example.net",), 4, 3, ((EXPIRED, 3),)),
         PolicyResult("tlsa", "example.net", ("3 1 1 aa",), ("mx.example.net",), 2),
         PolicyResult("tlsa", "example.org", ("3 1 1 aa",), ("mx.example.net",), 5),
     )
@@ -118,7 +118,7 @@ def test_a_result_that_nobody_knows_keeps_its_word() -> None:
 
     assert isinstance(found, TlsReport)
     detail = FailureDetail(ResultType.VALIDATION_FAILURE, reason_code="new-kind")
-    assert found.policies[0].details == {detail: MAX_COUNT}
+    assert found.policies[0].details == ((detail, MAX_COUNT),)
     assert (found.policies[0].successes, found.policies[0].failures) == (0, 0)
 
 

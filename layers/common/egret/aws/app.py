@@ -23,6 +23,7 @@ from egret.aws.kms import KmsKeyWrapper
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
 from egret.aws.poster import HttpWebhookPoster
+from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
@@ -183,6 +184,21 @@ class App:
     def tls_results(self) -> DynamoTlsResults:
         """Results for TLS reports."""
         return DynamoTlsResults(self._mail_table)
+
+    @cached_property
+    def dmarc_evaluations(self) -> DynamoDmarcEvaluations:
+        """What DMARC said of mail that came in."""
+        return DynamoDmarcEvaluations(self._mail_table)
+
+    @cached_property
+    def report_suppressions(self) -> DynamoReportSuppressions:
+        """Addresses that get no reports."""
+        return DynamoReportSuppressions(self._mail_table)
+
+    @cached_property
+    def received_reports(self) -> DynamoReceivedReports:
+        """Reports of others."""
+        return DynamoReceivedReports(self._mail_table)
 
     # --- settings
 

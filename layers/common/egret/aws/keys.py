@@ -13,10 +13,13 @@ A#<account>          C#<day>           recipients of a day
                      Y#<mailbox>#<id>  the same, by mailbox (mailbox: hash)
                      Z#<source hash>   incoming mail that was stored already
                      T#<domain>        TLS support of a recipient domain, as the account saw it
+                     Q#<kind>#<end>#<hash>    report of somebody about a domain of the account
 UNIT                 <unit id>         egress unit
 AUTH#<network>       <window>          failed logins
 STS                  <domain>          MTA-STS policy
 TLSRPT#<day>#<shard> <policy domain>#<recipient domain>#<policy hash>    sessions of a day (shard: 1 hex digit)
+DMARC#<day>#<hours>#<shard> <domain>#<instant>#<mail hash>    evaluation of a mail that came in
+RSUP                 <kind>#<address>  address that gets no reports
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class _Builder:
             node.text.append(data[: MAX_TEXT - node.length])
             node.length += len(data)
 
-    def refuse(self, *_: object) -> None:
+    def refuse(self, *_: object) -> int:
         raise _RefusedError("it has a document type of its own")
 
 

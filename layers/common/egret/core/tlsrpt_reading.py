@@ -58,7 +58,7 @@ def _policy(whole: dict[str, Any]) -> PolicyResult:
         mx_hosts=_texts(policy.get("mx-host")),
         successes=_count(summary.get("total-successful-session-count")),
         failures=_count(summary.get("total-failure-session-count")),
-        details=details,
+        details=tuple(details.items()),
     )
 
 

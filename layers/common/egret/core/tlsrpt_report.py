@@ -6,8 +6,8 @@ Implements: RFC 8460 sections 4.4 (the JSON) and 5.1 to 5.3 (file name, subject)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -29,7 +29,7 @@ class PolicyResult:
     mx_hosts: tuple[str, ...] = ()
     successes: int = 0
     failures: int = 0
-    details: Mapping[FailureDetail, int] = field(default_factory=dict)
+    details: tuple[tuple[FailureDetail, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _result(domain: str, policy: AppliedPolicy, tally: Tally) -> PolicyResult:
         mx_hosts=policy.mx_hosts,
         successes=tally.successes,
         failures=tally.failures,
-        details=dict(sorted(tally.details.items())),
+        details=tuple(sorted(tally.details.items())),
     )
 
 
@@ -122,7 +122,7 @@ def _policy(result: PolicyResult) -> dict[str, Any]:
     counts = {"total-successful-session-count": result.successes, "total-failure-session-count": result.failures}
     whole: dict[str, Any] = {"policy": policy, "summary": counts}
     if result.details:
-        whole["failure-details"] = [_detail(detail, count) for detail, count in result.details.items()]
+        whole["failure-details"] = [_detail(detail, count) for detail, count in result.details]
     return whole
 
 
