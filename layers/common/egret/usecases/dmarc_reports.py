@@ -29,7 +29,7 @@ from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.header import date_time
 from egret.core.report_destinations import Destination, agreed, destinations
 from egret.core.report_mail import Letter, Written, dmarc_mail
-from egret.usecases.report_sending import PAGE, Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
+from egret.usecases.report_sending import Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _evaluations(ports: ReportPorts, begin: datetime, hours: int) -> Iterator[Dm
     """Yield those of the interval's day; those of a domain come one after another."""
     cursor, more = "", True
     while more:
-        page = ports.evaluations.list(begin.date(), hours, cursor, PAGE, ports.now())
+        page = ports.evaluations.list(begin.date(), hours, cursor, ports.page, ports.now())
         yield from page.items
         cursor, more = page.cursor, bool(page.cursor)
 

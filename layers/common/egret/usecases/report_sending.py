@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 5
 """A report that cannot be delivered within hours is not worth more."""
-PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPorts:
-    """What sending reports needs."""
+    """What sending reports needs. page: results that are read at a time."""
 
     sending: SendPorts
     evaluations: DmarcEvaluations
     tls_results: TlsResults
     suppressions: ReportSuppressions
     dns: ReportDns
+    page: int = 500
 
     @property
     def hostname(self) -> str:

@@ -20,7 +20,7 @@ from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.report_mail import Letter, tls_mail
 from egret.core.tlsrpt import ResultKey, TlsResult, report_addresses
 from egret.core.tlsrpt_report import TlsReport, compose_json, day_range, file_name, mail_addresses, merged
-from egret.usecases.report_sending import PAGE, Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
+from egret.usecases.report_sending import Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def send_tls_reports(ports: ReportPorts, day: date, which: TlsReporting = TlsRep
 def _results(ports: ReportPorts, day: date) -> Iterator[TlsResult]:
     cursor, more = "", True
     while more:
-        page = ports.tls_results.list(day, cursor, PAGE, ports.now())
+        page = ports.tls_results.list(day, cursor, ports.page, ports.now())
         yield from page.items
         cursor, more = page.cursor, bool(page.cursor)
 
