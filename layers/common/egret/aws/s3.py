@@ -25,12 +25,21 @@ class S3Blobs:
 
     def get(self, key: str) -> bytes | None:
         """Return the object, None when absent."""
+        return self._get(key)
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent."""
+        return self._get(key, Range=f"bytes=0-{size_bytes - 1}")
+
+    def _get(self, key: str, **wanted: str) -> bytes | None:
         with calling("s3 GetObject"):
             try:
-                return self._clients.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+                return self._clients.s3.get_object(Bucket=self._bucket, Key=key, **wanted)["Body"].read()
             except ClientError as error:
                 if code_of(error) in _ABSENT:
                     return None
+                if code_of(error) == "InvalidRange":
+                    return b""  # an empty object has no first byte
                 raise
 
     def delete(self, key: str) -> None:

@@ -317,6 +317,10 @@ class Blobs(Protocol):
         """Return the object, None when absent."""
         ...
 
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent. size_bytes > 0."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove. Idempotent."""
         ...

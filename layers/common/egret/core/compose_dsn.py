@@ -130,6 +130,11 @@ def compose_dsn(report: Report, *, smtputf8: bool = False, allow_8bit: bool = Fa
     return Composed(headers, body, utf8 and not (headers.isascii() and body.isascii()), not body.isascii())
 
 
+def subject_of(report: Report) -> str:
+    """Return the Subject, one phrase for each action; several recipients go by the first."""
+    return _SUBJECTS[report.recipients[0].action]
+
+
 def mailbox_fields(reverse_path: str) -> bytes:
     """Return the fields that a mailbox puts before a notification: it came from nobody, for the reverse-path."""
     return f"Return-Path: <>\r\n{_line('Delivered-To', reverse_path)}".encode()
@@ -139,7 +144,7 @@ def _headers(report: Report, boundary: str) -> Iterator[str]:
     """Yield the header fields. RFC 3464 section 2, RFC 3834 section 5."""
     yield _line("From", f'"Mail Delivery System" <postmaster@{report.hostname}>')
     yield _line("To", f"<{report.to}>")
-    yield _line("Subject", _SUBJECTS[report.recipients[0].action])
+    yield _line("Subject", subject_of(report))
     yield _line("Message-Id", report.message_id)
     if _MESSAGE_ID.fullmatch(report.original_message_id):
         yield _line("In-Reply-To", report.original_message_id)
