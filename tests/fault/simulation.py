@@ -34,12 +34,12 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.table import MailTable
 from egret.memory.units import MemoryEgress, MemoryUnits
+from egret.usecases.accept import SendPorts
 from egret.usecases.deliver import DeliverPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.holds import HoldPorts
 from egret.usecases.ingest import IngestPorts
 from egret.usecases.post_webhook import PostPorts
-from egret.usecases.prepare import SendPorts
 from egret.usecases.publish import PublishPorts
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
 from egret.usecases.replay import ReplayPorts

@@ -27,9 +27,9 @@ from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
 from egret.memory.tls import MemoryDomainTls
 from egret.memory.units import MemoryUnits
+from egret.usecases.accept import SendPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domains import PrivateKey
-from egret.usecases.prepare import SendPorts
 from egret.usecases.send import send
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts

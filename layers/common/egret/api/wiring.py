@@ -11,7 +11,7 @@ from egret.api.router import Api, Call, Operation
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
-from egret.usecases.prepare import SendPorts
+from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
 
 

@@ -8,11 +8,11 @@ from egret.api.auth import AuthPorts, OnceAnHour
 from egret.api.router import Api
 from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
+from egret.usecases.accept import SendPorts
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
-from egret.usecases.prepare import SendPorts
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
 

@@ -5,55 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from egret.contracts.caller import Caller
-from egret.contracts.ports import (
-    Blobs,
-    Clock,
-    Counters,
-    Dice,
-    HintQueue,
-    Idempotency,
-    MailStore,
-    SettingsReader,
-    Suppressions,
-)
-from egret.contracts.settings import Installation, Suppression
+from egret.contracts.settings import Suppression
 from egret.contracts.webapi import ErrorCode, SendRequest, SendResult, Submission
-from egret.core import fromid, messageid
-from egret.core.address import Address, strip_separator
+from egret.core import header, messageid
 from egret.core.compose import Composed, Draft, File, compose, received
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import InvalidRequest
-from egret.core.ids import RANDOM_BITS, delivery_id, message_id_number
-from egret.core.lifecycle import Hold, Refusal, Suppress, apply
-from egret.core.secrets import Secrets
+from egret.core.ids import RANDOM_BITS, message_id_number
+from egret.usecases.accept import Ready, SendPorts
 from egret.usecases.admission import Admitted, admit
 from egret.usecases.attachments import load_files
-from egret.usecases.signing import SigningKeys
-from egret.usecases.suppressions import suppression_key
-
-MAX_LOCAL_PART: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SendPorts:
-    """What send needs. user_agent: value of that header of composed messages."""
-
-    store: MailStore
-    idempotency: Idempotency
-    counters: Counters
-    suppressions: Suppressions
-    blobs: Blobs
-    settings: SettingsReader
-    hints: HintQueue
-    clock: Clock
-    dice: Dice
-    keys: SigningKeys
-    secrets: Secrets
-    installation: Installation
-    user_agent: str = ""
+from egret.usecases.recipients import ReturnPath, Terms, deliveries_of, suppressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +33,6 @@ class Job:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A job with an id, its message composed and signed."""
-
-    message: Message
-    deliveries: tuple[Delivery, ...]
-    composed: Composed
-    signatures: bytes
-    trace: bytes
-    result: SendResult
-
-    @property
-    def content(self) -> bytes:
-        """The message as it goes over the wire."""
-        return self.composed.raw(self.trace + self.signatures)
-
-
 def job_of(ports: SendPorts, caller: Caller, request: SendRequest) -> Job:
     """Check a request and fetch its files and the suppression of its recipients. Raises InvalidRequest."""
     now = ports.clock.now()
@@ -93,14 +40,8 @@ def job_of(ports: SendPorts, caller: Caller, request: SendRequest) -> Job:
     groups = (request.alternative_files, request.inline_files, request.attached_files)
     limit = ports.installation.max_message_bytes
     files = load_files(ports.blobs, caller.account.id, groups, limit) if any(groups) else ((), (), ())
-    suppressed = _suppressed(ports.suppressions, caller.account.id, admitted.recipients.addresses)
-    return Job(caller, request, admitted, tuple(tuple(group) for group in files), suppressed, now)
-
-
-def _suppressed(list_: Suppressions, account: str, recipients: Sequence[Address]) -> tuple[Suppression | None, ...]:
-    keys = [(account, suppression_key(address)) for address in recipients]
-    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active}
-    return tuple(active.get(key) for key in keys)
+    entries = suppressed(ports.suppressions, caller.account.id, admitted.recipients.addresses)
+    return Job(caller, request, admitted, tuple(tuple(group) for group in files), entries, now)
 
 
 def prepare(ports: SendPorts, job: Job) -> Ready:
@@ -128,8 +69,10 @@ def prepare(ports: SendPorts, job: Job) -> Ready:
         require_tls=job.request.require_tls,
         extra=job.request.extra,
     )
-    deliveries = _deliveries(ports, job, message)
-    return Ready(message, deliveries, composed, signatures, trace, _result(job, message_id, deliveries))
+    deliveries = deliveries_of(ports, message, _terms(job))
+    content = composed.raw(trace + signatures)
+    copy = _copy(job, composed, signatures) if job.request.save_sent else None
+    return Ready(message, deliveries, content, _result(job, message_id, deliveries), copy)
 
 
 def _new_message_id(ports: SendPorts, job: Job, number: int) -> str:
@@ -173,65 +116,22 @@ def _trace(ports: SendPorts, job: Job, number: int) -> bytes:
     return received(ports.installation.hostname, f"{number:x}", job.now, rcpt=only)
 
 
-def _deliveries(ports: SendPorts, job: Job, message: Message) -> tuple[Delivery, ...]:
-    rules = ports.settings.hold_rules()
-    deliveries = []
-    for index, (address, entry) in enumerate(zip(job.admitted.recipients.addresses, job.suppressed, strict=True)):
-        delivery = _delivery(ports, job, message, index)
-        if entry is not None:
-            delivery = _applied(delivery, Suppress(job.now, _reason(entry)))
-        elif any(rule.matches(message.account, message.header_from, str(address)) for rule in rules):
-            delivery = _applied(delivery, Hold(job.now))
-        deliveries.append(delivery)
-    return tuple(deliveries)
-
-
-def _delivery(ports: SendPorts, job: Job, message: Message, index: int) -> Delivery:
-    retry, not_before = ports.installation.retry, job.admitted.not_before
-    number = delivery_id(message.id, index)
-    token = fromid.mint(ports.secrets.fromid, message.account, number) if job.caller.account.uses_fromid else ""
-    return Delivery(
-        account=message.account,
-        id=number,
-        recipient=message.recipients[index],
-        domain=job.admitted.recipients.addresses[index].domain,
-        reverse_path=reverse_path(job.admitted, token),
-        fromid=token,
-        queued_at=job.now,
-        not_before=not_before,
-        expires_at=not_before + retry.max_age,
-        retention=job.caller.account.keep_deliveries,
-        due_at=not_before if not_before > job.now else not_before + retry.hint_grace,
-        max_attempts=retry.max_attempts,
+def _terms(job: Job) -> Terms:
+    admitted, account = job.admitted, job.caller.account
+    return Terms(
+        account=account,
+        recipients=admitted.recipients.addresses,
+        suppressed=job.suppressed,
+        return_path=ReturnPath(admitted.from_.address, admitted.domain),
+        uses_fromid=account.uses_fromid,
+        not_before=admitted.not_before,
     )
 
 
-def reverse_path(admitted: Admitted, token: str) -> str:
-    """Return where bounces of a delivery return, without <>; token: its fromid, "" where none is used.
-
-    With the form of the reference the local part is cut where the whole would exceed 64 octets (RFC 5321 4.5.3.1.1).
-    """
-    address, domain = admitted.from_.address, admitted.domain
-    if not token or domain is None:
-        return str(address)
-    if not domain.separator:
-        return f"{token}@{domain.return_path_domain}"
-    tail = domain.separator + token
-    local_part = strip_separator(address.local_part, (domain.separator,)).encode()
-    head = local_part[: MAX_LOCAL_PART - len(tail.encode())].decode(errors="ignore")
-    return str(Address(head + tail, address.domain))
-
-
-def _applied(delivery: Delivery, change: Suppress | Hold) -> Delivery:
-    changed = apply(delivery, change)
-    if isinstance(changed, Refusal):
-        raise AssertionError(f"a new delivery refuses {change}: {changed}")  # noqa: TRY004 - a bug, not a type
-    return changed
-
-
-def _reason(entry: Suppression) -> str:
-    reason = "the recipient is on the suppression list"
-    return f"{reason}: {entry.reason}" if entry.reason else reason
+def _copy(job: Job, composed: Composed, signatures: bytes) -> bytes:
+    """Return what the mailbox keeps: the message as the caller knows it, with Bcc and without trace."""
+    bcc = header.mailboxes("Bcc", job.admitted.recipients.bcc, smtputf8=composed.smtputf8).encode()
+    return composed.raw(bcc + signatures)
 
 
 def _result(job: Job, message_id: str, deliveries: Sequence[Delivery]) -> SendResult:
