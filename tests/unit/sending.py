@@ -21,6 +21,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryCounters
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
@@ -105,6 +106,7 @@ class Service:
     def __post_init__(self) -> None:
         self.store = MemoryMailStore(blobs=self.blobs)
         self.mailboxes = MemoryMailboxes(self.store.table)
+        self.own_fromids = MemoryOwnFromIds(self.store.table)
         self.keys = SigningKeys(WRAPPER)
         self.settings.put_account(an_account())
         self.settings.put_domain(a_domain())

@@ -20,6 +20,7 @@ from egret.contracts.ports import (
     KeyWrapper,
     Mailboxes,
     MailStore,
+    OwnFromIds,
     SettingsReader,
     SettingsWriter,
     Suppressions,
@@ -34,6 +35,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryAuthFailures, MemoryCounters
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
@@ -58,6 +60,7 @@ class Backend:
     store: MailStore
     due: DueIndex
     idempotency: Idempotency
+    own_fromids: OwnFromIds
     calls: Calls
     counters: Counters
     suppressions: Suppressions
@@ -97,6 +100,7 @@ def memory_backend() -> Backend:
         store=store,
         due=store,
         idempotency=store,
+        own_fromids=MemoryOwnFromIds(store.table),
         calls=MemoryCalls(store.table),
         counters=MemoryCounters(),
         suppressions=MemorySuppressions(),

@@ -78,7 +78,8 @@ class MailStore(Protocol):
         """Commit the one delivery of a stored message, with its due entry.
 
         False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
-        and changes nothing, whatever has become of the delivery meanwhile.
+        and changes nothing, whatever has become of the delivery meanwhile. Raises Conflict, and nothing is written,
+        when its own fromid leads to another delivery.
         """
         ...
 
@@ -149,6 +150,14 @@ class MailStore(Protocol):
 
         Forgotten deliveries count as absent; a submission that is not closed still has deliveries to come.
         """
+        ...
+
+
+class OwnFromIds(Protocol):
+    """Fromids that submitters chose themselves; written by `MailStore.accept`."""
+
+    def find(self, account: str, text: str, now: datetime) -> int:
+        """Return the delivery that a fromid (lower case) of the account leads to, 0 when there is none."""
         ...
 
 
