@@ -31,6 +31,8 @@ from egret.memory.units import MemoryUnits
 from egret.usecases.accept import SendPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domains import PrivateKey
+from egret.usecases.internal import InternalMail, send_internal
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.send import send
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
@@ -137,6 +139,21 @@ class Service:
             secrets=SECRETS,
             installation=self.installation,
             user_agent="egret/test",
+        )
+
+    @property
+    def notifying(self) -> NotifyPorts:
+        """The ports of notify."""
+        return NotifyPorts(
+            store=self.store,
+            blobs=self.blobs,
+            mailboxes=self.mailboxes,
+            settings=self.settings,
+            hostname=self.installation.hostname,
+            retry=self.installation.retry,
+            queue_mail=lambda account, key, mail, to: send_internal(
+                self.sending, account, InternalMail(key, mail.headers, mail.body, (to,))
+            ),
         )
 
     @property

@@ -76,7 +76,8 @@ def last_delivery_attempt(
 
 
 def _bases(attempts_done: int) -> int:
-    """Return the wait after an attempt in bases; the exponent, which comes from a setting, is bounded before the power."""
+    """Return the wait after an attempt in bases."""
+    # The exponent is bounded before the power is computed: n comes from a setting.
     return min(1 << min(max(attempts_done, 1) - 1, 16), DELIVERY_LONGEST_BASES)
 
 

@@ -1,19 +1,22 @@
-"""Notify senders of what became of their mail, by delivery status notifications that are put into their Inbox.
+"""Notify senders of what became of their mail, by delivery status notifications.
 
-Called for every event, beside `suppress`. What has been delivered costs nothing here, unless its sender asked to hear of
-it. Idempotent by event id: the same event again finds its notification in the Inbox.
+They go into the account's Inbox; by SMTP to who submitted by SMTP and asked for it (NOTIFY). Called for every event,
+beside `suppress`. What was delivered costs nothing here, unless its sender asked to hear of it. Idempotent by event id.
+
+Implements: RFC 3461 section 5.2, RFC 8689 section 5.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from egret.contracts.ports import Blobs, Mailboxes, MailStore, SettingsReader
 from egret.contracts.records import StoredMail
-from egret.contracts.settings import RetryPolicy
+from egret.contracts.settings import Account, RetryPolicy
+from egret.core.compose import Composed
 from egret.core.compose_dsn import (
     MAX_RETURNED_BYTES,
     RecipientReport,
@@ -37,18 +40,23 @@ INBOX = "Inbox"
 DELAYED_AFTER = 5
 """The attempt whose failure is told as a delay, once, about two hours after the first."""
 GIVEN_UP_STATUS = "4.4.7"
-"""Delivery time expired (RFC 3463 section 3.5): for what failed since there is no further attempt, and no reply says why."""
+"""Delivery time expired (RFC 3463 section 3.5): for what failed since there is no further attempt, without a reply."""
 MAX_ID_TRIES = 16
 """Ids tried for one notification; each is free with overwhelming likelihood."""
 NOT_GIVEN = frozenset({"FAILURE", "DELAY"})
 """What a submission without NOTIFY stands for (RFC 3461 section 4.1)."""
 
+QueueMail = Callable[[Account, str, Composed, str], object]
+"""Queues a mail of our own for an account: its key (the same key is queued once), the mail, the forward-path."""
 Contents = Mapping[tuple[str, int], tuple[Message, bytes | str]]
 
 
 @dataclass(frozen=True, slots=True)
 class NotifyPorts:
-    """What notifying needs. hostname: the reporting MTA. retry: that of the queue."""
+    """What notifying needs.
+
+    hostname: the reporting MTA. retry: that of the queue.
+    """
 
     store: MailStore
     blobs: Blobs
@@ -56,37 +64,60 @@ class NotifyPorts:
     settings: SettingsReader
     hostname: str
     retry: RetryPolicy
+    queue_mail: QueueMail
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A notification that may have to be written. action: as in `core.dsn.ACTIONS`."""
+
+    one: Happening
+    action: str
+    account: Account
+
+    @property
+    def is_for_inbox(self) -> bool:
+        """It goes into the account's Inbox; what somebody else wrote lies there itself."""
+        return self.account.dsn_to_mailbox and not self.one.event.dsn
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Account and id of the message."""
+        return self.one.delivery.account, self.one.delivery.message_id
 
 
 def notify(ports: NotifyPorts, happenings: Iterable[Happening]) -> int:
-    """Put a notification of each event that calls for one into its account's Inbox; return how many were new.
+    """Write the notification of each event that calls for one; return how many Inboxes got a new one.
 
     Raises Unavailable; all of it may then be done again.
     """
-    due = [(one, action) for one in happenings if (action := action_of(one)) and _is_wanted(ports.settings, one)]
+    due = [found for one in happenings if (found := _due(ports.settings, one))]
     if not due:
         return 0
-    contents = ports.store.contents(sorted({_key(one) for one, _ in due}))
-    return sum(_notify(ports, one, action, contents) for one, action in due)
+    contents = ports.store.contents(sorted({each.key for each in due}))
+    return sum(_notify(ports, each, contents) for each in due)
 
 
 def action_of(one: Happening) -> str:
     """Return the action that the sender is to hear of (RFC 3464 section 2.3.3), "" when he is to hear nothing.
 
-    Nothing follows from a notification of somebody else, which lies in the Inbox itself, nor from mail without a
-    sender, so that notifications never answer one another. What was withdrawn is known to who withdrew it.
+    Mail without a reverse-path has nobody who would hear, so that notifications never answer one another. What was
+    withdrawn is known to who withdrew it.
     """
     delivery, event = one.delivery, one.event
-    if event.dsn or event.source or not delivery.reverse_path:
+    if not delivery.reverse_path:
         return ""
-    wanted = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
+    asked = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
     match event.kind:
         case EventKind.FAILED | EventKind.SUPPRESSED:
-            return "failed" if "FAILURE" in wanted else ""
+            return "failed" if "FAILURE" in asked else ""
         case EventKind.DELAYED:
-            return "delayed" if event.attempt == DELAYED_AFTER and "DELAY" in wanted else ""
-        case EventKind.DELIVERED:
-            return "relayed" if "SUCCESS" in wanted and not _is_passed_on(one) else ""
+            is_told = event.dsn or event.attempt == DELAYED_AFTER
+            return "delayed" if is_told and "DELAY" in asked else ""
+        case EventKind.DELIVERED if not event.dsn:
+            return "relayed" if "SUCCESS" in asked and not _is_passed_on(one) else ""
+        case EventKind.DELIVERED | EventKind.RELAYED | EventKind.EXPANDED:
+            return event.kind.value if "SUCCESS" in asked else ""
         case _:
             return ""
 
@@ -96,25 +127,53 @@ def _is_passed_on(one: Happening) -> bool:
     return one.attempt is not None and one.attempt.trace.takes_dsn
 
 
-def _is_wanted(settings: SettingsReader, one: Happening) -> bool:
-    account = settings.account(one.delivery.account)
-    return account is not None and account.dsn_to_mailbox
+def _due(settings: SettingsReader, one: Happening) -> _Due | None:
+    """Return what may have to be written, None when it is certain that nothing has."""
+    action = action_of(one)
+    account = settings.account(one.delivery.account) if action else None
+    if account is None:
+        return None
+    due = _Due(one, action, account)
+    return due if due.is_for_inbox or one.delivery.notify else None
 
 
-def _key(one: Happening) -> tuple[str, int]:
-    return one.delivery.account, one.delivery.message_id
-
-
-def _notify(ports: NotifyPorts, one: Happening, action: str, contents: Contents) -> bool:
-    stored = contents.get(_key(one))
+def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
+    one = due.one
+    stored = contents.get(due.key)
     if stored is None:
         log.warning("no notification: the message is forgotten", extra={"event": one.id})
         return False
     message, content = stored
-    report = report_of(ports, one, action, message, _original(ports.blobs, content))
+    sender = _sender(ports.settings, one, message)
+    if not (due.is_for_inbox or sender):
+        return False
+    report = report_of(ports, one, due.action, message, _original(ports.blobs, content))
+    if sender:
+        _queue(ports, due, replace(report, to=sender))
+    return due.is_for_inbox and _put(ports, one, report, smtputf8=message.smtputf8)
+
+
+def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
+    """Return the address that a notification goes to by SMTP, "" for none.
+
+    Only who asked by NOTIFY is written to, and not where his mail would come back to us: there the Inbox has it.
+    """
+    domain = message.mail_from.rpartition("@")[2]
+    if not (one.delivery.notify and domain) or settings.domain_of_return_path(domain) is not None:
+        return ""
+    own = settings.domain(domain)
+    return "" if own is not None and own.separator else message.mail_from
+
+
+def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
+    """Send a notification to the sender, with a null reverse-path; nobody knows whether his server takes SMTPUTF8."""
+    ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
+
+
+def _put(ports: NotifyPorts, one: Happening, report: Report, *, smtputf8: bool) -> bool:
+    """Put a notification into the account's Inbox; False when it is there already."""
     delivery = one.delivery
-    composed = compose_dsn(report, smtputf8=message.smtputf8, allow_8bit=True)
-    raw = composed.raw(mailbox_fields(delivery.reverse_path))
+    raw = compose_dsn(report, smtputf8=smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
     blob = f"content/{delivery.account}/dsn-{delivery.id}-{one.event.seq}"
     ports.blobs.put(blob, raw)
     return _keep(
@@ -172,6 +231,8 @@ def report_of(ports: NotifyPorts, one: Happening, action: str, message: Message,
 
 def _recipient(retry: RetryPolicy, one: Happening, action: str) -> RecipientReport:
     delivery, event = one.delivery, one.event
+    if event.dsn:
+        return _passed_on(one, action)
     last = delivery.attempts[-1] if delivery.attempts else None
     said = _attempt_told(one)
     reply = said.outcome.reply if said is not None else None
@@ -191,8 +252,23 @@ def _recipient(retry: RetryPolicy, one: Happening, action: str) -> RecipientRepo
     )
 
 
+def _passed_on(one: Happening, action: str) -> RecipientReport:
+    """Return what the notification of another server told, which came to a reverse-path of ours instead of his."""
+    delivery, event = one.delivery, one.event
+    return RecipientReport(
+        final_recipient=delivery.recipient,
+        action=action,
+        status=event.enhanced_code,
+        error=event.error,
+        diagnostic=event.reply if event.reply and event.reply[0][:3].isdigit() else (),
+        remote=event.remote,
+        original_recipient=delivery.orcpt,
+        log_id=str(delivery.id),
+    )
+
+
 def _attempt_told(one: Happening) -> Attempt | None:
-    """Return the attempt whose answer explains the event; one that was given up without another is explained by the last.
+    """Return the attempt whose answer explains the event; of what grew too old, the last one.
 
     A suppression is explained by its own sentence.
     """

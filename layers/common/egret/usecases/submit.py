@@ -116,6 +116,7 @@ def _prepare(ports: SendPorts, job: _Job) -> Ready:
         ret=submission.ret,
         envid=submission.envid,
         future_release=submission.future_release,
+        mail_from=submission.mail_from,
     )
     deliveries = _deliveries(ports, job, message)
     return Ready(message, deliveries, content, _result(job, message, deliveries), own_fromid=_own(job, deliveries[0]))
