@@ -417,6 +417,7 @@ def test_who_submitted_and_asked_hears_by_smtp_as_well(world: World) -> None:
         ({"mail_from": "app@example.com"}, {"notify": "DELAY"}),
         ({"mail_from": "fromid@bounces.example.org"}, SUBMITTED),
         ({"mail_from": "app@here.example"}, SUBMITTED),
+        ({"mail_from": "App@Here.Example"}, SUBMITTED),
     ],
 )
 def test_nobody_else_is_written_to(world: World, message: dict[str, Any], delivery: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from datetime import datetime
 from egret.contracts.ports import Blobs, Mailboxes, MailStore, SettingsReader
 from egret.contracts.records import StoredMail
 from egret.contracts.settings import Account, RetryPolicy
+from egret.core.address import Address
 from egret.core.compose import Composed
 from egret.core.compose_dsn import (
     MAX_RETURNED_BYTES,
@@ -148,6 +149,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     if not (due.is_for_inbox or sender):
         return False
     report = report_of(ports, one, due.action, message, _original(ports.blobs, content))
+    log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
         _queue(ports, due, replace(report, to=sender))
     return due.is_for_inbox and _put(ports, one, report, smtputf8=message.smtputf8)
@@ -158,11 +160,12 @@ def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
 
     Only who asked by NOTIFY is written to, and not where his mail would come back to us: there the Inbox has it.
     """
-    domain = message.mail_from.rpartition("@")[2]
-    if not (one.delivery.notify and domain) or settings.domain_of_return_path(domain) is not None:
+    if not (one.delivery.notify and message.mail_from):
         return ""
-    own = settings.domain(domain)
-    return "" if own is not None and own.separator else message.mail_from
+    address = Address.parse(message.mail_from)
+    own = settings.domain(address.domain)
+    is_ours = (own is not None and own.separator) or settings.domain_of_return_path(address.domain) is not None
+    return "" if is_ours else str(address)
 
 
 def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
