@@ -39,6 +39,10 @@ def message(account: str, number: int = 1, recipients: int = 1) -> Message:
         smtputf8=True,
         require_tls=False,
         extra={"order": "17", "note": "ü"},
+        ret="FULL",
+        envid="QQ 314",
+        future_release="for;600",
+        mail_from="bounces@example.com",
     )
 
 

@@ -56,6 +56,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     policy: str = ""
     tls: str = ""
     transcript: tuple[str, ...] = ()
+    takes_dsn: bool = False
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, tag="recorded"):
@@ -122,13 +123,14 @@ def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
         trace.policy,
         trace.tls,
         trace.transcript,
+        trace.takes_dsn,
     )
 
 
 def attempt_of(record: Finished) -> Attempt:
     """Return the attempt that a record remembers."""
     duration = timedelta(microseconds=record.duration_us)
-    trace = SessionTrace(record.transport, record.policy, record.tls, record.transcript)
+    trace = SessionTrace(record.transport, record.policy, record.tls, record.transcript, record.takes_dsn)
     return Attempt(record.attempt, record.started_at, duration, _outcome(record), trace)
 
 

@@ -380,7 +380,8 @@ class Visit:
         elif session.trace is not None:
             trace = session.trace
         else:
-            trace = session.trace = self._trace(policy, session.tls_version)
+            transport, takes_dsn = self._parcel.transaction.transport, session.peer.offers("DSN")
+            trace = session.trace = SessionTrace(transport, policy, session.tls_version, (), takes_dsn)
         self._parcel.progress.decide(index, outcome, trace)
 
     def _put_off(self, refusal: Bounced, stop: Stop, at: str) -> Deferred:

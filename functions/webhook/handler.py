@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
@@ -20,8 +20,11 @@ from egret.aws.stream import decode_record
 from egret.contracts.ports import WebhookPoster
 from egret.contracts.queues import decode_call
 from egret.contracts.records import PostAnswer
+from egret.contracts.settings import Account
 from egret.contracts.stream import StreamRecord
+from egret.core.compose import Composed
 from egret.core.errors import ContractError
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.post_webhook import PostPorts, post_webhooks
 from egret.usecases.publish import PublishPorts, publish
 from egret.usecases.webhook_call import is_success
@@ -69,7 +72,28 @@ def publish_ports_of(app: App) -> PublishPorts:
         settings=app.settings,
         call_queue=app.call_queue,
         clock=app.clock,
+        notifying=_notify_ports_of(app),
     )
+
+
+def _notify_ports_of(app: App) -> NotifyPorts:
+    return NotifyPorts(
+        store=app.store,
+        blobs=app.blobs,
+        mailboxes=app.mailboxes,
+        settings=app.settings,
+        hostname=app.installation.hostname,
+        retry=app.installation.retry,
+        queue_mail=partial(_queue_mail, app),
+    )
+
+
+def _queue_mail(app: App, account: Account, key: str, mail: Composed, recipient: str) -> None:
+    """Queue a mail of our own. What that needs is imported here: few notifications go by SMTP."""
+    from egret.aws.sending import unsigned_ports_of  # noqa: PLC0415
+    from egret.usecases.internal import InternalMail, send_internal  # noqa: PLC0415
+
+    send_internal(unsigned_ports_of(app), account, InternalMail(key, mail.headers, mail.body, (recipient,)))
 
 
 def post_ports_of(app: App) -> PostPorts:

@@ -94,6 +94,20 @@ def test_the_client_keeps_to_the_dialogue(path: Path, certificate: Certificate) 
         assert [one.dots for one in notes if one.dots] == []
 
 
+@pytest.mark.parametrize(
+    ("stem", "takes_dsn"),
+    [("dsn_parameters_where_dsn_is_offered", True), ("dsn_parameters_are_left_out_where_dsn_is_not_offered", False)],
+)
+def test_a_delivery_tells_whether_the_server_took_over_the_notifications(
+    stem: str, certificate: Certificate, *, takes_dsn: bool
+) -> None:
+    """RFC 3461 section 5.2.2: where it did not, a success is ours to tell."""
+    (path,) = [each for each in FILES if each.stem == stem]
+    ((notes,), _) = asyncio.run(converse(read(path), certificate))
+
+    assert {trace.takes_dsn for trace in notes.traces.values()} == {takes_dsn}
+
+
 def test_every_dialogue_cites_its_rfc_on_the_page() -> None:
     """The first line of each file names the clause it holds the client to; docs/rfc-coverage.md has all of them."""
     assert FILES

@@ -11,6 +11,7 @@ from egret.core.delivery import Delivery, State
 from egret.core.events import EventKind, event_id, is_wanted
 from egret.core.ids import SENT_INDEX, delivery_id
 from egret.core.outcome import Delivered, Unknown
+from egret.usecases.notify import DELAYED_AFTER
 from egret.usecases.post_webhook import FAILED as GIVEN_UP
 from tests.fault.faults import Violation
 
@@ -70,6 +71,7 @@ def at_the_end(world: World) -> None:
         _own(world, account)
     _suppressed(world)
     _taken_in(world)
+    _notified(world)
     for process in world.fleet.processes():
         if process.ledger.in_hand:
             raise Violation(f"{process.id} still holds {process.ledger.in_hand} attempts")
@@ -266,6 +268,24 @@ def _taken_in(world: World) -> None:
         told = [event for event in world.ever[account, id_].events if event.source == source]
         if len(told) != 1:
             raise Violation(f"{source} made {len(told)} events of delivery {id_}")
+
+
+def _notified(world: World) -> None:
+    """Every end in failure that is our own finding, and the one delay, is told in the account's Inbox once."""
+    told = {EventKind.FAILED: 0, EventKind.SUPPRESSED: 0, EventKind.DELAYED: DELAYED_AFTER}
+    expected = {
+        (d.account, event_id(d.account, d.id, event.seq))
+        for d in world.ever.values()
+        for event in d.events
+        if event.kind in told and not event.dsn and told[event.kind] in (0, event.attempt)
+    }
+    kept = [mail for mail in world.table.mails.values() if mail.source.startswith("evt_")]
+    found = [(mail.account, mail.source) for mail in kept]
+    if sorted(found) != sorted(expected):
+        raise Violation(f"notifications of {set(found) ^ expected}, or several of one, of {len(found)}")
+    for mail in kept:
+        if world.memory_blobs.get(mail.blob) is None:
+            raise Violation(f"the notification of {mail.source} has no content")
 
 
 # --- 5 and the rest

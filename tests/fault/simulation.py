@@ -39,6 +39,7 @@ from egret.usecases.deliver import DeliverPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.holds import HoldPorts
 from egret.usecases.ingest import IngestPorts
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.post_webhook import PostPorts
 from egret.usecases.publish import PublishPorts
 from egret.usecases.record_outcome import Ended, RecordPorts, record_outcome, record_outcomes, release
@@ -211,10 +212,11 @@ class World:
         units = faulty(self.units, "units", faults)
         self.delivering = DeliverPorts(store, suppressions, self.settings, units, egress, clock, retry)
         self.sweeping = SweepPorts(sound, sound, records, calls, hints, units, clock)
-        self.publishing = PublishPorts(sound, suppressions, self.settings, calls, clock)
+        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
+        notifying = NotifyPorts(sound, blobs, mailboxes, self.settings, "mail.egret.example", retry, _no_mail)
+        self.publishing = PublishPorts(sound, suppressions, self.settings, calls, clock, notifying)
         poster = faulty(MemoryPoster(self.receivers.answer), "poster", faults)
         self.posting = PostPorts(sound, records, self.settings, self.settings, poster, clock, dice, map)
-        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
         self.ingesting = IngestPorts(sound, blobs, mailboxes, clock)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
@@ -445,6 +447,10 @@ class World:
         self.store.drop_forgotten(self.clock.now())
         while self.functions.stream():
             pass
+
+
+def _no_mail(*mail: object) -> None:
+    raise Violation(f"nobody asked for a notification by SMTP: {mail}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,14 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.jsonapi import DYNAMODB
+from egret.aws.sending import send_ports_of
 from egret.aws.webapi import webapi
+from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
 from egret.contracts.records import PostAnswer, StsPolicy, Unit
-from egret.contracts.settings import ApiKey, StoredDkimKey, WebhookSettings
+from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
+from egret.contracts.submission import Submission, SubmissionRecipient
 from egret.contracts.tls import TlsSupport
 from egret.core import fromid
 from egret.core.apikey import key_hash
@@ -35,6 +38,7 @@ from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.record_outcome import RecordPorts, record_outcome
+from egret.usecases.submit import submit
 from egret_egress.inbound import Recipients
 from egret_local import resources as local_resources
 from egret_local.sources import matches
@@ -319,6 +323,36 @@ def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monke
     assert upload["URL"].startswith("http")
     sweep_function.run(sweep_function.ports_of(stack.function("SweepFunction")))
 
+    assert stack.refused == []
+
+
+def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notification in the Inbox, and one that is queued as any mail, by a function that has no keys."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender, egress = stack.function("SendFunction"), stack.egress()
+    announce(egress)
+    account = sender.settings.account(ACCOUNT)
+    assert account is not None
+    submission = Submission(
+        account=ACCOUNT,
+        login=account.addresses[0],
+        mail_from=account.addresses[0],
+        recipients=(SubmissionRecipient("ann@example.net", notify="FAILURE"),),
+        content=f"From: {account.addresses[0]}\r\nSubject: Hello\r\n\r\nGood day.\r\n".encode(),
+    )
+    result = submit(send_ports_of(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
+    ids = [one.queue_msg_id for one in result.submissions]
+    hand_over(stack.function("DeliverFunction"), ids)
+    record(egress, ids, 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))
+    publish(stack)
+
+    mails = call(sender, "MessageList", {})["Messages"]
+    assert [(mail["DSN"], mail["MailFrom"]) for mail in mails] == [(True, "")]
+    assert "550 5.1.1 no such user" in call(sender, "MessageGet", {"MsgID": mails[0]["MsgID"]})["Message"]["Text"]
+    queued = [each for each in call(sender, "DeliveryList", {})["Deliveries"] if each["QueueMsgID"] not in ids]
+    assert [each["Recipient"] for each in queued] == [account.addresses[0]]
     assert stack.refused == []
 
 

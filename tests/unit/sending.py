@@ -21,6 +21,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryCounters
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
@@ -30,6 +31,8 @@ from egret.memory.units import MemoryUnits
 from egret.usecases.accept import SendPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domains import PrivateKey
+from egret.usecases.internal import InternalMail, send_internal
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.send import send
 from egret.usecases.signing import SigningKeys
 from egret.usecases.suppressions import SuppressionPorts
@@ -105,6 +108,7 @@ class Service:
     def __post_init__(self) -> None:
         self.store = MemoryMailStore(blobs=self.blobs)
         self.mailboxes = MemoryMailboxes(self.store.table)
+        self.own_fromids = MemoryOwnFromIds(self.store.table)
         self.keys = SigningKeys(WRAPPER)
         self.settings.put_account(an_account())
         self.settings.put_domain(a_domain())
@@ -135,6 +139,21 @@ class Service:
             secrets=SECRETS,
             installation=self.installation,
             user_agent="egret/test",
+        )
+
+    @property
+    def notifying(self) -> NotifyPorts:
+        """The ports of notify."""
+        return NotifyPorts(
+            store=self.store,
+            blobs=self.blobs,
+            mailboxes=self.mailboxes,
+            settings=self.settings,
+            hostname=self.installation.hostname,
+            retry=self.installation.retry,
+            queue_mail=lambda account, key, mail, to: send_internal(
+                self.sending, account, InternalMail(key, mail.headers, mail.body, (to,))
+            ),
         )
 
     @property

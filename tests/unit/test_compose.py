@@ -560,9 +560,9 @@ def test_a_date_without_zone_is_a_bug() -> None:
 
 def test_received_names_the_recipient_only_when_there_is_one() -> None:
     """With several recipients none learns of another."""
-    one = received("mx.example.com", "abc", AT, rcpt=ANN.address, tls="TLS1.3")
+    one = received("mx.example.com", "abc", AT, rcpt=ANN.address, protocol="ESMTPSA")
     expected = (
-        "Received: from mx.example.com by mx.example.com id abc (TLS1.3) for\r\n"
+        "Received: from mx.example.com by mx.example.com with ESMTPSA id abc for\r\n"
         " <ann@example.net>; 2 Jan 2026 03:04:05 +0000\r\n"
     )
     assert expected == one.decode()

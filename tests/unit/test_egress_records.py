@@ -15,7 +15,7 @@ from egret_egress.records import Finished, attempt_of, decode, encode, finished
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REMOTE = Remote("mx.example.org", "192.0.2.1")
-TRACE = SessionTrace("relay", "dane", "TLSv1.3", ("S: 220 mx", "C: EHLO unit.example"))
+TRACE = SessionTrace("relay", "dane", "TLSv1.3", ("S: 220 mx", "C: EHLO unit.example"), takes_dsn=True)
 
 
 @pytest.mark.parametrize("trace", [NO_TRACE, TRACE])

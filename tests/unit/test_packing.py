@@ -47,7 +47,7 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Bounced, texts, st.none() | replies, remotes, st.booleans()),
     st.builds(Unknown, texts, remotes),
 )
-traces = st.builds(SessionTrace, texts, texts, texts, st.lists(texts, max_size=2).map(tuple))
+traces = st.builds(SessionTrace, texts, texts, texts, st.lists(texts, max_size=2).map(tuple), st.booleans())
 attempts = st.lists(st.builds(Attempt, st.integers(1, 9), instants, durations, outcomes, traces), max_size=3).map(tuple)
 events = st.builds(
     Event,

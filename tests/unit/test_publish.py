@@ -10,17 +10,20 @@ import pytest
 
 from egret.contracts.queues import Call
 from egret.contracts.records import Acceptance
-from egret.contracts.settings import Account, WebhookSettings
+from egret.contracts.settings import Account, RetryPolicy, WebhookSettings
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind
 from egret.core.ids import delivery_id
+from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
+from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.queue import MemoryQueue
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.notify import NotifyPorts
 from egret.usecases.publish import PublishPorts, publish
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, a_delivery, a_message
 
@@ -37,6 +40,7 @@ class World:
     settings: MemorySettings = field(default_factory=MemorySettings)
     queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
 
     def __post_init__(self) -> None:
         """Set the webhook."""
@@ -48,8 +52,16 @@ class World:
 
     def publish(self, *records: StreamRecord) -> list[tuple[int, bool]]:
         """Run publish; return (event, suppressing) of every call in the queue."""
-        publish(PublishPorts(self.store, self.suppressions, self.settings, self.queue, self.clock), records)
+        mailboxes, retry = MemoryMailboxes(self.store.table), RetryPolicy()
+        notifying = NotifyPorts(
+            self.store, self.blobs, mailboxes, self.settings, "mail.example.com", retry, self._no_mail
+        )
+        ports = PublishPorts(self.store, self.suppressions, self.settings, self.queue, self.clock, notifying)
+        publish(ports, records)
         return [(call.seq, call.suppressing) for call in self.queue.waiting]
+
+    def _no_mail(self, *mail: object) -> None:
+        raise AssertionError(f"nobody asked for {mail}")
 
 
 @pytest.fixture
@@ -138,6 +150,19 @@ def test_a_queue_that_is_down_leaves_everything_to_do_again(world: World) -> Non
     world.queue.is_down = False
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == [(2, True)]
+
+
+def test_a_failure_is_told_in_the_inbox_whoever_listens(world: World) -> None:
+    """Once, though the record comes twice; an account without a webhook hears of it there."""
+    world.set_webhook(None)
+    world.store.put_message(a_message(), b"Subject: Hello\r\n\r\n")
+    world.store.accept(Acceptance(a_message(), (a_delivery(),)))
+    record = StreamRecord(with_events(DELAYED), with_events(DELAYED, FAILED))
+    world.publish(record, record)
+
+    (mail,) = MemoryMailboxes(world.store.table).list(ACCOUNT, "Inbox", "", 10).items
+    assert (mail.is_dsn, mail.subject) == (True, "Undelivered mail")
+    assert b"Subject: Hello" in world.blobs.objects[mail.blob]
 
 
 def test_the_last_removal_takes_the_content_with_it(world: World) -> None:

@@ -62,7 +62,9 @@ def test_a_replay_says_the_same_as_the_first_time() -> None:
     """`Suppressing` stays true for the event that put the address on the list."""
     service, first, again = a_service(), MemoryQueue[Call](), MemoryQueue[Call]()
     bounce(service, "gone@example.net")
-    publishing = PublishPorts(service.store, service.suppressions, service.settings, first, service.clock)
+    publishing = PublishPorts(
+        service.store, service.suppressions, service.settings, first, service.clock, service.notifying
+    )
     publish(publishing, service.store.stream)
 
     replay(ports(service, again), NOW)

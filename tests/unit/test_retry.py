@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from egret.core.retry import (
     DeliveryRetry,
     WebhookRetry,
+    last_delivery_attempt,
     next_delivery_attempt,
     next_webhook_attempt,
 )
@@ -125,3 +126,16 @@ def test_retry_after_is_obeyed_for_up_to_a_day(asked: timedelta, expected: timed
 def test_retry_after_gives_no_thirteenth_call() -> None:
     """Asking for more time after the last call does not add one."""
     assert next_webhook_attempt(12, ENDED, 0.5, not_before=ENDED + timedelta(hours=1)) is None
+
+
+@given(done=st.integers(1, 12), limit=st.integers(1, 12), hours=st.integers(1, 200))
+def test_the_last_attempt_is_the_one_that_the_schedule_ends_with(done: int, limit: int, hours: int) -> None:
+    """By the number of attempts, or since the next one would come too late."""
+    policy, expires_at = DeliveryRetry(max_attempts=limit), ENDED + timedelta(hours=hours)
+    at, number = ENDED, done + 1
+    while (after := next_delivery_attempt(number, at, CENTRE, policy)) is not None and after < expires_at:
+        at, number = after, number + 1
+
+    found = last_delivery_attempt(done, ENDED, expires_at, policy)
+
+    assert abs(found - at) < timedelta(seconds=1)

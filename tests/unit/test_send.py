@@ -248,6 +248,9 @@ def test_future_release_waits_without_a_hint() -> None:
     delivery = service.delivery(submission.queue_msg_id)
     assert (delivery.not_before, delivery.due_at, delivery.expires_at) == (later, later, later + timedelta(hours=72))
     assert service.hints.waiting == []
+    message = service.store.message(ACCOUNT, delivery.message_id)
+    assert message is not None
+    assert message.future_release == "until;2026-05-03T05:06:07Z"
 
 
 def test_future_release_in_the_past_is_now() -> None:

@@ -22,6 +22,7 @@ from egret.aws.idempotency import DynamoIdempotency
 from egret.aws.kms import KmsKeyWrapper
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
+from egret.aws.own_fromids import DynamoOwnFromIds
 from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
@@ -110,6 +111,7 @@ def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
         store=DynamoMailStore(table, blobs),
         due=DynamoDueIndex(table),
         idempotency=DynamoIdempotency(table),
+        own_fromids=DynamoOwnFromIds(table),
         calls=DynamoCalls(table),
         counters=DynamoCounters(table),
         suppressions=DynamoSuppressions(table),

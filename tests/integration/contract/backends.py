@@ -20,6 +20,7 @@ from egret.contracts.ports import (
     KeyWrapper,
     Mailboxes,
     MailStore,
+    OwnFromIds,
     SettingsReader,
     SettingsWriter,
     Suppressions,
@@ -35,6 +36,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.counters import MemoryAuthFailures, MemoryCounters
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
 from egret.memory.reports import MemoryDmarcEvaluations, MemoryReceivedReports, MemoryReportSuppressions
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
@@ -60,6 +62,7 @@ class Backend:
     store: MailStore
     due: DueIndex
     idempotency: Idempotency
+    own_fromids: OwnFromIds
     calls: Calls
     counters: Counters
     suppressions: Suppressions
@@ -102,6 +105,7 @@ def memory_backend() -> Backend:
         store=store,
         due=store,
         idempotency=store,
+        own_fromids=MemoryOwnFromIds(store.table),
         calls=MemoryCalls(store.table),
         counters=MemoryCounters(),
         suppressions=MemorySuppressions(),

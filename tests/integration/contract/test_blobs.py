@@ -23,6 +23,15 @@ def test_object_comes_back_as_it_was(backend: Backend, size_bytes: int) -> None:
     assert backend.blobs.size(KEY) == size_bytes
 
 
+@pytest.mark.parametrize(("body", "beginning"), [(b"abcdef", b"abcd"), (b"abcd", b"abcd"), (b"a", b"a"), (b"", b"")])
+def test_the_beginning_of_an_object(backend: Backend, body: bytes, beginning: bytes) -> None:
+    """As much as there is."""
+    backend.blobs.put(KEY, body)
+
+    assert backend.blobs.beginning(KEY, 4) == beginning
+    assert backend.blobs.beginning(KEY + "2", 4) is None
+
+
 def test_newer_object_replaces(backend: Backend) -> None:
     """The last one put is there."""
     backend.blobs.put(KEY, b"one")

@@ -22,6 +22,7 @@ from egret.aws.idempotency import DynamoIdempotency
 from egret.aws.kms import KmsKeyWrapper
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
+from egret.aws.own_fromids import DynamoOwnFromIds
 from egret.aws.poster import HttpWebhookPoster
 from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
@@ -139,6 +140,11 @@ class App:
     def idempotency(self) -> DynamoIdempotency:
         """Idempotency-Keys."""
         return DynamoIdempotency(self._mail_table)
+
+    @cached_property
+    def own_fromids(self) -> DynamoOwnFromIds:
+        """Fromids that submitters chose."""
+        return DynamoOwnFromIds(self._mail_table)
 
     @cached_property
     def counters(self) -> DynamoCounters:

@@ -6,6 +6,7 @@ A#<account>#<shard>  M#<id>            message            (id: 16 digits)
                      W#<id>#<seq>      webhook call of event seq of delivery id (seq: 6 digits)
 A#<account>          C#<day>           recipients of a day
                      I#<key hash>      Idempotency-Key
+                     F#<hash>          fromid that a submitter chose
                      S#<base address>  suppression
                      K#<base address>  strikes
                      B#<URL hash>      breaker of a webhook URL

@@ -51,6 +51,7 @@ class _PackedMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ret: str = ""
     envid: str = ""
     future_release: str = ""
+    mail_from: str = ""
 
 
 class _PlannedDelivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -135,6 +136,7 @@ def _pack_message(message: Message) -> _PackedMessage:
         message.ret,
         message.envid,
         message.future_release,
+        message.mail_from,
     )
 
 
@@ -156,6 +158,7 @@ def _unpack_message(packed: _PackedMessage, item: Item) -> Message:
         ret=packed.ret,
         envid=packed.envid,
         future_release=packed.future_release,
+        mail_from=packed.mail_from,
     )
 
 

@@ -20,10 +20,12 @@ from egret.aws.mail_items import (
     read_plan,
 )
 from egret.aws.mailboxes import mail_items
+from egret.aws.own_fromids import fromid_item, is_free
 from egret.aws.table import ABSENT, Condition, Item, Range, Table, key_of, n
 from egret.contracts.ports import Blobs
 from egret.contracts.records import Acceptance, DeliveryFilter, Page
 from egret.core.delivery import Delivery, Message
+from egret.core.errors import Conflict
 from egret.core.ids import INDEX_BITS, MAX_ID, SHARDS, first_id_at, last_id_at, shard_of
 
 MessageKey = tuple[str, int]
@@ -73,8 +75,8 @@ class DynamoMailStore:
 
         An item that is there already is of this very submission: its id was made unique by the message.
         """
-        record, sent = acceptance.idempotency, acceptance.sent
-        if record is None and sent is None:
+        record, sent, own = acceptance.idempotency, acceptance.sent, acceptance.own_fromid
+        if record is None and sent is None and own is None:
             self._table.put_if(item, ABSENT)
             return True
         parts = [self._table.putting(item, ABSENT)]
@@ -82,7 +84,11 @@ class DynamoMailStore:
             parts.append(self._table.putting(completed_item(record), is_reserved(record)))
         if sent is not None:
             parts += map(self._table.putting, mail_items(sent))
+        if own is not None:
+            parts.append(self._table.putting(fromid_item(own), is_free(own, acceptance.message.queued_at)))
         failed = self._table.transact(parts)
+        if own is not None and failed[-1]:
+            raise Conflict(detail="the fromid leads to another delivery")
         return record is None or not failed[1]
 
     def accept_several(self, acceptance: Acceptance, content: bytes, repair_at: datetime) -> bool | None:

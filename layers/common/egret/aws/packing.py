@@ -40,6 +40,7 @@ class PackedAttempt(msgspec.Struct, array_like=True, frozen=True, gc=False):
     policy: str = ""
     tls: str = ""
     transcript: tuple[str, ...] = ()
+    takes_dsn: bool = False
 
 
 class PackedFacts(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -195,12 +196,13 @@ def _pack_attempt(attempt: Attempt) -> PackedAttempt:
         policy=attempt.trace.policy,
         tls=attempt.trace.tls,
         transcript=attempt.trace.transcript,
+        takes_dsn=attempt.trace.takes_dsn,
     )
 
 
 def _unpack_attempt(packed: PackedAttempt) -> Attempt:
     duration = timedelta(microseconds=packed.duration)
-    trace = SessionTrace(packed.transport, packed.policy, packed.tls, packed.transcript)
+    trace = SessionTrace(packed.transport, packed.policy, packed.tls, packed.transcript, packed.takes_dsn)
     return Attempt(packed.number, instant(packed.started_at), duration, _outcome(packed), trace)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from egret.aws.clients import Clients, calling, code_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _ABSENT = ("NoSuchKey", "404", "NotFound")
 
@@ -25,13 +30,12 @@ class S3Blobs:
 
     def get(self, key: str) -> bytes | None:
         """Return the object, None when absent."""
-        with calling("s3 GetObject"):
-            try:
-                return self._clients.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if code_of(error) in _ABSENT:
-                    return None
-                raise
+        return _read(lambda: self._clients.s3.get_object(Bucket=self._bucket, Key=key))
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent."""
+        span = f"bytes=0-{size_bytes - 1}"
+        return _read(lambda: self._clients.s3.get_object(Bucket=self._bucket, Key=key, Range=span))
 
     def delete(self, key: str) -> None:
         """Remove. Idempotent."""
@@ -63,3 +67,15 @@ class S3Blobs:
                 Params={"Bucket": self._bucket, **parameters},
                 ExpiresIn=int(valid.total_seconds()),
             )
+
+
+def _read(get: Callable[[], GetObjectOutputTypeDef]) -> bytes | None:
+    with calling("s3 GetObject"):
+        try:
+            return get()["Body"].read()
+        except ClientError as error:
+            if code_of(error) in _ABSENT:
+                return None
+            if code_of(error) == "InvalidRange":
+                return b""  # an empty object has no first byte
+            raise

@@ -78,7 +78,8 @@ class MailStore(Protocol):
         """Commit the one delivery of a stored message, with its due entry.
 
         False when the idempotency reservation is lost: nothing is written then. A repeat of the same acceptance is True
-        and changes nothing, whatever has become of the delivery meanwhile.
+        and changes nothing, whatever has become of the delivery meanwhile. Raises Conflict, and nothing is written,
+        when its own fromid leads to another delivery.
         """
         ...
 
@@ -149,6 +150,14 @@ class MailStore(Protocol):
 
         Forgotten deliveries count as absent; a submission that is not closed still has deliveries to come.
         """
+        ...
+
+
+class OwnFromIds(Protocol):
+    """Fromids that submitters chose themselves; written by `MailStore.accept`."""
+
+    def find(self, account: str, text: str, now: datetime) -> int:
+        """Return the delivery that a fromid (lower case) of the account leads to, 0 when there is none."""
         ...
 
 
@@ -315,6 +324,10 @@ class Blobs(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """Return the object, None when absent."""
+        ...
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent. size_bytes > 0."""
         ...
 
     def delete(self, key: str) -> None:

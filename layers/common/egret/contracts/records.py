@@ -48,18 +48,30 @@ class IdempotencyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnFromId:
+    """A fromid that a submitter chose. text: lower case. forget_at: when it may lead to another one."""
+
+    account: str
+    text: str
+    delivery_id: int
+    forget_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Acceptance:
     """What makes a submission accepted, in one atomic write.
 
     idempotency: the completed record, written in the same transaction; its reservation must still be the caller's.
     sent: the copy in the account's mailbox, put there in the same transaction as by `Mailboxes.put`; its id is new and
     it has no source.
+    own_fromid: leads to the one delivery, written in the same transaction; it must not lead to another.
     """
 
     message: Message
     deliveries: tuple[Delivery, ...]
     idempotency: IdempotencyRecord | None = None
     sent: StoredMail | None = None
+    own_fromid: OwnFromId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,16 +131,15 @@ def needs_smtputf8(draft: Draft) -> bool:
     return any(mailbox.address.needs_smtputf8 for group in groups for mailbox in group)
 
 
-def received(hostname: str, queue_id: str, at: datetime, *, rcpt: Address | None = None, tls: str = "") -> bytes:
-    """Return the Received field of a message that was accepted by HTTP.
+def received(hostname: str, queue_id: str, at: datetime, *, rcpt: Address | None = None, protocol: str = "") -> bytes:
+    """Return the Received field of a message that an account sends.
 
     hostname: of this service, A-labels; it is both the origin and the receiver. rcpt: the recipient if the message
-    has exactly one, so that none learns of another. tls: a word for the comment, as `TLS1.3`, or "".
+    has exactly one, so that none learns of another. protocol: by which it came (RFC 3848), "" = HTTP, which has no word
+    there.
     RFC 5321 4.4.
     """
-    words = ["from", hostname, "by", hostname, "id", queue_id]
-    if tls:
-        words.append(f"({tls})")
+    words = ["from", hostname, "by", hostname, *(["with", protocol] if protocol else []), "id", queue_id]
     if rcpt is not None:
         words += ["for", f"<{rcpt}>"]
     words[-1] += ";"

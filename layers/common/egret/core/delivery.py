@@ -136,6 +136,7 @@ class Message:
     require_tls: None = the recipient's policy decides. smtputf8: the content needs SMTPUTF8 (RFC 6531).
     ret, envid: RET and ENVID of the submission (RFC 3461 sections 4.3 and 4.4), ENVID decoded; "" = not given.
     future_release: what was asked for (RFC 4865), `for;seconds` or `until;date-time`, "" = nothing.
+    mail_from: reverse-path that was given with SMTP, "" = null, or it did not come by SMTP.
     """
 
     account: str
@@ -153,3 +154,4 @@ class Message:
     ret: str = ""
     envid: str = ""
     future_release: str = ""
+    mail_from: str = ""

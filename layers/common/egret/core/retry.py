@@ -58,9 +58,27 @@ def next_delivery_attempt(
     if attempts_done >= policy.max_attempts:
         return None
     low, high = DELIVERY_JITTER
+    return ended_at + policy.base * (_bases(attempts_done) + low + (high - low) * dice)
+
+
+def last_delivery_attempt(
+    attempts_done: int, next_at: datetime, expires_at: datetime, policy: DeliveryRetry = DeliveryRetry()
+) -> datetime:
+    """Return when the last attempt is to be made if all fail, those after `attempts_done` others (1 = the first).
+
+    next_at: when the next one is. expires_at: what would be tried at this instant or later is given up before. Exact to
+    the jitter and to the time that attempts take.
+    """
+    last_at, number = next_at, attempts_done + 1
+    while number < policy.max_attempts and (at := last_at + policy.base * _bases(number)) < expires_at:
+        last_at, number = at, number + 1
+    return last_at
+
+
+def _bases(attempts_done: int) -> int:
+    """Return the wait after an attempt in bases."""
     # The exponent is bounded before the power is computed: n comes from a setting.
-    bases = min(1 << min(max(attempts_done, 1) - 1, 16), DELIVERY_LONGEST_BASES)
-    return ended_at + policy.base * (bases + low + (high - low) * dice)
+    return min(1 << min(max(attempts_done, 1) - 1, 16), DELIVERY_LONGEST_BASES)
 
 
 def next_webhook_attempt(

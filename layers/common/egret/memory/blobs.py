@@ -24,6 +24,11 @@ class MemoryBlobs:
         with self._lock:
             return self.objects.get(key)
 
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Return the first bytes of the object, all of a smaller one; None when absent."""
+        body = self.get(key)
+        return None if body is None else body[:size_bytes]
+
     def delete(self, key: str) -> None:
         """Remove. Idempotent."""
         with self._lock:

@@ -9,6 +9,7 @@ from egret.contracts.ports import Blobs
 from egret.contracts.records import Acceptance, DeliveryFilter, IdempotencyRecord, Page
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
+from egret.core.errors import Conflict
 from egret.core.ids import message_of
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.due import MemoryDueIndex
@@ -50,6 +51,7 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
         with self.table.lock:
             if not self._holds_reservation(acceptance.idempotency):
                 return False
+            self._refuse_used(acceptance)
             self.expand(acceptance.deliveries)
             self._complete(acceptance)
             return True
@@ -92,10 +94,20 @@ class MemoryMailStore(MemoryDueIndex, MemoryIdempotency):
         known = self.table.idempotency.get((record.account, record.key_hash))
         return known is not None and known.token == record.token
 
+    def _refuse_used(self, acceptance: Acceptance) -> None:
+        own, now = acceptance.own_fromid, acceptance.message.queued_at
+        if own is None:
+            return
+        known = self.table.own_fromids.get((own.account, own.text), own)
+        if known.delivery_id != own.delivery_id and known.forget_at > now:
+            raise Conflict(detail="the fromid leads to another delivery")
+
     def _complete(self, acceptance: Acceptance) -> None:
         if acceptance.sent is not None:
             self.table.put_mail(acceptance.sent)
-        record = acceptance.idempotency
+        record, own = acceptance.idempotency, acceptance.own_fromid
+        if own is not None:
+            self.table.own_fromids[own.account, own.text] = own
         if record is not None:
             self.table.idempotency[record.account, record.key_hash] = record
 

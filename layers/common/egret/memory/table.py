@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from egret.contracts.records import Breaker, CallRecord, IdempotencyRecord, StoredMail
+from egret.contracts.records import Breaker, CallRecord, IdempotencyRecord, OwnFromId, StoredMail
 from egret.contracts.stream import StreamRecord
 from egret.core.delivery import Delivery, Message
 
@@ -44,6 +44,8 @@ class MailTable:
     mails: dict[Key, StoredMail] = field(default_factory=dict)
     mail_sources: set[tuple[str, str, str]] = field(default_factory=set)
     """(account, source, rcpt_to) of every mail with a source."""
+    own_fromids: dict[tuple[str, str], OwnFromId] = field(default_factory=dict)
+    """By account and text."""
     stream: list[StreamRecord] = field(default_factory=list)
     """Every change of a delivery, oldest first: what the table's change stream carries."""
 
@@ -72,5 +74,6 @@ class MailTable:
                 del self.deliveries[delivery.account, delivery.id]
                 self.stream.append(StreamRecord(delivery, None))
             self.idempotency = {key: kept for key, kept in self.idempotency.items() if kept.expires_at > now}
+            self.own_fromids = {key: kept for key, kept in self.own_fromids.items() if kept.forget_at > now}
             self.calls = {key: kept for key, kept in self.calls.items() if kept.forget_at > now}
             return len(gone)

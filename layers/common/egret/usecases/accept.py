@@ -28,11 +28,12 @@ from egret.contracts.ports import (
     Suppressions,
 )
 from egret.contracts.queues import Hint
-from egret.contracts.records import Acceptance, StoredMail
+from egret.contracts.records import Acceptance, OwnFromId, StoredMail
 from egret.contracts.settings import Account, Installation
+from egret.contracts.submission import Trouble
 from egret.contracts.webapi import ErrorCode, SendResult
 from egret.core.delivery import Delivery, Message, State
-from egret.core.errors import InvalidRequest, Unavailable
+from egret.core.errors import Conflict, InvalidRequest, Unavailable
 from egret.core.ids import SENT_INDEX, delivery_id
 from egret.core.secrets import Secrets
 from egret.usecases.deliveries import hint
@@ -73,7 +74,7 @@ class Ready:
     """A message with an id, composed and signed, and its deliveries.
 
     content: as it goes over the wire. copy: what to keep in the mailbox Sent, None for nothing. result: the answer that
-    the idempotency record keeps.
+    the idempotency record keeps. own_fromid: the submitter's, None without one.
     """
 
     message: Message
@@ -81,6 +82,7 @@ class Ready:
     content: bytes
     result: SendResult
     copy: bytes | None = None
+    own_fromid: OwnFromId | None = None
 
 
 def charge(ports: SendPorts, account: Account, now: datetime, count: int) -> None:
@@ -96,8 +98,8 @@ def accept(ports: SendPorts, ready: Ready, again: Callable[[], Ready], reservati
     """Commit a message and hint at it; return it as it was accepted.
 
     again: makes it anew, with another id, should the id be taken. reservation: completed with the result, in the same
-    transaction. Raises InvalidRequest `idempotencyInFlight` when the reservation is lost; Unavailable when storage does
-    not answer, and then it is not known whether the message was accepted.
+    transaction. Raises InvalidRequest: `idempotencyInFlight` when the reservation is lost, `fromidUsed`; Unavailable
+    when storage does not answer, and then it is not known whether the message was accepted.
     """
     for _ in range(MAX_ID_TRIES):
         match _commit(ports, ready, reservation):
@@ -124,18 +126,26 @@ def decode_result(text: str) -> SendResult:
 def _commit(ports: SendPorts, ready: Ready, reservation: Reservation | None) -> bool | None:
     """Store and commit: True. False: the idempotency reservation is lost. None: the id is taken."""
     record = reservation.completed(encode_result(ready.result)) if reservation else None
-    acceptance = Acceptance(ready.message, ready.deliveries, record)
+    acceptance = Acceptance(ready.message, ready.deliveries, record, own_fromid=ready.own_fromid)
     if len(ready.deliveries) > 1:
         return _commit_several(ports, ready, acceptance)
     if not ports.store.put_message(ready.message, ready.content):
         return None
     acceptance = _with_copy(ports, ready, acceptance)
-    if ports.store.accept(acceptance):
-        return True
-    message = ready.message
+    try:
+        if ports.store.accept(acceptance):
+            return True
+    except Conflict as error:
+        _undo(ports, acceptance)
+        raise InvalidRequest(Trouble.FROMID_USED, "The fromid in the reverse-path was used before.") from error
+    _undo(ports, acceptance)
+    return False
+
+
+def _undo(ports: SendPorts, acceptance: Acceptance) -> None:
+    message = acceptance.message
     _tidy(lambda: ports.store.reap(message.account, message.id, message.queued_at), acceptance)
     _drop_copy(ports, acceptance)
-    return False
 
 
 def _commit_several(ports: SendPorts, ready: Ready, acceptance: Acceptance) -> bool | None:

@@ -76,13 +76,13 @@ def admit(settings: SettingsReader, caller: Caller, request: SendRequest, now: d
         raise InvalidRequest(ErrorCode.TOO_MANY_RECIPIENTS, f"A message has at most {MAX_RECIPIENTS} recipients.")
     from_ = _from(caller, request)
     recipients = _recipients(request)
-    domain = _sending_domain(settings, caller, from_.address)
+    domain = sending_domain(settings, caller, from_.address)
     if not count:
         raise InvalidRequest(ErrorCode.NO_RECIPIENTS, "A message needs a recipient in To, CC or BCC.")
     _check_lists(request)
     reply_to = _mailboxes("ReplyTo", request.reply_to)
     _check_headers(request)
-    _check_extra(request.extra)
+    check_extra(request.extra)
     return Admitted(from_, domain, recipients, reply_to, _headers(request), _not_before(request, now))
 
 
@@ -128,11 +128,13 @@ def _mailboxes(field: str, people: tuple[NameAddress, ...]) -> tuple[Mailbox, ..
     return tuple(mailboxes)
 
 
-def _sending_domain(settings: SettingsReader, caller: Caller, header_from: Address) -> SendingDomain | None:
-    """Return the domain to send from, if the account may use this From address."""
+def sending_domain(settings: SettingsReader, caller: Caller, header_from: Address) -> SendingDomain | None:
+    """Return the domain to send from, None for an address without one.
+
+    Raises InvalidRequest: `badFrom`, `domainDisabled`, `user` when bounces of an account with fromids cannot return.
+    """
     domain = settings.domain(header_from.domain)
-    owns_domain = domain is not None and domain.account == caller.account.id
-    if not owns_domain and str(header_from).lower() not in caller.account.addresses:
+    if not owns(caller, header_from, domain):
         raise InvalidRequest(ErrorCode.BAD_FROM, "The From address is not one of the account's addresses or domains.")
     if domain is not None and domain.disabled:
         raise InvalidRequest(ErrorCode.DOMAIN_DISABLED, f"Sending from {header_from.u_label_domain} is disabled.")
@@ -143,6 +145,12 @@ def _sending_domain(settings: SettingsReader, caller: Caller, header_from: Addre
             "with a return-path domain.",
         )
     return domain
+
+
+def owns(caller: Caller, address: Address, domain: SendingDomain | None) -> bool:
+    """Tell whether an address is the account's to write from. domain: the sending domain that it is at."""
+    owns_domain = domain is not None and domain.account == caller.account.id
+    return owns_domain or str(address).lower() in caller.account.addresses
 
 
 def _check_headers(request: SendRequest) -> None:
@@ -162,7 +170,8 @@ def _check_headers(request: SendRequest) -> None:
         refuse_controls(f"The header {name}", value)
 
 
-def _check_extra(extra: Mapping[str, str]) -> None:
+def check_extra(extra: Mapping[str, str]) -> None:
+    """Refuse metadata that is too large or no Unicode. Raises InvalidRequest."""
     try:
         size = sum(len(key.encode()) + len(value.encode()) for key, value in extra.items())
     except UnicodeEncodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from egret.contracts.caller import Caller
 from egret.contracts.settings import Suppression
@@ -68,11 +68,18 @@ def prepare(ports: SendPorts, job: Job) -> Ready:
         smtputf8=composed.smtputf8,
         require_tls=job.request.require_tls,
         extra=job.request.extra,
+        future_release=_future_release(job),
     )
     deliveries = deliveries_of(ports, message, _terms(job))
     content = composed.raw(trace + signatures)
     copy = _copy(job, composed, signatures) if job.request.save_sent else None
     return Ready(message, deliveries, content, _result(job, message_id, deliveries), copy)
+
+
+def _future_release(job: Job) -> str:
+    """Return what was asked for as RFC 4865 writes it."""
+    wanted = job.request.future_release
+    return f"until;{wanted.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if wanted is not None else ""
 
 
 def _new_message_id(ports: SendPorts, job: Job, number: int) -> str:

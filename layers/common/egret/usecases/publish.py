@@ -1,4 +1,4 @@
-"""Turn changes of deliveries into what follows from them: suppressions, webhook calls, and the end of contents.
+"""Turn changes of deliveries into what follows: suppressions, notifications, webhook calls, and the end of contents.
 
 The change stream of the mail table is the outbox: it hands every change over at least once, in order within a delivery.
 """
@@ -13,6 +13,7 @@ from egret.contracts.queues import Call
 from egret.contracts.settings import Account
 from egret.contracts.stream import StreamRecord
 from egret.core.events import is_wanted
+from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening, suppress
 
 
@@ -25,6 +26,7 @@ class PublishPorts:
     settings: SettingsReader
     call_queue: CallQueue
     clock: Clock
+    notifying: NotifyPorts
 
 
 def publish(ports: PublishPorts, records: Sequence[StreamRecord]) -> int:
@@ -34,6 +36,7 @@ def publish(ports: PublishPorts, records: Sequence[StreamRecord]) -> int:
     """
     happenings = [Happening(record.delivery, event) for record in records for event in record.new_events]
     suppressing = suppress(ports.suppressions, happenings)
+    notify(ports.notifying, happenings)
     calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
     if calls:
         ports.call_queue.put(calls)
