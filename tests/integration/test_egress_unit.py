@@ -35,8 +35,9 @@ from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
-from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundPorts, InboundServer, Recipients
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
+from egret_egress.smtp_server import Connection, ServerLimits
 from egret_egress.unit import Running, UnitPorts, _on_duty, serving
 from tests.conformance.scripted import NoDns
 from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
@@ -426,7 +427,7 @@ def test_nobody_is_in_charge_of_an_installation_without_accounts() -> None:
 
 
 @contextlib.asynccontextmanager
-async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
+async def receiving(blobs: Blobs, limits: ServerLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
     """Run an inbound server on a free port."""
     with ThreadPoolExecutor(2) as executor:
         ports = InboundPorts(Recipients(settings(), KEYS), blobs, FakeClock(NOW), SeededDice(), executor)
@@ -438,7 +439,7 @@ async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncI
             await server.stop(0.5)
 
 
-def talk(blobs: Blobs, client: Callable[[smtplib.SMTP], T], limits: InboundLimits | None = None) -> T:
+def talk(blobs: Blobs, client: Callable[[smtplib.SMTP], T], limits: ServerLimits | None = None) -> T:
     """Run a blocking SMTP client against an inbound server."""
 
     def with_client(port: int) -> T:
@@ -527,7 +528,7 @@ def test_recipients_of_one_mail_are_limited() -> None:
         smtp.mail("x@y.example")
         return [smtp.rcpt("me@a.example")[0] for _ in range(4)]
 
-    assert talk(MemoryBlobs(), client, InboundLimits(recipients=2)) == [250, 250, 452, 452]
+    assert talk(MemoryBlobs(), client, ServerLimits(recipients=2)) == [250, 250, 452, 452]
 
 
 @pytest.mark.parametrize("announced", ["", "SIZE=2000"])
@@ -542,13 +543,13 @@ def test_a_message_beyond_the_limit_is_refused(announced: str) -> None:
         return smtp.data(b"x" * 900 + b"\r\n" + b"y" * 900)[0]
 
     blobs = MemoryBlobs()
-    assert talk(blobs, client, InboundLimits(message_bytes=1000)) == 552
+    assert talk(blobs, client, ServerLimits(message_bytes=1000)) == 552
     assert blobs.objects == {}
 
 
-@pytest.mark.parametrize("limits", [InboundLimits(in_flight_bytes=999), InboundLimits(peer_in_flight_bytes=999)])
+@pytest.mark.parametrize("limits", [ServerLimits(in_flight_bytes=999), ServerLimits(peer_in_flight_bytes=999)])
 @pytest.mark.parametrize("size", [999, 1000])
-def test_mail_beyond_the_budget_is_asked_to_come_later(limits: InboundLimits, size: int) -> None:
+def test_mail_beyond_the_budget_is_asked_to_come_later(limits: ServerLimits, size: int) -> None:
     """Memory for messages in flight is bounded, over all connections and for each address."""
 
     def client(smtp: smtplib.SMTP) -> list[int]:
@@ -583,17 +584,17 @@ def test_content_that_never_ends_a_line_is_thrown_away() -> None:
             return [*codes, smtp.getreply()[0], smtp.getreply()[0]]
 
     async def run() -> tuple[list[int], int]:
-        limits = InboundLimits(message_bytes=1000)
+        limits = ServerLimits(message_bytes=1000)
         async with receiving(MemoryBlobs(), limits) as (server, port):
             return await asyncio.to_thread(client, port), server.budget.left - limits.in_flight_bytes
 
     assert asyncio.run(run()) == ([354, 552, 250], 0)
 
 
-@pytest.mark.parametrize("limits", [InboundLimits(connections=1), InboundLimits(peer_connections=1)])
+@pytest.mark.parametrize("limits", [ServerLimits(connections=1), ServerLimits(peer_connections=1)])
 @pytest.mark.parametrize("loop_factory", [None, uvloop.Loop])
 def test_too_many_connections_are_turned_away(
-    limits: InboundLimits, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    limits: ServerLimits, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
 ) -> None:
     """A connection beyond the limits hears 421, whoever's event loop it is; one that ends makes room."""
 
@@ -647,7 +648,7 @@ def test_a_config_never_shows_its_secret(tmp_path: Path) -> None:
 def test_a_client_that_hangs_up_at_once_leaves_nothing_open() -> None:
     """Who connects and closes in the same breath, as port scanners do, takes none of the connections that may be."""
 
-    async def run() -> set[asyncio.BaseTransport]:
+    async def run() -> set[Connection]:
         async with receiving(MemoryBlobs()) as (server, port):
             for _ in range(20):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
