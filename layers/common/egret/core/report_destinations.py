@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from egret.core import dmarc
 from egret.core.address import Address, AddressError
 
 MAX_URIS = 10
 """URIs of one record that are looked at."""
-MAX_WALK = 8
-"""Queries of a tree walk (RFC 9989 section 4.10)."""
 MAX_NAME = 253
 """Octets of a domain name without the last dot."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -93,32 +92,12 @@ def _external(policy_domain: str, one: Destination, texts: Texts) -> tuple[Desti
 
 
 def organizational_domain(domain: str, texts: Texts) -> str:
-    """Return the organizational domain by the tree walk of RFC 9989 section 4.10.2; raises what `texts` raises."""
-    found: list[tuple[str, str]] = []
-    for name in _walk(domain):
-        records = [tags for tags in map(_tags, texts(f"_dmarc.{name}")) if tags]
-        if len(records) != 1:
-            continue
-        psd = records[0].get("psd", "u").lower()
-        if psd == "n":
-            return name
-        if psd == "y" and name != domain:
-            return _child(domain, name)
-        found.append((name, psd))
-    return found[-1][0] if found else domain
+    """Return the organizational domain (RFC 9989 section 4.10.2); raises what `texts` raises."""
 
+    def ask(name: str) -> dmarc.Record | None:
+        return dmarc.parse_record(name, texts(f"_dmarc.{name}"))
 
-def _walk(domain: str) -> list[str]:
-    """Return the names to ask at, the longest first; of long names the middle is left out."""
-    labels = domain.split(".")
-    names = [".".join(labels[at:]) for at in range(len(labels))]
-    return names if len(names) <= MAX_WALK else [names[0], *names[-(MAX_WALK - 1) :]]
-
-
-def _child(domain: str, parent: str) -> str:
-    """Return the name one label below `parent` on the way to `domain`."""
-    label = domain.removesuffix(f".{parent}").rpartition(".")[2]
-    return f"{label}.{parent}"
+    return dmarc.organizational_domain(domain, dmarc.records_of(domain, ask))
 
 
 def _tags(text: str) -> dict[str, str]:

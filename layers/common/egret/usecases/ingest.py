@@ -20,11 +20,13 @@ from egret.core.delivery import Delivery
 from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind, webhook_number
-from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
+from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
 from egret.core.lifecycle import Refusal, Report
 from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message
+from egret.usecases import own_reports
 from egret.usecases.change import change
+from egret.usecases.report_intake import ReportIntake, take_in
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,13 @@ MAX_FIELD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What taking in needs."""
+    """What taking in needs. reports: None = nobody looks for reports."""
 
     store: MailStore
     blobs: Blobs
     mailboxes: Mailboxes
     clock: Clock
+    reports: ReportIntake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def ingest(ports: IngestPorts, key: str) -> int:
         return 0
     mail = _read(key, body)
     told = 0
+    if ports.reports is not None:
+        take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     for recipient in mail.envelope.recipients:
         if recipient.delivery_id:
             told += _tell(ports, mail, recipient)
@@ -178,10 +183,11 @@ def _base(text: str) -> str:
 
 
 def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> None:
-    """Put the mail into the Inbox of the recipient's account, once."""
+    """Put the mail into the Inbox of the recipient's account, once; quietly aside what is about a report of ours."""
+    is_quiet = _is_about_own_report(ports, mail, recipient)
     for salt in range(MAX_ID_TRIES):
         mail_id = _mail_id(mail, recipient, salt)
-        if _put(ports, mail, recipient, mail_id):
+        if ports.mailboxes.put(_stored(mail, recipient, mail_id, is_quiet=is_quiet)):
             return
         holder = ports.mailboxes.get(recipient.account, mail_id)
         if holder is None or (holder.source, holder.rcpt_to) == (mail.envelope.id, recipient.address):
@@ -195,23 +201,30 @@ def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
     return delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
 
 
-def _put(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, mail_id: int) -> bool:
+def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
+    """Tell whether it is a DSN of a report that we sent: others' dead report addresses are no news to anybody."""
+    if mail.report is None or not recipient.delivery_id:
+        return False
+    message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
+    return message is not None and own_reports.is_own_report(message)
+
+
+def _stored(mail: _Mail, recipient: InboundRecipient, mail_id: int, *, is_quiet: bool) -> StoredMail:
     envelope, parsed = mail.envelope, mail.parsed
-    return ports.mailboxes.put(
-        StoredMail(
-            account=recipient.account,
-            id=mail_id,
-            mailbox=INBOX,
-            blob=mail.key,
-            size_bytes=len(mail.raw),
-            received_at=mail.received_at,
-            mail_from=envelope.mail_from,
-            rcpt_to=recipient.address,
-            header_from=_cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
-            subject=_cut(parsed.subject, MAX_FIELD_BYTES),
-            message_id=_cut(parsed.message_id, MAX_FIELD_BYTES),
-            remote_ip=envelope.remote_ip,
-            is_dsn=mail.report is not None,
-            source=envelope.id,
-        )
+    return StoredMail(
+        account=recipient.account,
+        id=mail_id,
+        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
+        blob=mail.key,
+        size_bytes=len(mail.raw),
+        received_at=mail.received_at,
+        mail_from=envelope.mail_from,
+        rcpt_to=recipient.address,
+        header_from=_cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
+        subject=_cut(parsed.subject, MAX_FIELD_BYTES),
+        message_id=_cut(parsed.message_id, MAX_FIELD_BYTES),
+        remote_ip=envelope.remote_ip,
+        is_dsn=mail.report is not None,
+        flags=own_reports.FLAGS if is_quiet else frozenset(),
+        source=envelope.id,
     )

@@ -33,6 +33,7 @@ from egret.core.events import EventKind, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
 from egret.core.outcome import NOWHERE, Bounced
 from egret.core.retry import DeliveryRetry, last_delivery_attempt
+from egret.usecases import own_reports
 from egret.usecases.suppress import Happening
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
         log.warning("no notification: the message is forgotten", extra={"event": one.id})
         return False
     message, content = stored
+    if own_reports.is_own_report(message) and due.action != "failed":
+        return False
     sender = _sender(ports.settings, one, message)
     if not (due.is_for_inbox or sender):
         return False
@@ -152,7 +155,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
         _queue(ports, due, replace(report, to=sender))
-    return due.is_for_inbox and _put(ports, one, report, smtputf8=message.smtputf8)
+    return due.is_for_inbox and _put(ports, one, report, message)
 
 
 def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
@@ -173,10 +176,13 @@ def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
     ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
 
 
-def _put(ports: NotifyPorts, one: Happening, report: Report, *, smtputf8: bool) -> bool:
-    """Put a notification into the account's Inbox; False when it is there already."""
-    delivery = one.delivery
-    raw = compose_dsn(report, smtputf8=smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
+def _put(ports: NotifyPorts, one: Happening, report: Report, message: Message) -> bool:
+    """Put a notification into the account's Inbox; False when it is there already.
+
+    One about a report of our own is put aside, as read: others' dead report addresses are no news to anybody.
+    """
+    delivery, is_quiet = one.delivery, own_reports.is_own_report(message)
+    raw = compose_dsn(report, smtputf8=message.smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
     blob = f"content/{delivery.account}/dsn-{delivery.id}-{one.event.seq}"
     ports.blobs.put(blob, raw)
     return _keep(
@@ -185,7 +191,7 @@ def _put(ports: NotifyPorts, one: Happening, report: Report, *, smtputf8: bool) 
         lambda mail_id: StoredMail(
             account=delivery.account,
             id=mail_id,
-            mailbox=INBOX,
+            mailbox=own_reports.MAILBOX if is_quiet else INBOX,
             blob=blob,
             size_bytes=len(raw),
             received_at=one.event.at,
@@ -194,6 +200,7 @@ def _put(ports: NotifyPorts, one: Happening, report: Report, *, smtputf8: bool) 
             subject=subject_of(report),
             message_id=report.message_id,
             is_dsn=True,
+            flags=own_reports.FLAGS if is_quiet else frozenset(),
             source=one.id,
         ),
     )

@@ -22,6 +22,7 @@ from egret.core.delivery import Message
 from egret.core.errors import ContractError, EgretError, Unavailable
 from egret.core.events import is_wanted
 from egret.core.retry import WEBHOOK_LONGEST_PAUSE, WebhookRetry, next_webhook_attempt
+from egret.usecases.own_reports import is_own_report
 from egret.usecases.suppress import Happening
 from egret.usecases.webhook_call import TIMEOUT, headers, is_gone, is_success, payload, retry_after
 
@@ -158,8 +159,8 @@ def _queued_at(call: Call) -> datetime | None:
 
 
 def _deal_with(ports: PostPorts, endpoint: _Endpoint | None, call: Call, told: _Told | None) -> None:
-    if endpoint is None or endpoint.is_gone or told is None:
-        _cancel(ports, call, "nothing to tell" if told is None else "no webhook")
+    if endpoint is None or endpoint.is_gone or told is None or is_own_report(told.message):
+        _cancel(ports, call, "nothing to tell" if endpoint is not None and not endpoint.is_gone else "no webhook")
     else:
         _post_one(ports, endpoint, told)
 
