@@ -17,6 +17,7 @@ from egret.aws.batch import read_messages, work_through
 from egret.aws.emf import metric_fields
 from egret.core.errors import ContractError
 from egret.usecases.ingest import IngestPorts, ingest
+from egret.usecases.report_intake import ReportIntake
 
 _logger = Logger(service="dsn-ingest")
 
@@ -36,7 +37,9 @@ def _ports() -> IngestPorts:
 
 def ports_of(app: App) -> IngestPorts:
     """Return what taking in needs of an installation."""
-    return IngestPorts(store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock)
+    evaluations = app.dmarc_evaluations if app.sends_dmarc_reports else None
+    reports = ReportIntake(app.received_reports, app.settings, evaluations)
+    return IngestPorts(store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock, reports=reports)
 
 
 def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "WebhookStreamFunction": "WebhookStreamRole",
     "WebhookCallsFunction": "WebhookCallsRole",
     "DsnIngestFunction": "DsnIngestRole",
+    "ReportsFunction": "ReportsRole",
     "BuildImageFunction": "BuildImageRole",
 }
 MAX_MEMORY_MB = 512
@@ -249,6 +250,7 @@ def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
         ("SendFunction", "EGRET_SECRET"),
         ("SendFunction", "EGRET_FROMID_SECRET"),
         ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
+        ("ReportsFunction", "EGRET_FROMID_SECRET"),
     }
     assert {name for name in container_variables() if name.endswith("SECRET")} == {
         "EGRET_FROMID_SECRET",

@@ -215,7 +215,7 @@ def test_a_reply_to_an_own_report_is_a_mail() -> None:
 def test_a_failed_report_is_told_aside_and_a_delay_not_at_all() -> None:
     """To the postmaster, who need not look."""
     own = notifying.World()
-    own.accept(**OWN)
+    own.accept(login=OWN["login"], subject=OWN["subject"])
     failed = notifying.attempted(a_delivery(), NEVER)
     late = notifying.attempted(a_delivery(), *[LATER] * 5)
 

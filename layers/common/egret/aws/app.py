@@ -78,6 +78,16 @@ class App:
             hint_grace=self._seconds("EGRET_HINT_GRACE_S", DEFAULT_RETRY.hint_grace),
         )
 
+    @property
+    def sends_dmarc_reports(self) -> bool:
+        """DMARC reports are sent to domains that ask for them."""
+        return self._environ["EGRET_DMARC_REPORTS"] == "on"
+
+    @property
+    def tls_reporting(self) -> str:
+        """Which TLS reports are sent: "failures", "all" or "off"."""
+        return self._environ["EGRET_TLS_REPORTS"]
+
     def _seconds(self, name: str, default: timedelta) -> timedelta:
         given = self._environ.get(name, "")
         return timedelta(seconds=float(given)) if given else default
