@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from egret_cli import accounts, domains, mail, operations, routes, webhooks
+from egret_cli import accounts, domains, mail, operations, reports, routes, webhooks
 from egret_cli.command import Argument, Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -13,6 +13,7 @@ COMMANDS: tuple[Command, ...] = (
     *webhooks.COMMANDS,
     *mail.COMMANDS,
     *routes.COMMANDS,
+    *reports.COMMANDS,
     *operations.COMMANDS,
 )
 

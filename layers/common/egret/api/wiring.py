@@ -10,7 +10,7 @@ from egret.api.auth import AuthPorts
 from egret.api.router import Api, Call, Operation
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
-from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
+from egret.usecases import attachments, deliveries, domain_tls, mailbox, reports, suppressions
 from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
 
@@ -26,6 +26,7 @@ class ApiPorts:
     domain_tls: domain_tls.DomainTlsPorts
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
+    reports: reports.ReportListPorts
 
 
 def api_of(ports: ApiPorts) -> Api:
@@ -36,6 +37,7 @@ def api_of(ports: ApiPorts) -> Api:
         **_domains(ports.domain_tls),
         **_suppression(ports.suppression),
         **_mailbox(ports.mailbox),
+        **_reports(ports.reports),
     }
     return Api(ports.auth, MappingProxyType(operations))
 
@@ -112,6 +114,13 @@ def _mailbox(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
         "MessageList": lambda call: mailbox.message_list(ports, _account(call), call.request),
         "MessageGet": lambda call: mailbox.message_get(ports, _account(call), call.request.msg_id),
         "MessageRawGet": lambda call: mailbox.message_raw_get(ports, _account(call), call.request.msg_id),
+    }
+
+
+def _reports(ports: reports.ReportListPorts) -> Mapping[str, Operation]:
+    return {
+        "DMARCReportList": lambda call: reports.dmarc_report_list(ports, _account(call), call.request),
+        "TLSReportList": lambda call: reports.tls_report_list(ports, _account(call), call.request),
     }
 
 

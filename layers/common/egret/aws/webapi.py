@@ -11,6 +11,7 @@ from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
+from egret.usecases.reports import ReportListPorts
 from egret.usecases.suppressions import SuppressionPorts
 
 
@@ -25,5 +26,6 @@ def webapi(app: App) -> Api:
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.secrets.cursor),
+            reports=ReportListPorts(app.received_reports, app.clock, app.secrets.cursor),
         )
     )
