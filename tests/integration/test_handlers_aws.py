@@ -19,7 +19,7 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.jsonapi import DYNAMODB
-from egret.aws.sending import send_ports_of
+from egret.aws.sending import send_ports
 from egret.aws.webapi import webapi
 from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
@@ -342,7 +342,7 @@ def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
         recipients=(SubmissionRecipient("ann@example.net", notify="FAILURE"),),
         content=f"From: {account.addresses[0]}\r\nSubject: Hello\r\n\r\nGood day.\r\n".encode(),
     )
-    result = submit(send_ports_of(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
+    result = submit(send_ports(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
     ids = [one.queue_msg_id for one in result.submissions]
     hand_over(stack.function("DeliverFunction"), ids)
     record(egress, ids, 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))

@@ -21,12 +21,12 @@ USER_AGENT: Final = "egret/0.1"
 """That header of composed messages."""
 
 
-def send_ports_of(app: App) -> SendPorts:
+def send_ports(app: App) -> SendPorts:
     """Return what everything that queues mail needs of an installation."""
     return _ports(app, SigningKeys(app.key_wrapper), app.secrets)
 
 
-def unsigned_ports_of(app: App) -> SendPorts:
+def unsigned_ports(app: App) -> SendPorts:
     """Return what `send_internal` needs for mail that goes unsigned with a null reverse-path: no key of any kind."""
     return _ports(app, _Unsigned(), Secrets(FromIdKeys({}, 0), (), b""))
 
