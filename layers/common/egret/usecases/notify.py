@@ -106,7 +106,8 @@ def action_of(one: Happening) -> str:
     withdrawn is known to who withdrew it.
     """
     delivery, event = one.delivery, one.event
-    if not delivery.reverse_path:
+    is_repeated = event.dsn and not event.source  # as `lifecycle` does when a notification overtook its own attempt
+    if not delivery.reverse_path or is_repeated:
         return ""
     asked = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
     match event.kind:
