@@ -87,6 +87,7 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "units.remove": lambda on: on.units.remove("u"),
     "blobs.put": lambda on: on.blobs.put("k", b"x"),
     "blobs.get": lambda on: on.blobs.get("k"),
+    "blobs.beginning": lambda on: on.blobs.beginning("k", 1),
     "blobs.delete": lambda on: on.blobs.delete("k"),
     "mailboxes.put": lambda on: on.mailboxes.put(mail(A)),
     "mailboxes.get": lambda on: on.mailboxes.get(*KEY),
