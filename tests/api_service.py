@@ -38,7 +38,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             deliveries=service.delivering,
             domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
-            mailbox=MailboxPorts(service.mailboxes, service.blobs, SECRETS.cursor),
+            mailbox=MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor),
         )
     )
 

@@ -36,7 +36,9 @@ def _ports() -> IngestPorts:
 
 def ports_of(app: App) -> IngestPorts:
     """Return what taking in needs of an installation."""
-    return IngestPorts(store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock)
+    return IngestPorts(
+        store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock, settings=app.settings
+    )
 
 
 def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class Supervisor:
             **{name: str(port) for name, port in settings.ports.items()},
             "AWS_ENDPOINT_URL": settings.emulator_url,
             "EGRET_LOCAL": "1",
+            "EGRET_PEDANTIC": "1",
             "EGRET_LOCAL_ROOT": str(settings.root),
             "STATE": str(settings.state),
             "SWEEP_S": str(settings.sweep_s),

@@ -199,7 +199,12 @@ def test_only_the_stream_of_news_and_removals_invokes_the_webhook_function() -> 
     source = resource("WebhookStreamSource")
     patterns = [json.loads(each["Pattern"]) for each in source["FilterCriteria"]["Filters"]]
 
-    assert [pattern["dynamodb"]["Keys"] for pattern in patterns] == [{"sk": {"S": [{"prefix": "D#"}]}}] * 2
+    assert [(pattern.get("eventName"), pattern["dynamodb"]["Keys"]) for pattern in patterns] == [
+        (None, {"sk": {"S": [{"prefix": "D#"}]}}),
+        (["REMOVE"], {"sk": {"S": [{"prefix": "D#"}]}}),
+        (["INSERT"], {"sk": {"S": [{"prefix": "X#"}]}}),
+        (["REMOVE"], {"sk": {"S": [{"prefix": "X#"}]}}),
+    ]
     assert source["BisectBatchOnFunctionError"] is True
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": "Bucket.Arn"}}}

@@ -259,6 +259,8 @@ ALLOWED = {
         "MessageList",
         "MessageGet",
         "MessageRawGet",
+        "MessagePartGet",
+        "MailboxList",
     },
 }
 

@@ -6,7 +6,7 @@ import email
 import email.message
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from egret.core.reply import Reply
 from egret.memory.store import MemoryMailStore
 from egret.usecases.notify import DELAYED_AFTER, NotifyPorts, notify
 from egret.usecases.suppress import Happening
+from egret.usecases.threads import thread_of
 from tests.unit.builders import (
     ACCOUNT,
     HOUR,
@@ -485,15 +486,16 @@ def test_what_overtook_its_attempt_goes_on_once(world: World) -> None:
     assert len(world.queued) == 1
 
 
-def test_a_notification_costs_one_read_one_object_and_one_mail(world: World) -> None:
-    """Of several about one message, the message is read once."""
+def test_a_notification_costs_three_reads_an_object_and_a_mail(world: World) -> None:
+    """Of several about one message, the message is read once, and its thread remembered once."""
     store = Counting(world.store)
     blobs, mailboxes = Counting(world.blobs), Counting(world.mailboxes)
     failed = [attempted(a_delivery(id=delivery_id(MESSAGE_ID, index)), NEVER) for index in range(2)]
     ports: Any = (store, blobs, mailboxes, world.settings, "mail.example.com", RetryPolicy(), None)
 
     assert notify(NotifyPorts(*ports), map(newest, failed)) == 2
-    assert (store.calls, blobs.calls, mailboxes.calls) == (["contents"], ["put"] * 2, ["put"] * 2)
+    assert (store.calls, blobs.calls) == (["contents"], ["put"] * 2)
+    assert mailboxes.calls == ["holds", "threads", "join", "put", "holds", "threads", "put"]
 
 
 class Counting:
@@ -506,3 +508,28 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         self.calls.append(name)
         return getattr(self._port, name)
+
+
+def test_a_notification_lies_in_the_thread_of_its_message(world: World) -> None:
+    """For as long as the account keeps mail."""
+    thread = thread_of(world.mailboxes, ACCOUNT, "<1@example.com>", (), NOW)
+    world.change_account(keep_mail=timedelta(days=7))
+    failed = newest(attempted(a_delivery(), NEVER))
+    world.notify(failed)
+
+    (mail,) = world.inbox()
+    assert (mail.thread, mail.to) == (thread, ("x@bounces.example.com",))
+    assert mail.expires_at == failed.event.at + timedelta(days=7)
+    assert not mail.is_news
+
+
+def test_a_notification_that_was_removed_does_not_come_back(world: World) -> None:
+    """Nor does its object, when the stream repeats."""
+    failed = newest(attempted(a_delivery(), NEVER))
+    world.notify(failed)
+    (mail,) = world.inbox()
+    world.mailboxes.remove(mail, NOW)
+    world.blobs.delete(mail.blob)
+
+    assert world.notify(failed) == 0
+    assert (world.inbox(), world.blobs.objects) == ([], {})

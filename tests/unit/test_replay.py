@@ -63,7 +63,14 @@ def test_a_replay_says_the_same_as_the_first_time() -> None:
     service, first, again = a_service(), MemoryQueue[Call](), MemoryQueue[Call]()
     bounce(service, "gone@example.net")
     publishing = PublishPorts(
-        service.store, service.suppressions, service.settings, first, service.clock, service.notifying
+        service.store,
+        service.mailboxes,
+        service.blobs,
+        service.suppressions,
+        service.settings,
+        first,
+        service.clock,
+        service.notifying,
     )
     publish(publishing, service.store.stream)
 

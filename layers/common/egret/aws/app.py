@@ -62,7 +62,12 @@ class App:
     @cached_property
     def installation(self) -> Installation:
         """The facts of this deployment."""
-        return Installation(hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._is_local)
+        return Installation(
+            hostname=self._environ["EGRET_HOSTNAME"],
+            retry=self._retry,
+            local=self._is_local,
+            pedantic=self._environ.get("EGRET_PEDANTIC") == "1",
+        )
 
     @property
     def _is_local(self) -> bool:

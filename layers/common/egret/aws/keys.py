@@ -12,7 +12,11 @@ A#<account>          C#<day>           recipients of a day
                      B#<URL hash>      breaker of a webhook URL
                      X#<id>            mail in a mailbox
                      Y#<mailbox>#<id>  the same, by mailbox (mailbox: hash)
+                     U#<thread>#<id>   the same, by thread (thread: hash)
                      Z#<source hash>   incoming mail that was stored already
+                     V#<id>            mail that was removed
+                     N#<id hash>       thread of a Message-ID
+                     O#<mailbox>       mailbox that the account made (hash)
                      T#<domain>        TLS support of a recipient domain, as the account saw it
 UNIT                 <unit id>         egress unit
 AUTH#<network>       <window>          failed logins

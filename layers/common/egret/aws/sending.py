@@ -48,6 +48,7 @@ def _ports(app: App, keys: SigningKeys, secrets: Secrets) -> SendPorts:
         counters=app.counters,
         suppressions=app.suppressions,
         blobs=app.blobs,
+        mailboxes=app.mailboxes,
         settings=app.settings,
         hints=app.hint_queue,
         clock=app.clock,

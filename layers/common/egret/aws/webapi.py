@@ -24,6 +24,6 @@ def webapi(app: App) -> Api:
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
-            mailbox=MailboxPorts(app.mailboxes, app.blobs, app.secrets.cursor),
+            mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
         )
     )

@@ -74,6 +74,11 @@ def event_id(account: str, delivery_id: int, seq: int) -> str:
     return f"evt_{account}_{delivery_id:x}_{seq}"
 
 
+def incoming_id(account: str, mail_id: int) -> str:
+    """Return the id of the news that mail came in, as `event_id` does for events of deliveries."""
+    return f"msg_{account}_{mail_id:x}"
+
+
 def webhook_number(event_id: str) -> int:
     """Return the event's number below 2^53 for `X-Mox-Webhook-ID`, which is an integer on the wire."""
     return int.from_bytes(hashlib.sha256(event_id.encode()).digest()[:7], "big") >> 3
