@@ -37,7 +37,8 @@ from egret.core.parse import parse_message
 from egret.core.reply import Reply
 from egret_egress import records
 from egret_egress.auth import LoggedIn, Login, Refused
-from egret_egress.exchange import Envelope, Exchange, Step
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange, Step
 from egret_egress.transcript import MAX_BYTES, transcript
 from egret_egress.wire import Peer, ReplyReader, peer_of, printable, stuffed
 

@@ -23,6 +23,7 @@ import dns.rdatatype
 import dns.resolver
 from dns.rdata import Rdata
 from dns.rdtypes.ANY.MX import MX
+from dns.rdtypes.ANY.PTR import PTR
 from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
@@ -124,6 +125,10 @@ class DnsResolver:
     async def txt(self, name: str) -> Answer[str]:
         """Return the TXT records; see `Resolver`."""
         return await self._ask(name, "TXT", _txt)
+
+    async def pointers(self, name: str) -> Answer[str]:
+        """Return the PTR records of a name below in-addr.arpa or ip6.arpa, as host names."""
+        return await self._ask(name, "PTR", _pointer)
 
     async def answers(self) -> bool:
         """Whether the servers answer at all now: for the root, past our own cache.
@@ -268,6 +273,10 @@ def _mx(record: Rdata) -> MxRecord | None:
 
 def _address(record: Rdata) -> str | None:
     return str(record.address) if isinstance(record, (A, AAAA)) else None
+
+
+def _pointer(record: Rdata) -> str | None:
+    return _host(record.target) if isinstance(record, PTR) else None
 
 
 def _tlsa(record: Rdata) -> Tlsa | None:

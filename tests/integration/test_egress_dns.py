@@ -42,6 +42,7 @@ ZONE |= {
     ("_25._tcp.mx.example.", "TLSA"): ["3 1 1 " + "ab" * 32, "2 0 1 " + "cd" * 32],
     ("text.example.", "TXT"): ['"v=STSv1; " "id=1"', '"other"', '"' + "x" * 200 + '"'],
     ("long.example.", "TXT"): [f'"{n}' + "x" * 200 + '"' for n in range(40)],
+    ("1.2.0.192.in-addr.arpa.", "PTR"): ["A.example.org."],
     ("chained.example.", "CNAME"): ["a.example.org."],
     ("loop1.example.", "CNAME"): ["loop2.example."],
     ("loop2.example.", "CNAME"): ["loop1.example."],
@@ -203,6 +204,11 @@ def test_no_records_and_no_name_are_told_apart() -> None:
     """A name without MX, and NXDOMAIN."""
     assert ask(lambda r: r.mx("empty.example")) == Answer((), "empty.example", is_authentic=True)
     assert ask(lambda r: r.mx("nowhere.example")) == Answer((), "nowhere.example", is_authentic=True, exists=False)
+
+
+def test_names_of_an_address_are_read() -> None:
+    """As host names."""
+    assert ask(lambda r: r.pointers("1.2.0.192.in-addr.arpa")).records == ("a.example.org",)
 
 
 def test_addresses_of_both_families() -> None:

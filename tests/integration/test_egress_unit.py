@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,10 @@ from egret.contracts import handoff as contract
 from egret.contracts.ports import Blobs
 from egret.contracts.queues import InboundRecipient, unpack_inbound
 from egret.contracts.records import UNIT_VALIDITY, Suspension
-from egret.contracts.settings import Account, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.settings import Account, ApiKey, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core import fromid
+from egret.core.apikey import key_hash
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
 from egret.core.outcome import Delivered, error_of
@@ -35,8 +38,10 @@ from egret.memory.units import MemoryUnits
 from egret_egress.config import Config
 from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
-from egret_egress.inbound import InboundLimits, InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
+from egret_egress.smtp_server import Connection, ServerLimits
 from egret_egress.unit import Running, UnitPorts, _on_duty, serving
 from tests.conformance.scripted import NoDns
 from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
@@ -368,6 +373,49 @@ def test_who_stays_full_is_suspended() -> None:
     assert first == last == ()
 
 
+# --- submission
+
+
+class Taking:
+    """A `Submitter` that takes everything."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Say so."""
+        return Submitted(1024, "<1@unit.example>")
+
+
+def test_accounts_submit_where_the_unit_listens_for_them(tmp_path: Path) -> None:
+    """By STARTTLS and by TLS, with a certificate of the unit's own; elsewhere nobody listens."""
+    local = ("127.0.0.1", 0)
+    listening = replace(config_in(tmp_path), submission_listen=local, submissions_listen=local)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+
+    def submit(running: Running) -> None:
+        with smtplib.SMTP("127.0.0.1", running.submission_port) as client:
+            client.starttls(context=unverified)
+            client.login("me@a.example", "a key")
+            client.sendmail("me@a.example", "ann@example.net", b"Subject: Hi\r\n\r\n")
+        with smtplib.SMTP_SSL("127.0.0.1", running.submissions_port, context=unverified) as client:
+            client.ehlo()
+            assert client.docmd("MAIL", "FROM:<me@a.example>")[0] == 530
+
+    async def run() -> Running:
+        world = World()
+        world.settings.put_key(ApiKey(key_hash("a key"), "aaaaaaaa", "me@a.example"))
+        metrics = PrometheusMetrics()
+        offering = replace(world.ports(), submitter=Taking(), metrics=metrics)
+        async with serving(listening, offering) as running:
+            await asyncio.to_thread(submit, running)
+        assert b'egret_submitted_messages_total{answer="250"} 1' in metrics.text()
+        async with serving(config_in(tmp_path), offering) as running:
+            return running
+
+    running = asyncio.run(run())
+
+    assert (running.submission_port, running.submissions_port) == (0, 0)
+
+
 # --- inbound
 
 
@@ -394,6 +442,19 @@ def test_known_recipients_are_known() -> None:
         "",
     ):
         assert None is found(unknown), unknown
+
+
+def test_fromids_that_submitters_chose_are_known() -> None:
+    """At the return-path domain and behind the separator of their account's domains, in any case; nowhere else."""
+    chosen = {("aaaaaaaa", "order-17"): 2048}
+    find = Recipients(settings(), KEYS, own=lambda account, text: chosen.get((account, text), 0)).find
+
+    for known in ("Order-17@bounces.a.example", "me+ORDER-17@own.example"):
+        assert InboundRecipient(known, "aaaaaaaa", 2048) == find(known)
+    assert InboundRecipient("me+order-18@own.example", "aaaaaaaa") == find("me+order-18@own.example")
+    assert InboundRecipient(f"me+{FROMID}@own.example", "aaaaaaaa", 1025) == find(f"me+{FROMID}@own.example")
+    for unknown in ("order-17@a.example", "order-17@other.example", "order-18@bounces.a.example"):
+        assert None is find(unknown), unknown
 
 
 @pytest.mark.rfc("5321", "4.5.1")
@@ -426,7 +487,7 @@ def test_nobody_is_in_charge_of_an_installation_without_accounts() -> None:
 
 
 @contextlib.asynccontextmanager
-async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
+async def receiving(blobs: Blobs, limits: ServerLimits | None = None) -> AsyncIterator[tuple[InboundServer, int]]:
     """Run an inbound server on a free port."""
     with ThreadPoolExecutor(2) as executor:
         ports = InboundPorts(Recipients(settings(), KEYS), blobs, FakeClock(NOW), SeededDice(), executor)
@@ -438,7 +499,7 @@ async def receiving(blobs: Blobs, limits: InboundLimits | None = None) -> AsyncI
             await server.stop(0.5)
 
 
-def talk(blobs: Blobs, client: Callable[[smtplib.SMTP], T], limits: InboundLimits | None = None) -> T:
+def talk(blobs: Blobs, client: Callable[[smtplib.SMTP], T], limits: ServerLimits | None = None) -> T:
     """Run a blocking SMTP client against an inbound server."""
 
     def with_client(port: int) -> T:
@@ -527,7 +588,7 @@ def test_recipients_of_one_mail_are_limited() -> None:
         smtp.mail("x@y.example")
         return [smtp.rcpt("me@a.example")[0] for _ in range(4)]
 
-    assert talk(MemoryBlobs(), client, InboundLimits(recipients=2)) == [250, 250, 452, 452]
+    assert talk(MemoryBlobs(), client, ServerLimits(recipients=2)) == [250, 250, 452, 452]
 
 
 @pytest.mark.parametrize("announced", ["", "SIZE=2000"])
@@ -542,13 +603,13 @@ def test_a_message_beyond_the_limit_is_refused(announced: str) -> None:
         return smtp.data(b"x" * 900 + b"\r\n" + b"y" * 900)[0]
 
     blobs = MemoryBlobs()
-    assert talk(blobs, client, InboundLimits(message_bytes=1000)) == 552
+    assert talk(blobs, client, ServerLimits(message_bytes=1000)) == 552
     assert blobs.objects == {}
 
 
-@pytest.mark.parametrize("limits", [InboundLimits(in_flight_bytes=999), InboundLimits(peer_in_flight_bytes=999)])
+@pytest.mark.parametrize("limits", [ServerLimits(in_flight_bytes=999), ServerLimits(peer_in_flight_bytes=999)])
 @pytest.mark.parametrize("size", [999, 1000])
-def test_mail_beyond_the_budget_is_asked_to_come_later(limits: InboundLimits, size: int) -> None:
+def test_mail_beyond_the_budget_is_asked_to_come_later(limits: ServerLimits, size: int) -> None:
     """Memory for messages in flight is bounded, over all connections and for each address."""
 
     def client(smtp: smtplib.SMTP) -> list[int]:
@@ -583,17 +644,17 @@ def test_content_that_never_ends_a_line_is_thrown_away() -> None:
             return [*codes, smtp.getreply()[0], smtp.getreply()[0]]
 
     async def run() -> tuple[list[int], int]:
-        limits = InboundLimits(message_bytes=1000)
+        limits = ServerLimits(message_bytes=1000)
         async with receiving(MemoryBlobs(), limits) as (server, port):
             return await asyncio.to_thread(client, port), server.budget.left - limits.in_flight_bytes
 
     assert asyncio.run(run()) == ([354, 552, 250], 0)
 
 
-@pytest.mark.parametrize("limits", [InboundLimits(connections=1), InboundLimits(peer_connections=1)])
+@pytest.mark.parametrize("limits", [ServerLimits(connections=1), ServerLimits(peer_connections=1)])
 @pytest.mark.parametrize("loop_factory", [None, uvloop.Loop])
 def test_too_many_connections_are_turned_away(
-    limits: InboundLimits, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    limits: ServerLimits, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
 ) -> None:
     """A connection beyond the limits hears 421, whoever's event loop it is; one that ends makes room."""
 
@@ -647,7 +708,7 @@ def test_a_config_never_shows_its_secret(tmp_path: Path) -> None:
 def test_a_client_that_hangs_up_at_once_leaves_nothing_open() -> None:
     """Who connects and closes in the same breath, as port scanners do, takes none of the connections that may be."""
 
-    async def run() -> set[asyncio.BaseTransport]:
+    async def run() -> set[Connection]:
         async with receiving(MemoryBlobs()) as (server, port):
             for _ in range(20):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

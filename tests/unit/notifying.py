@@ -11,10 +11,11 @@ from typing import Any
 
 from egret.contracts.records import Acceptance, MailFilter, StoredMail
 from egret.contracts.settings import Account, RetryPolicy
+from egret.core.changes import Change, Claim, Record
 from egret.core.compose import Composed
 from egret.core.delivery import Attempt, Delivery
 from egret.core.dsn import DsnReport, parse_dsn
-from egret.core.lifecycle import Change, Claim, Record, Refusal, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.core.outcome import Outcome
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
 from egret.core.trace import SessionTrace

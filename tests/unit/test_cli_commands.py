@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.queues import Call, Hint
@@ -24,10 +25,10 @@ from egret.contracts.settings import (
     Transport,
     WebhookSettings,
 )
+from egret.core.changes import Claim
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id, message_id_number
-from egret.core.lifecycle import Claim
 from egret.core.outcome import Bounced, Deferred, Outcome, Remote
 from egret.core.reply import Reply
 from egret.core.routing import Route
@@ -457,7 +458,7 @@ def _attempt(machine: Machine, trace: SessionTrace = NO_TRACE, outcome: Outcome 
     """Claim the delivery and record an outcome, a deferral unless another is given."""
     change(machine.store, ACCOUNT, MESSAGE_ID, lambda _: Claim("unit-1", NOW, NOW + HOUR), NOW)
     ports = RecordPorts(machine.store, machine.clock, machine.installation.retry)
-    record_outcome(ports, ACCOUNT, MESSAGE_ID, replace(an_attempt(1, outcome), trace=trace))
+    record_outcome(ports, ACCOUNT, MESSAGE_ID, msgspec.structs.replace(an_attempt(1, outcome), trace=trace))
 
 
 def test_another_accounts_delivery_is_not_there(machine: Machine) -> None:

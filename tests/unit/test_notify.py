@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from egret.contracts.settings import RetryPolicy, SendingDomain
+from egret.core.changes import Cancel, Claim, Expire, Record, Suppress
 from egret.core.compose_dsn import MAX_RETURNED_BYTES
 from egret.core.delivery import Delivery, Message, State
 from egret.core.dsn import parse_dsn
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
-from egret.core.lifecycle import Cancel, Claim, Expire, Record, Suppress
 from egret.core.outcome import Bounced, Deferred, Outcome, Remote
 from egret.core.reply import Reply
 from egret.memory.store import MemoryMailStore

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from standardwebhooks import Webhook
 
@@ -155,11 +156,11 @@ def world() -> World:
         (Event(1, EventKind.DELAYED, NOW, error="dial"), False, ("delayed", False, False, 0, "", "dial")),
         (Event(1, EventKind.FAILED, NOW, error="dial"), False, ("failed", False, False, 0, "", "dial")),
         (
-            replace(FAILED, seq=1, code=554, enhanced_code="5.7.0"),
+            msgspec.structs.replace(FAILED, seq=1, code=554, enhanced_code="5.7.0"),
             False,
             ("failed", False, False, 554, "5.7.0", "never"),
         ),
-        (replace(FAILED, seq=1), True, ("failed", False, True, 550, "5.1.1", "never")),
+        (msgspec.structs.replace(FAILED, seq=1), True, ("failed", False, True, 550, "5.1.1", "never")),
         (Event(1, EventKind.SUPPRESSED, NOW, error="listed"), False, ("suppressed", False, False, 0, "", "listed")),
         (Event(1, EventKind.CANCELED, NOW), False, ("canceled", False, False, 0, "", "")),
         (
@@ -188,7 +189,7 @@ def test_the_values_of_each_case(world: World, event: Event, suppressing: bool, 
 
 def test_a_payload_is_complete(world: World) -> None:
     """The reference's keys, and after them ours: recipient, attempt, remote MX, reply, event id."""
-    world.post(world.happen(replace(DELIVERED, remote=Remote("mx.example.net", "192.0.2.1"))))
+    world.post(world.happen(msgspec.structs.replace(DELIVERED, remote=Remote("mx.example.net", "192.0.2.1"))))
 
     assert list(world.payloads()[0].items()) == [
         ("Version", 0),
@@ -367,7 +368,7 @@ def test_a_newer_event_replaces_one_that_waits(world: World) -> None:
     world.post(calls)
     old = world.store.get(ACCOUNT, MESSAGE_ID, world.clock.now())
     assert old is not None
-    world.store.replace(old, replace(old, events=(DELAYED, FAILED), rev=old.rev + 1))
+    world.store.replace(old, msgspec.structs.replace(old, events=(DELAYED, FAILED), rev=old.rev + 1))
     world.post(world.come_due())
 
     assert (world.record(1).state, len(world.poster.posted)) == ("superseded", 1)

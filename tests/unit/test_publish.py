@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.queues import Call
 from egret.contracts.records import Acceptance, MailFilter, StoredMail
@@ -94,8 +96,10 @@ def test_mail_that_comes_in_is_told(world: World) -> None:
     hook = WebhookSettings("https://hooks.example.com/mail")
     world.settings.put_account(Account(ACCOUNT, "acme", incoming_webhook=hook))
     mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
-    changed = replace(mail, flags=frozenset({"a"}), rev=2)
-    world.publish(MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, replace(mail, is_news=False)))
+    changed = dataclasses.replace(mail, flags=frozenset({"a"}), rev=2)
+    world.publish(
+        MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, dataclasses.replace(mail, is_news=False))
+    )
 
     assert world.queue.waiting == [Call(ACCOUNT, MESSAGE_ID, 0, NOW.isoformat(), is_mail=True)]
 

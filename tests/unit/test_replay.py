@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from egret.contracts.queues import Call
 from egret.contracts.settings import WebhookSettings
+from egret.core.changes import Claim, Record
 from egret.core.delivery import Delivery
-from egret.core.lifecycle import Claim, Record
 from egret.memory.queue import MemoryQueue
 from egret.usecases.change import change
 from egret.usecases.deliveries import delivery_cancel

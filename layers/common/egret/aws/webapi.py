@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egret.api.auth import AuthPorts, OnceAnHour
+from egret.api.auth import AuthPorts
 from egret.api.router import Api
 from egret.api.wiring import ApiPorts, api_of
 from egret.aws.app import App
@@ -10,6 +10,7 @@ from egret.aws.sending import send_ports
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
+from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.suppressions import SuppressionPorts
 

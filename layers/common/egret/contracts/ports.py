@@ -31,6 +31,7 @@ from egret.contracts.records import (
     Unit,
 )
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core.delivery import Delivery, Message
 from egret.core.routing import Route
 from egret.core.suppression import Strikes
@@ -310,6 +311,17 @@ class Egress(Protocol):
 
     def hand(self, unit: Unit, handoff: Handoff) -> HandoffAnswer:
         """Hand over; raises `HandoffRefused` when nothing was taken, `Unavailable` when nobody knows."""
+        ...
+
+
+class Submitter(Protocol):
+    """The way from an SMTP listener to the use case; the listener has neither its keys nor its tables."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Have a submission with its content taken or refused.
+
+        Raises Unavailable when nobody knows what became of it.
+        """
         ...
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from egret.core.outcome import NOWHERE, Remote
 
@@ -47,8 +48,7 @@ def is_wanted(kind: EventKind, events: frozenset[str]) -> bool:
     return kind.value in events if events or kind in BY_NAME_ONLY else True
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a delivery.
 
     seq: 1, 2, 3 … within the delivery. attempt: number of the attempt that caused it, 0 if none did.

@@ -17,12 +17,13 @@ from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
 from egret.contracts.records import StoredMail
 from egret.contracts.verdicts import Verdicts
 from egret.core.address import Address, AddressError
+from egret.core.changes import Report
 from egret.core.delivery import Delivery
 from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
-from egret.core.lifecycle import Refusal, Report
+from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
 from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message

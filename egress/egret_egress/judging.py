@@ -1,0 +1,137 @@
+"""What is found out about who sent a mail: SPF, DKIM and DMARC, off the event loop and within a time.
+
+Implements: RFC 9989 section 5 as far as a mail receiver judges. Where the DNS does not answer the result is temperror.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
+from egret.core import dmarc
+from egret.core.address import AddressError, canonical_domain
+from egret.core.parse import parse_addresses
+from egret_egress.destinations import DnsTrouble
+from egret_egress.dkim_check import check_dkim, split
+from egret_egress.dns_blocking import BlockingNames, Lookups, Names
+from egret_egress.spf_check import Sender, Spf, check_spf
+
+log = logging.getLogger(__name__)
+
+JUDGING_S: Final = 20.0
+"""For all look-ups about one mail."""
+SPF_S: Final = 10.0
+"""Of a sender at MAIL."""
+LARGE_BYTES: Final = 1 << 20
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingPorts:
+    """What judging needs. executor: its threads wait for the DNS."""
+
+    lookups: Lookups
+    executor: Executor
+
+
+class Judge:
+    """Judges mail for a unit."""
+
+    def __init__(self, ports: JudgingPorts) -> None:
+        self._ports = ports
+        self._large = asyncio.Semaphore(1)
+
+    async def spf(self, sender: Sender) -> Spf:
+        """Return what the sender's domain says of the host, within ten seconds."""
+        loop = asyncio.get_running_loop()
+        names = BlockingNames(self._ports.lookups, loop, loop.time() + SPF_S)
+        return await loop.run_in_executor(self._ports.executor, check_spf, names, sender)
+
+    async def verdicts(self, spf: Spf, content: bytes) -> Verdicts:
+        """Return all of a mail. content: CRLF line ends. Large ones are looked at one after the other."""
+        if len(content) <= LARGE_BYTES:
+            return await self._judged(spf, content)
+        async with self._large:
+            return await self._judged(spf, content)
+
+    async def _judged(self, spf: Spf, content: bytes) -> Verdicts:
+        loop = asyncio.get_running_loop()
+        names = BlockingNames(self._ports.lookups, loop, loop.time() + JUDGING_S)
+        return await loop.run_in_executor(self._ports.executor, judge, names, spf, content)
+
+
+def judge(names: Names, spf: Spf, content: bytes) -> Verdicts:
+    """Return the verdicts on a mail; blocks. Raises nothing that is about the mail or the DNS."""
+    return _verdicts(names, spf, check_dkim(names, content), header_from(content))
+
+
+def _verdicts(names: Names, spf: Spf, signatures: tuple[DkimVerdict, ...], author: str) -> Verdicts:
+    def made(result: str, judgement: dmarc.Judgement | None = None) -> Verdicts:
+        found = judgement or dmarc.Judgement(result)
+        return Verdicts(
+            spf=spf.result,
+            spf_domain=spf.domain,
+            spf_scope=spf.scope,
+            dkim=signatures,
+            dmarc=result,
+            header_from=author,
+            record=DmarcRecord(**asdict(found.record)) if found.record is not None else None,
+            policy=found.policy,
+            spf_aligned=found.spf_aligned,
+            dkim_aligned=found.dkim_aligned,
+        )
+
+    if not author:
+        return made("permerror")
+    vouching = tuple(dict.fromkeys(one.domain for one in signatures if one.result == "pass"))
+    authenticated = dmarc.Authenticated(spf.domain if spf.result == "pass" else "", vouching)
+    try:
+        judgement = dmarc.judge(author, authenticated, _asking(names), names.exists)
+    except DnsTrouble:
+        return made("temperror")
+    is_unsure = judgement.result == "fail" and "temperror" in (spf.result, *(one.result for one in signatures))
+    return made("temperror" if is_unsure else judgement.result, judgement)
+
+
+def _asking(names: Names) -> Callable[[str], dmarc.Record | None]:
+    """Return what finds the DMARC record of a domain, asking once for each."""
+    known: dict[str, dmarc.Record | None] = {}
+
+    def ask(domain: str) -> dmarc.Record | None:
+        if domain not in known:
+            known[domain] = dmarc.parse_record(domain, names.txt(f"_dmarc.{domain}"))
+        return known[domain]
+
+    return ask
+
+
+def header_from(content: bytes) -> str:
+    """Return the From domain as A-labels; "" unless there is one From field with one address (RFC 9989 section 5.3).
+
+    A bare CR or LF ends a line here, as it does for many who show the mail: no second From hides behind one.
+    """
+    fields: list[str] = []
+    for line in _LINE_END.split(split(content)[0].decode("utf-8", "replace")):
+        if line[:1] in (" ", "\t") and fields:
+            fields[-1] += line
+        else:
+            fields.append(line)
+    values = [value for name, colon, value in (field.partition(":") for field in fields) if _is_from(name) and colon]
+    mailboxes = parse_addresses(values[0]) if len(values) == 1 else ()
+    if len(mailboxes) != 1:
+        return ""
+    _, at, domain = mailboxes[0].address.rpartition("@")
+    try:
+        return canonical_domain(domain) if at else ""
+    except AddressError:
+        return ""
+
+
+def _is_from(name: str) -> bool:
+    return name.rstrip(" \t").lower() == "from"
