@@ -35,7 +35,10 @@ from egret_local.seed import KEY, LOGIN
 COUNTED: Final = ("SendFunction", "DeliverFunction", "egress", "WebhookStreamFunction", "WebhookCallsFunction")
 BESIDE: Final = ("SweepFunction", "DsnIngestFunction")
 """Ours too, but not on the way of a message: they run by the clock, and for the sink's mail to the sender's mailbox."""
-PORTS: Final = ("HTTP_PORT", "SMTP_PORT", "EGRESS_PORT", "RECEIVER_PORT", "SINK_PORT", "EMULATOR_PORT")
+PORTS: Final = (
+    *("HTTP_PORT", "SMTP_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT", "EGRESS_PORT", "RECEIVER_PORT", "SINK_PORT"),
+    *("EMULATOR_PORT", "INVOKE_PORT"),
+)
 WARM_UP: Final = 60
 MESSAGES: Final = 400
 CONNECTIONS: Final = 8

@@ -18,7 +18,8 @@ from bench.egress_mail import Letter, letters
 from egret.core.tls_policy import PLAIN
 from egret.posix import loop_factory
 from egret_egress.content import Content
-from egret_egress.exchange import Envelope, Exchange
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange
 from egret_egress.opening import Dialing, NoSession, open_session
 from egret_egress.session import Endpoint, Session
 

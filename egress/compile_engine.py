@@ -18,10 +18,7 @@ from setuptools import setup
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = {"egret": ROOT / "layers" / "common" / "egret", "egret_egress": ROOT / "egress" / "egret_egress"}
-CORE: Final = (
-    "core/delivery", "core/lifecycle", "core/outcome", "core/reply", "core/retry", "core/trace",
-    "usecases/change", "usecases/record_outcome",
-)  # fmt: skip
+CORE: Final = ("core/lifecycle", "core/retry", "usecases/change", "usecases/record_outcome")
 ENGINE: Final = (
     "attempt", "backlog", "connection", "content", "contents", "courier", "course", "engine", "errands", "exchange",
     "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "observing", "pacing", "parcel", "pool",

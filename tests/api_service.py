@@ -40,7 +40,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             reports=ReportListPorts(service.received_reports, service.clock, SECRETS.cursor),
             domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
-            mailbox=MailboxPorts(service.mailboxes, service.blobs, SECRETS.cursor),
+            mailbox=MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor),
         )
     )
 

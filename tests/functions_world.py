@@ -85,6 +85,8 @@ class World:
         """The ports of the webhook poster."""
         return PostPorts(
             self.store,
+            MemoryMailboxes(self.store.table),
+            self.blobs,
             MemoryCalls(self.store.table),
             self.settings,
             self.settings,
@@ -97,7 +99,7 @@ class World:
     @property
     def ingesting(self) -> IngestPorts:
         """The ports of ingest."""
-        return IngestPorts(self.store, self.blobs, MemoryMailboxes(self.store.table), self.clock)
+        return IngestPorts(self.store, self.blobs, MemoryMailboxes(self.store.table), self.clock, self.settings)
 
     @property
     def sweeping(self) -> SweepPorts:

@@ -45,7 +45,8 @@ from egret.core.tlsrpt_reading import read_tls
 from egret.core.tlsrpt_report import PolicyResult, TlsReport, compose_json
 from egret_egress import records
 from egret_egress.auth import LoggedIn, Login, Refused
-from egret_egress.exchange import Envelope, Exchange, Step
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange, Step
 from egret_egress.transcript import MAX_BYTES, transcript
 from egret_egress.wire import Peer, ReplyReader, peer_of, printable, stuffed
 

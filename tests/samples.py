@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from egret.contracts.records import Acceptance, IdempotencyRecord, StoredMail
 from egret.core.delivery import Attempt, Delivery, Lease, Message, State
 from egret.core.events import Event, EventKind
@@ -79,7 +81,7 @@ def busy(account: str, number: int = 1) -> Delivery:
         Attempt(2, NOON + HOUR, timedelta(seconds=2), Unknown("the connection died after the final dot", remote)),
     )
     events = (
-        replace(
+        msgspec.structs.replace(
             Event(1, EventKind.DELAYED, NOON + EXACT, 1, remote=remote),
             code=451,
             enhanced_code="4.7.1",
@@ -88,7 +90,7 @@ def busy(account: str, number: int = 1) -> Delivery:
         ),
         Event(2, EventKind.DELAYED, NOON + HOUR, 2, error="the connection died after the final dot"),
     )
-    return replace(
+    return msgspec.structs.replace(
         delivery(account, number),
         state=State.ATTEMPTING,
         lease=Lease(3, "unit-a", NOON + 2 * HOUR + EXACT),
@@ -118,7 +120,7 @@ def ended(account: str, number: int = 1, retention: timedelta = 30 * DAY) -> Del
             error="no such user",
         ),
     )
-    return replace(
+    return msgspec.structs.replace(
         delivery(account, number),
         state=State.FAILED,
         due_at=None,
@@ -158,6 +160,13 @@ def mail(account: str, number: int = 1, mailbox: str = "Inbox") -> StoredMail:
         message_id="<1@example.net>",
         remote_ip="2001:db8::25",
         is_dsn=True,
-        flags=frozenset({"\\Seen", "$Forwarded"}),
+        flags=frozenset({"\\seen", "$forwarded"}),
         source=f"inbound-{number}",
+        to=("login@example.com", "carol@example.net"),
+        thread=f"thread-{number}",
+        mail_from_validated=True,
+        msg_from_validated=True,
+        dkim_domains=("example.net",),
+        expires_at=NOON + 30 * DAY + EXACT,
+        is_news=True,
     )

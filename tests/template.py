@@ -90,14 +90,15 @@ class Permissions:
 
 
 def permissions(role: str) -> Permissions:
-    """Return what a role allows."""
+    """Return what a role allows, conditional statements included."""
     allowed = []
     for policy in resource(role)["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for each in policy["PolicyDocument"]["Statement"]:
+            statement = each["Fn::If"][1] if "Fn::If" in each else each
             assert statement["Effect"] == "Allow"
             for action in _listed(statement["Action"]):
-                for each in _listed(statement["Resource"]):
-                    allowed += [(action, _place(each) + limit) for limit in _limits(statement)]
+                for place in _listed(statement["Resource"]):
+                    allowed += [(action, _place(place) + limit) for limit in _limits(statement)]
     return Permissions(tuple(allowed))
 
 

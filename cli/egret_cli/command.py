@@ -10,11 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from egret.contracts.ports import (
+    Blobs,
     CallQueue,
     Clock,
     Dice,
     HintQueue,
     KeyWrapper,
+    Mailboxes,
     MailStore,
     SettingsReader,
     SettingsWriter,
@@ -58,6 +60,16 @@ class Ports(Protocol):
     @property
     def store(self) -> MailStore:
         """The queue."""
+        ...
+
+    @property
+    def mailboxes(self) -> Mailboxes:
+        """Mail of the accounts."""
+        ...
+
+    @property
+    def blobs(self) -> Blobs:
+        """Objects."""
         ...
 
     @property

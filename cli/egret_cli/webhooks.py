@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from egret.contracts.settings import WebhookSettings
-from egret.core.errors import InvalidRequest
 from egret.core.events import EventKind
 from egret.core.netguard import UrlPolicy
 from egret.usecases.accounts import account_named
@@ -13,6 +12,7 @@ from egret.usecases.webhooks import (
     WebhookWish,
     webhook_clear,
     webhook_disable,
+    webhook_of,
     webhook_rotate,
     webhook_set,
     webhook_test,
@@ -38,12 +38,14 @@ def webhook_facts(webhook: WebhookSettings) -> dict[str, object]:
 
 def set_webhook(ports: Ports, arguments: Namespace) -> Answer:
     """Set the webhook; a secret that is made now is printed."""
-    before = account_named(ports.settings_writer, arguments.account).webhook
+    account = account_named(ports.settings_writer, arguments.account)
+    before = account.incoming_webhook if arguments.incoming else account.webhook
     wish = WebhookWish(
         arguments.url,
         authorization=secret_in(arguments.authorization_file),
         events=frozenset(arguments.events or ()),
         in_order=arguments.in_order,
+        incoming=arguments.incoming,
     )
     local = ports.installation.local
     made = webhook_set(operator(ports), arguments.account, wish, UrlPolicy(allow_http=local, allow_loopback=local))
@@ -52,39 +54,37 @@ def set_webhook(ports: Ports, arguments: Namespace) -> Answer:
 
 def show(ports: Ports, arguments: Namespace) -> Answer:
     """Show the webhook."""
-    return _answer(_webhook(ports, arguments.account), known=None)
+    return _answer(_webhook(ports, arguments), known=None)
 
 
 def rotate(ports: Ports, arguments: Namespace) -> Answer:
     """Add a new secret and print it."""
-    known = _webhook(ports, arguments.account).secrets
-    return _answer(webhook_rotate(operator(ports), arguments.account), known=known)
+    known = _webhook(ports, arguments).secrets
+    rotated = webhook_rotate(operator(ports), arguments.account, incoming=arguments.incoming)
+    return _answer(rotated, known=known)
 
 
 def disable(ports: Ports, arguments: Namespace) -> Answer:
     """Call it no longer."""
-    return _answer(webhook_disable(operator(ports), arguments.account), known=None)
+    return _answer(webhook_disable(operator(ports), arguments.account, incoming=arguments.incoming), known=None)
 
 
 def remove(ports: Ports, arguments: Namespace) -> Answer:
     """Forget the webhook."""
-    webhook_clear(operator(ports), arguments.account)
+    webhook_clear(operator(ports), arguments.account, incoming=arguments.incoming)
     return Answer({"removed": True}, "Removed the webhook and its secrets.")
 
 
 def test(ports: Ports, arguments: Namespace) -> Answer:
     """Call it once and print what it answered."""
-    answer, duration = webhook_test(operator(ports), ports.poster, arguments.account)
+    answer, duration = webhook_test(operator(ports), ports.poster, arguments.account, incoming=arguments.incoming)
     body = answer.body.decode("utf-8", "replace")
     data = {"status": answer.status, "error": answer.error, "duration": duration, "body": body}
     return Answer(data, facts(data))
 
 
-def _webhook(ports: Ports, account_name: str) -> WebhookSettings:
-    webhook = account_named(ports.settings_writer, account_name).webhook
-    if webhook is None:
-        raise InvalidRequest("user", f"The account {account_name!r} has no webhook.")
-    return webhook
+def _webhook(ports: Ports, arguments: Namespace) -> WebhookSettings:
+    return webhook_of(account_named(ports.settings_writer, arguments.account), incoming=arguments.incoming)
 
 
 def _answer(webhook: WebhookSettings, *, known: tuple[str, ...] | None) -> Answer:
@@ -100,13 +100,16 @@ def _events(webhook: WebhookSettings) -> object:
     return sorted(webhook.events) or "all but complained and unsubscribed"
 
 
+INCOMING = Argument("--incoming", "the one that hears of mail that comes in", {"action": "store_true"})
+_WHICH = (ACCOUNT, INCOMING)
+
 COMMANDS = (
     Command(
         "webhook",
         "set",
         "Set the webhook of an account, all of it; a disabled one is called again. The first time, its secret is made.",
         (
-            ACCOUNT,
+            *_WHICH,
             Argument("url", "https:// URL that is called for every event; http:// with --local too"),
             Argument(
                 "--event",
@@ -131,15 +134,15 @@ COMMANDS = (
         ),
         set_webhook,
     ),
-    Command("webhook", "show", "Show the webhook of an account, without its secrets.", (ACCOUNT,), show),
-    Command("webhook", "test", "Post an invented event to the webhook and show the answer.", (ACCOUNT,), test),
+    Command("webhook", "show", "Show the webhook of an account, without its secrets.", _WHICH, show),
+    Command("webhook", "test", "Post an invented event to the webhook and show the answer.", _WHICH, test),
     Command(
         "webhook",
         "rotate",
         "Make a new signing secret and print it; the one before signs too, until the next rotation.",
-        (ACCOUNT,),
+        _WHICH,
         rotate,
     ),
-    Command("webhook", "disable", "Call the webhook no longer, until it is set again.", (ACCOUNT,), disable),
-    Command("webhook", "remove", "Forget the webhook with its secrets.", (ACCOUNT,), remove),
+    Command("webhook", "disable", "Call the webhook no longer, until it is set again.", _WHICH, disable),
+    Command("webhook", "remove", "Forget the webhook with its secrets.", _WHICH, remove),
 )

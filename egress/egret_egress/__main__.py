@@ -26,11 +26,11 @@ from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
 from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
-from egret_egress.unit import INBOUND_THREADS, Limits, UnitPorts, serving
+from egret_egress.unit import INBOUND_THREADS, SUBMISSION_THREADS, Limits, UnitPorts, serving
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = THREADS + INBOUND_THREADS + WORKERS
+CONNECTIONS = THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
 SWITCH_S = 0.0005
 """How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""
@@ -84,6 +84,8 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         resolver=resolver,
         resolver_answers=resolver.answers if config.resolver is not None and config.next_hop is None else None,
         inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
+        own_fromids=app.own_fromids,
+        submitter=app.submitter if config.submission_listen or config.submissions_listen else None,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 

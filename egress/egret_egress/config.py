@@ -36,6 +36,7 @@ class Config:
     whether outbound port 25 is open; () = not asked. resolver: (IP address, port) of a DNS server, None = the system's.
     resolver_validates: it validates DNSSEC, which is believed of one on a loopback address only.
     allow_loopback: MX hosts may be on this machine, for local mode only. shaping: the operator's own shaping file.
+    submission_listen, submissions_listen: of submission by STARTTLS and by TLS, None = not offered.
     """
 
     bind: tuple[str, int]
@@ -54,18 +55,21 @@ class Config:
     allow_loopback: bool = False
     is_sink: bool = False
     shaping: Path | None = None
+    submission_listen: tuple[str, int] | None = None
+    submissions_listen: tuple[str, int] | None = None
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
     """Read the EGRET_… variables; raises ConfigError."""
     is_local = environ.get("EGRET_LOCAL") == "1"
     bind = host_port("EGRET_EGRESS_BIND", environ.get("EGRET_EGRESS_BIND") or "127.0.0.1:1081")
-    listen = environ.get("EGRET_SMTP_LISTEN", "")
     next_hop = _next_hop(environ)
     return Config(
         bind=bind,
         url=environ.get("EGRET_EGRESS_URL") or f"http://{_in_url(bind[0])}:{bind[1]}",
-        smtp_listen=host_port("EGRET_SMTP_LISTEN", listen) if listen else None,
+        smtp_listen=_listen(environ, "EGRET_SMTP_LISTEN"),
+        submission_listen=_listen(environ, "EGRET_SUBMISSION_LISTEN"),
+        submissions_listen=_listen(environ, "EGRET_SUBMISSIONS_LISTEN"),
         journal_dir=Path(_required(environ, "EGRET_JOURNAL_DIR")),
         hostname=_required(environ, "EGRET_HOSTNAME"),
         handoff_secret=_required(environ, "EGRET_HANDOFF_SECRET"),
@@ -80,6 +84,11 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
         shaping=Path(own) if (own := environ.get("EGRET_SHAPING", "")) else None,
     )
+
+
+def _listen(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
+    text = environ.get(name, "")
+    return host_port(name, text) if text else None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

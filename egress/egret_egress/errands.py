@@ -23,12 +23,15 @@ class Work(NamedTuple):
     courses: Courses
 
 
-class Errand(NamedTuple):
+class Errand:
     """One transaction. ahead: when it began behind the final dot of the one before."""
 
-    transaction: Transaction
-    attempting: Attempting
-    ahead: Ahead | None = None
+    __slots__ = ("ahead", "attempting", "transaction")
+
+    def __init__(self, transaction: Transaction, attempting: Attempting, ahead: Ahead | None = None) -> None:
+        self.transaction = transaction
+        self.attempting = attempting
+        self.ahead = ahead
 
 
 class Errands:

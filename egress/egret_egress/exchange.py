@@ -8,12 +8,13 @@ back for a next transaction.
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
-from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret_egress import wire
+from egret_egress.envelope import Envelope
 from egret_egress.reasons import explained
 from egret_egress.wire import Peer
 
@@ -28,35 +29,6 @@ ENOUGH = 3
 
 NO_REQUIRETLS = Reply(554, ("5.7.30 REQUIRETLS is not supported",))
 """What is said for whoever cannot keep REQUIRETLS (RFC 8689 section 4.2.1)."""
-
-
-class Envelope(NamedTuple):
-    """What the server is asked to take. Paths without <>; reverse_path "" is null. size_bytes: before dot-stuffing.
-
-    smtputf8: the headers are not ASCII. envid: our own id of the message; ret: RET, "" = not asked for; notify, orcpts:
-    NOTIFY and ORCPT by position of the recipient, () or "" = not asked for (RFC 3461 section 4).
-    """
-
-    reverse_path: str
-    forward_paths: tuple[str, ...]
-    size_bytes: int
-    is_8bit: bool = False
-    smtputf8: bool = False
-    require_tls: bool | None = None
-    envid: str = ""
-    ret: str = ""
-    notify: tuple[str, ...] = ()
-    orcpts: tuple[str, ...] = ()
-
-    @property
-    def has_utf8_path(self) -> bool:
-        """A path is not ASCII."""
-        return not (self.reverse_path.isascii() and "".join(self.forward_paths).isascii())
-
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Headers or a path are not ASCII."""
-        return self.smtputf8 or self.has_utf8_path
 
 
 class Stage(enum.Enum):
@@ -83,12 +55,12 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
 
     RFC 6531 section 3.5 (5.6.7, 5.6.9), RFC 1870 section 6 (5.3.4), RFC 8689 section 4.2.1 (5.7.30).
     """
-    if envelope.needs_smtputf8 and not peer.offers("SMTPUTF8"):
-        if envelope.has_utf8_path:
+    if _needs_smtputf8(envelope) and not peer.offers("SMTPUTF8"):
+        is_address = _has_utf8_path(envelope)
+        if is_address:
             words = "5.6.7 SMTPUTF8 is not supported, and an address has letters beyond ASCII"
         else:
             words = "5.6.9 SMTPUTF8 is not supported, and the header has letters beyond ASCII that cannot be encoded"
-        is_address = envelope.has_utf8_path
         return Bounced(
             "the server does not take internationalized mail", Reply(550, (words,)), names_recipient=is_address
         )
@@ -102,6 +74,15 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
             names_recipient=False,
         )
     return None
+
+
+def _has_utf8_path(envelope: Envelope) -> bool:
+    return not (envelope.reverse_path.isascii() and "".join(envelope.forward_paths).isascii())
+
+
+def _needs_smtputf8(envelope: Envelope) -> bool:
+    """Say whether the headers or a path are not ASCII."""
+    return envelope.smtputf8 or _has_utf8_path(envelope)
 
 
 def lacks_requiretls(refusal: Bounced) -> bool:
@@ -415,7 +396,7 @@ class Exchange:
 
 def _mail_parameters(envelope: Envelope, peer: Peer) -> list[str]:
     parameters = []
-    offered, needs_smtputf8 = peer.extensions, envelope.needs_smtputf8
+    offered, needs_smtputf8 = peer.extensions, _needs_smtputf8(envelope)
     if "SIZE" in offered:
         parameters.append(f"SIZE={envelope.size_bytes}")
     if (envelope.is_8bit or needs_smtputf8) and "8BITMIME" in offered:

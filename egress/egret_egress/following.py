@@ -8,7 +8,7 @@ has not taken it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from egret_egress.course import Course, Stop
 from egret_egress.exchange import Exchange
@@ -20,18 +20,23 @@ SHY_S = 3600.0
 MAX_SHY = 1000
 
 
-class Ahead(NamedTuple):
+class Ahead:
     """A parcel whose transaction has begun: it goes on at its course's first stop, with this turn.
 
     deadline: loop time of its dot.
     """
 
-    parcel: Parcel
-    course: Course
-    stop: Stop
-    turn: Turn
-    exchange: Exchange
-    deadline: float
+    __slots__ = ("course", "deadline", "exchange", "parcel", "stop", "turn")
+
+    def __init__(
+        self, parcel: Parcel, course: Course, stop: Stop, turn: Turn, exchange: Exchange, deadline: float
+    ) -> None:
+        self.parcel = parcel
+        self.course = course
+        self.stop = stop
+        self.turn = turn
+        self.exchange = exchange
+        self.deadline = deadline
 
 
 class Upcoming(Protocol):

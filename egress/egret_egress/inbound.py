@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,15 +32,22 @@ ROLES: Final = frozenset({POSTMASTER, "abuse"})
 """Local parts that every domain answers for, in any case (RFC 5321 section 4.5.1, RFC 2142 section 2)."""
 
 
+OwnLookup = Callable[[str, str], int]
+
+
 class Recipients:
     """Who is known: genuine fromids, login addresses, and those in charge. Blocking; raises Unavailable.
 
-    hostname: ours, at which only those in charge are written to.
+    hostname: ours, at which only those in charge are written to. own: the delivery that a fromid which a submitter of
+    the account chose leads to, by account and text in lower case, 0 = none.
     """
 
-    def __init__(self, settings: SettingsReader, keys: FromIdKeys, hostname: str = "") -> None:
+    def __init__(
+        self, settings: SettingsReader, keys: FromIdKeys, hostname: str = "", own: OwnLookup | None = None
+    ) -> None:
         self._settings = settings
         self._keys = keys
+        self._own = own
         self._hostname = hostname.rstrip(".").lower()
 
     def find(self, text: str) -> InboundRecipient | None:
@@ -60,13 +68,23 @@ class Recipients:
         own = self._settings.domain(address.domain)
         if own is not None and own.separator:
             local_part, _, tail = address.local_part.rpartition(own.separator)
-            if local_part and (found := self._of_fromid(text, tail, own.account)):
+            if local_part and (found := self._of_genuine(text, tail, own.account)):
+                return found
+            if found := self._of_own(text, address.local_part.partition(own.separator)[2], own.account):
                 return found
             base = address.local_part.partition(own.separator)[0]
             return self._of_login(text, address) or self._of_login(text, Address(base or "-", address.domain))
         return self._of_login(text, address)
 
     def _of_fromid(self, text: str, candidate: str, account: str) -> InboundRecipient | None:
+        return self._of_genuine(text, candidate, account) or self._of_own(text, candidate, account)
+
+    def _of_own(self, text: str, candidate: str, account: str) -> InboundRecipient | None:
+        """Return whose delivery a fromid of the submitter's own leads to; relays may have changed its case."""
+        delivery = self._own(account, candidate.lower()) if self._own is not None and candidate else 0
+        return InboundRecipient(text, account, delivery) if delivery else None
+
+    def _of_genuine(self, text: str, candidate: str, account: str) -> InboundRecipient | None:
         genuine = fromid.verify(self._keys, candidate)
         # A fromid of one tenant does nothing at another's domain.
         if genuine is None or genuine.account != account:

@@ -156,7 +156,7 @@ class Ledger:
         entry = self._entries.get(key)
         if entry is not None:
             return entry.phase
-        return Phase.RECORDED if fingerprint(*key) in self._over else None
+        return Phase.RECORDED if _fingerprint(key) in self._over else None
 
     # --- handoff
 
@@ -206,7 +206,7 @@ class Ledger:
                 self._entries[key] = Entry(Phase.TAKEN, transaction.lease_until, domain=transaction.domain)
             if phase is not Phase.RECORDED:
                 self._take_known(key, transaction.lease_until, taking)
-                notes.append(records.encode(Taken(*key, transaction.lease_until)))
+                notes.append(records.encode(_taken(key, transaction.lease_until)))
         return True
 
     def _take_known(self, key: AttemptKey, lease_until: datetime, taking: Taking) -> None:
@@ -241,7 +241,7 @@ class Ledger:
         """Note that the final dot is about to go: when this returns it may. Raises JournalFailing."""
         keys = list(keys)
         try:
-            self._append([records.encode(Dotted(*key, started_at, remote.mx_host, remote.address)) for key in keys])
+            self._append([records.encode(_dotted(key, started_at, remote)) for key in keys])
         except OSError as error:
             records.log.exception("the journal cannot be written")
             raise JournalFailing(error.strerror or str(error)) from error
@@ -277,9 +277,9 @@ class Ledger:
             entry = self._entries.pop(key, None)
             if entry is not None:
                 # From here on nobody needs the outcome: it is enough to know that this attempt is over.
-                self._over.add(fingerprint(*key))
+                self._over.add(_fingerprint(key))
                 self.holdings.add(key.account, entry.domain, -1)
-                notes.append(Recorded(*key))
+                notes.append(Recorded(key.account, key.delivery_id, key.attempt))
         self._note(*notes)
 
     def releasing(self, key: AttemptKey) -> bool:
@@ -372,7 +372,7 @@ class Ledger:
             return
         key = AttemptKey(record.account, record.delivery_id, record.attempt)
         if isinstance(record, Taken):
-            if fingerprint(*key) not in self._over:
+            if _fingerprint(key) not in self._over:
                 known = self._entries.setdefault(key, Entry(Phase.TAKEN, record.lease_until))
                 known.lease_until = max(known.lease_until, record.lease_until)
             return
@@ -386,7 +386,7 @@ class Ledger:
                 entry.phase, entry.finished = Phase.FINISHED, records.attempt_of(record)
             case Recorded():
                 del self._entries[key]
-                self._over.add(fingerprint(*key))
+                self._over.add(_fingerprint(key))
             case Forgotten():
                 del self._entries[key]
 
@@ -434,10 +434,25 @@ def _only_new(transaction: Transaction, phases: Sequence[Phase | None]) -> Trans
     return msgspec.structs.replace(transaction, legs=fresh)
 
 
+# Each names the parts of a key: to unpack one costs as much as all the rest.
+
+
+def _fingerprint(key: AttemptKey) -> bytes:
+    return fingerprint(key.account, key.delivery_id, key.attempt)
+
+
+def _taken(key: AttemptKey, lease_until: datetime) -> Taken:
+    return Taken(key.account, key.delivery_id, key.attempt, lease_until)
+
+
+def _dotted(key: AttemptKey, started_at: datetime, remote: Remote) -> Dotted:
+    return Dotted(key.account, key.delivery_id, key.attempt, started_at, remote.mx_host, remote.address)
+
+
 def _records_of(key: AttemptKey, entry: Entry) -> Iterator[JournalRecord]:
-    yield Taken(*key, entry.lease_until)
+    yield _taken(key, entry.lease_until)
     if entry.phase is Phase.DOTTED and entry.started_at is not None:
-        yield Dotted(*key, entry.started_at, entry.remote.mx_host, entry.remote.address)
+        yield _dotted(key, entry.started_at, entry.remote)
     if entry.finished is not None:
         yield records.finished(key.account, key.delivery_id, entry.finished)
 

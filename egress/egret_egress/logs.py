@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -19,14 +19,6 @@ MOST_LINES = 500
 """Lines that may wait to be written together."""
 TOGETHER_S = 0.02
 """How long they wait: a busy loop writes them some fifty times a second instead of thousands of times."""
-
-
-class Head(NamedTuple):
-    """What every line begins with. created: Unix seconds."""
-
-    created: float
-    level: str
-    logger: str
 
 
 class JsonFormatter(logging.Formatter):
@@ -41,15 +33,14 @@ class JsonFormatter(logging.Formatter):
         fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        head = Head(record.created, record.levelname, record.name)
-        return self.line(head, record.getMessage(), fields).decode()
+        return self.line(record.created, record.levelname, record.name, record.getMessage(), fields).decode()
 
-    def line(self, head: Head, message: str, fields: Mapping[str, object]) -> bytes:
-        """Return the line of what was logged as UTF-8, without the way through a record."""
+    def line(self, created: float, level: str, logger: str, message: str, fields: Mapping[str, object]) -> bytes:
+        """Return the line of what was logged as UTF-8, without the way through a record. created: Unix seconds."""
         line: dict[str, object] = {
-            "time": self._time(head.created),
-            "level": head.level,
-            "logger": head.logger,
+            "time": self._time(created),
+            "level": level,
+            "logger": logger,
             "message": message,
             **fields,
         }
@@ -123,7 +114,7 @@ def tell(log: logging.Logger, message: str, fields: Mapping[str, object]) -> Non
     """
     handler = _only_handler(log)
     if isinstance(handler, TogetherHandler) and isinstance(handler.formatter, JsonFormatter):
-        handler.write_soon(handler.formatter.line(Head(time.time(), "INFO", log.name), message, fields))
+        handler.write_soon(handler.formatter.line(time.time(), "INFO", log.name, message, fields))
     else:
         log.info(message, extra=dict(fields))
 

@@ -55,6 +55,9 @@ HANDOFFS: Final = Counter(
     "egret_handoff_transactions", "Transactions handed over. answer: taken, refused.", ("answer",)
 )
 INBOUND: Final = Counter("egret_inbound_messages", "Incoming mail. answer: the reply's code to DATA.", ("answer",))
+SUBMISSIONS: Final = Counter(
+    "egret_submitted_messages", "Mail that accounts submitted by SMTP. answer: the reply's code to DATA.", ("answer",)
+)
 
 CONNECTIONS: Final = Gauge("egret_connections_open", "Open connections to MX hosts, idle ones included.")
 ROOM: Final = Gauge("egret_handoff_room", "Deliveries that would be taken now.")
@@ -117,5 +120,6 @@ FROM_THE_START: Final[Mapping[Counter | Histogram, tuple[Labels, ...]]] = {
     HANDOFFS: _singles("taken", "refused"),
     SMARTHOST_REFUSALS: _singles("greeting", "mail"),
     INBOUND: _singles("250", "451", "452", "552", "554"),
+    SUBMISSIONS: _singles("250", "451", "452", "550", "552", "553", "554"),
 }
 """Label sets that are there with 0 before the first one is counted, which a rate could not see else."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from egret.contracts.handoff import Transaction
 from egret.core.outcome import Outcome, Remote
 from egret.core.trace import SessionTrace
 from egret_egress.content import Content
-from egret_egress.exchange import Envelope
+from egret_egress.envelope import Envelope
 
 
 class TooLate(Exception):
@@ -32,12 +32,15 @@ class Progress(Protocol):
         ...
 
 
-class Parcel(NamedTuple):
+class Parcel:
     """What is to be brought."""
 
-    transaction: Transaction
-    content: Content
-    progress: Progress
+    __slots__ = ("content", "progress", "transaction")
+
+    def __init__(self, transaction: Transaction, content: Content, progress: Progress) -> None:
+        self.transaction = transaction
+        self.content = content
+        self.progress = progress
 
     def envelope(self, recipients: Sequence[int]) -> Envelope:
         """Return the envelope for some of the recipients."""
@@ -52,7 +55,7 @@ class Parcel(NamedTuple):
             is_8bit=content.is_8bit,
             smtputf8=transaction.content.smtputf8,
             require_tls=transaction.content.require_tls,
-            envid=f"{transaction.account}.{transaction.message_id}",
+            envid=transaction.envid or f"{transaction.account}.{transaction.message_id}",
             ret=transaction.ret,
             notify=tuple([leg.notify for leg in legs]),
             orcpts=tuple([leg.orcpt for leg in legs]),

@@ -17,7 +17,8 @@ from egret.core.trace import SessionTrace
 from egret_egress import wire
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.content import Content
-from egret_egress.exchange import Envelope, Exchange, Stage, Step
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange, Stage, Step
 from egret_egress.transcript import Entry, transcript
 from egret_egress.wire import Peer
 

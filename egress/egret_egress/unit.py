@@ -14,7 +14,16 @@ from functools import partial
 from aiohttp import web
 
 from egret.contracts.metrics import Metrics, NoMetrics
-from egret.contracts.ports import Blobs, Clock, Dice, KeyWrapper, SettingsReader, Units
+from egret.contracts.ports import (
+    Blobs,
+    Clock,
+    Dice,
+    KeyWrapper,
+    OwnFromIds,
+    SettingsReader,
+    Submitter,
+    Units,
+)
 from egret.core.fromid import FromIdKeys
 from egret.posix import FileLock, boot_id
 from egret_egress.attempt import Keeping
@@ -23,12 +32,14 @@ from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Fixed, Ourselves, PublicOnly, Resolver, Router
 from egret_egress.engine import Capacity, Engine, Parts
+from egret_egress.failed_logins import FailedLogins
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
-from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.inbound import InboundPorts, InboundServer, OwnLookup, Recipients
 from egret_egress.journal import FileJournal
 from egret_egress.ledger import Ledger
 from egret_egress.opening import Dialing
+from egret_egress.own_certificate import own_context
 from egret_egress.pacing import Pacing
 from egret_egress.pacing_file import PacingFile
 from egret_egress.pool import Pool, PoolLimits
@@ -39,7 +50,10 @@ from egret_egress.recorder import THREADS, Book, Recorder
 from egret_egress.register import Announcer, Identity, Load
 from egret_egress.shaping_file import ShapingError, load
 from egret_egress.shaping_gauges import watch_pacing
+from egret_egress.smtp_server import SmtpServer
 from egret_egress.sts_fetch import Fetching
+from egret_egress.submission import LIMITS as SUBMISSION_LIMITS
+from egret_egress.submission import SubmissionPorts, submission_service
 from egret_egress.succession import succeed
 from egret_egress.transports import Routers, Transports
 from egret_egress.volume import open_volume
@@ -47,6 +61,8 @@ from egret_egress.volume import open_volume
 log = logging.getLogger(__name__)
 
 INBOUND_THREADS = 8
+SUBMISSION_THREADS = 8
+"""Each waits for the submission function, some 100 ms for a message."""
 CLOSING_S = 5.0
 
 
@@ -55,7 +71,7 @@ class UnitPorts:
     """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics.
 
     resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
-    inside: of smarthosts, which may have names that only this network knows.
+    inside: of smarthosts, which may have names that only this network knows. submitter: where submission is offered.
     """
 
     book: Book
@@ -72,6 +88,8 @@ class UnitPorts:
     inside: Resolver | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
+    own_fromids: OwnFromIds | None = None
+    submitter: Submitter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +102,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A unit that serves. http_port, smtp_port: as bound; smtp_port 0 without inbound SMTP."""
+    """A unit that serves. http_port, smtp_port: as bound; smtp_port 0 without inbound SMTP.
+
+    submission_port, submissions_port: by STARTTLS and by TLS, 0 where it is not offered.
+    """
 
     unit_id: str
     engine: Engine
     http_port: int
     smtp_port: int
+    submission_port: int = 0
+    submissions_port: int = 0
 
 
 class _Dice:
@@ -149,7 +172,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
-        smtp_port = await _serve_smtp(stack, config, ports, helping)
+        smtp_ports = await _serve_smtp(stack, config, ports, helping)
         await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
@@ -163,8 +186,8 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         for duty in (*own, succession, *protection.duties()):
             _on_duty(stack, asyncio.create_task(duty))
         stack.push_async_callback(_drain, engine, announcer, helping, config.drain_s)
-        log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_port})
-        yield Running(unit_id, engine, http_port, smtp_port)
+        log.info("serving", extra={"unit": unit_id, "port25": announcer.port25, "http": http_port, "smtp": smtp_ports})
+        yield Running(unit_id, engine, http_port, *smtp_ports)
 
 
 def _pacing(config: Config) -> Pacing:
@@ -230,15 +253,46 @@ async def _serve_http(
 
 async def _serve_smtp(
     stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
+) -> tuple[int, int, int]:
+    """Listen for mail that comes in, and for that of accounts; return the ports."""
+    inbound = await _serve_inbound(stack, config, ports, executor)
+    return (inbound, *await _serve_submission(stack, config, ports))
+
+
+async def _serve_inbound(
+    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
 ) -> int:
     if config.smtp_listen is None:
         return 0
-    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname)
+    recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname, _own_fromids(ports))
     inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
     server = InboundServer(inbound, config.hostname)
     port = await server.start(*config.smtp_listen)
     stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return port
+
+
+async def _serve_submission(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> tuple[int, int]:
+    """Listen for accounts; return the ports by STARTTLS and by TLS, 0 = not offered."""
+    listens = (config.submission_listen, config.submissions_listen)
+    if ports.submitter is None or listens == (None, None):
+        return 0, 0
+    executor = stack.enter_context(ThreadPoolExecutor(SUBMISSION_THREADS, "submit"))
+    offered = SubmissionPorts(ports.settings, ports.submitter, FailedLogins(), ports.clock, executor, ports.metrics)
+    tls = own_context(config.journal_dir, config.hostname, ports.clock.now())
+    bound = [0, 0]
+    for index, listen in enumerate(listens):
+        if listen is not None:
+            service = submission_service(offered, config.hostname, tls, is_implicit=bool(index))
+            server = SmtpServer(service, SUBMISSION_LIMITS)
+            bound[index] = await server.start(*listen)
+            stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
+    return bound[0], bound[1]
+
+
+def _own_fromids(ports: UnitPorts) -> OwnLookup | None:
+    chosen, clock = ports.own_fromids, ports.clock
+    return None if chosen is None else lambda account, text: chosen.find(account, text, clock.now())
 
 
 def _on_duty(stack: contextlib.AsyncExitStack, task: asyncio.Task[None]) -> None:

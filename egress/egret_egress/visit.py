@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, overload
+
+from msgspec.structs import replace
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
@@ -17,7 +19,8 @@ from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
 from egret_egress.course import Course, Stop, stop_at
 from egret_egress.destinations import DnsTrouble, Hops, Host, without_address
-from egret_egress.exchange import Envelope, Exchange, lacks_requiretls, refusal_before
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange, lacks_requiretls, refusal_before
 from egret_egress.following import NOTHING_MORE, Ahead, Shy, Upcoming
 from egret_egress.mta_sts import NOTHING, Found
 from egret_egress.observing import Observer

@@ -292,8 +292,9 @@ def with_crlf(content: bytes) -> bytes:
 
     A line end that servers read differently would let a message smuggle in another one: none ever leaves us.
     """
-    # Counting is many times faster than a search for what is not part of a pair.
-    if len(content) - len(content.translate(None, b"\r\n")) != 2 * content.count(b"\r\n"):
+    # Leaving out all pairs is many times faster than a search for what is not part of one.
+    without = content.replace(b"\r\n", b"")
+    if b"\r" in without or b"\n" in without:
         content = _LINE_END.sub(b"\r\n", content)
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 

@@ -38,8 +38,14 @@ def _ports() -> IngestPorts:
 def ports_of(app: App) -> IngestPorts:
     """Return what taking in needs of an installation."""
     evaluations = app.dmarc_evaluations if app.sends_dmarc_reports else None
-    reports = ReportIntake(app.received_reports, app.settings, evaluations)
-    return IngestPorts(store=app.store, blobs=app.blobs, mailboxes=app.mailboxes, clock=app.clock, reports=reports)
+    return IngestPorts(
+        store=app.store,
+        blobs=app.blobs,
+        mailboxes=app.mailboxes,
+        clock=app.clock,
+        settings=app.settings,
+        reports=ReportIntake(app.received_reports, app.settings, evaluations),
+    )
 
 
 def run(ports: IngestPorts, event: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 from egret.aws.app import App
 from egret.aws.emf import metric_fields
 from egret.aws.report_dns import SystemDns
-from egret.aws.sending import report_send_ports_of
+from egret.aws.sending import report_send_ports
 from egret.contracts.reports import ReportKind
 from egret.core.errors import Unavailable
 from egret.usecases.dmarc_reports import send_dmarc_reports
@@ -44,7 +44,7 @@ def _app() -> App:
 def ports_of(app: App) -> ReportPorts:
     """Return what sending reports needs of an installation."""
     return ReportPorts(
-        sending=report_send_ports_of(app),
+        sending=report_send_ports(app),
         evaluations=app.dmarc_evaluations,
         tls_results=app.tls_results,
         suppressions=app.report_suppressions,

@@ -21,7 +21,7 @@ from egret.contracts.ports import WebhookPoster
 from egret.contracts.queues import decode_call
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import Account
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import TableChange
 from egret.core.compose import Composed
 from egret.core.errors import ContractError
 from egret.usecases.notify import NotifyPorts
@@ -68,6 +68,8 @@ def publish_ports_of(app: App) -> PublishPorts:
     """Return what publishing needs of an installation."""
     return PublishPorts(
         store=app.store,
+        mailboxes=app.mailboxes,
+        blobs=app.blobs,
         suppressions=app.suppressions,
         settings=app.settings,
         call_queue=app.call_queue,
@@ -90,16 +92,18 @@ def _notify_ports_of(app: App) -> NotifyPorts:
 
 def _queue_mail(app: App, account: Account, key: str, mail: Composed, recipient: str) -> None:
     """Queue a mail of our own. What that needs is imported here: few notifications go by SMTP."""
-    from egret.aws.sending import unsigned_ports_of  # noqa: PLC0415
+    from egret.aws.sending import unsigned_ports  # noqa: PLC0415
     from egret.usecases.internal import InternalMail, send_internal  # noqa: PLC0415
 
-    send_internal(unsigned_ports_of(app), account, InternalMail(key, mail.headers, mail.body, (recipient,)))
+    send_internal(unsigned_ports(app), account, InternalMail(key, mail.headers, mail.body, (recipient,)))
 
 
 def post_ports_of(app: App) -> PostPorts:
     """Return what posting needs of an installation."""
     return PostPorts(
         store=app.store,
+        mailboxes=app.mailboxes,
+        blobs=app.blobs,
         calls=app.calls,
         settings=app.settings,
         settings_writer=app.settings_writer,
@@ -115,7 +119,7 @@ def run_stream(ports: PublishPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     records, unread = _read(event)
     called = 0
 
-    def work(changes: list[StreamRecord]) -> None:
+    def work(changes: list[TableChange]) -> None:
         nonlocal called
         called += publish(ports, changes)
 
@@ -127,9 +131,9 @@ def run_stream(ports: PublishPorts, event: Mapping[str, Any]) -> dict[str, Any]:
     return batch_failures([failed] if failed else [])
 
 
-def _read(event: Mapping[str, Any]) -> tuple[list[tuple[str, StreamRecord]], str]:
+def _read(event: Mapping[str, Any]) -> tuple[list[tuple[str, TableChange]], str]:
     """Return (sequence number, change) of each record before the first unreadable one, and the number of that."""
-    records: list[tuple[str, StreamRecord]] = []
+    records: list[tuple[str, TableChange]] = []
     for record in event["Records"]:
         sequence_number: str = record["dynamodb"]["SequenceNumber"]
         try:

@@ -1,4 +1,4 @@
-"""Play API Gateway (HTTP API, payload format 2.0) in front of the send function, with its limits."""
+"""Play API Gateway (HTTP API, payload format 2.0) before the send function, and Lambda for one called directly."""
 
 from __future__ import annotations
 
@@ -101,4 +101,30 @@ def application(invoke: Invoke, workers: int = 8) -> web.Application:
 
     app = web.Application(client_max_size=MAX_REQUEST_BYTES)
     app.router.add_route("*", "/{path:.*}", answer)
+    return app
+
+
+def invocations(name: str, invoke: Invoke, workers: int = 8) -> web.Application:
+    """Return the web application that plays Lambda's Invoke for one function; the caller waits for the answer."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="invoke")
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.read()
+        if request.match_info["name"] != name:
+            error = {"Type": "User", "Message": f"Function not found: {request.match_info['name']}"}
+            return web.json_response(error, status=404, headers={"X-Amzn-ErrorType": "ResourceNotFoundException"})
+        if len(body) > MAX_PAYLOAD_BYTES:
+            error = {"Type": "User", "Message": f"Request must be smaller than {MAX_PAYLOAD_BYTES} bytes"}
+            return web.json_response(error, status=413, headers={"X-Amzn-ErrorType": "RequestTooLargeException"})
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(pool, lambda: invoke(json.loads(body)))
+        except Exception as error:  # as Lambda: the call succeeds, and says that the function failed
+            request.app.logger.exception("%s failed", name)
+            told = {"errorMessage": str(error), "errorType": type(error).__name__}
+            return web.json_response(told, headers={"X-Amz-Function-Error": "Unhandled"})
+        return web.json_response(result)
+
+    # What is too large is refused with the answer of Lambda, not with that of the server.
+    app = web.Application(client_max_size=2 * MAX_PAYLOAD_BYTES)
+    app.router.add_post("/2015-03-31/functions/{name}/invocations", answer)
     return app

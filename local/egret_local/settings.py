@@ -9,6 +9,8 @@ from typing import Final
 
 REGION: Final = "eu-west-1"
 HOST = "127.0.0.1"
+SUBMIT_FUNCTION: Final = "SubmitFunction"
+"""The function that the egress calls: neither the API nor an event source is in front of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +20,21 @@ class LocalSettings:
     root: the checkout. state: folder of everything that survives a restart. real: speak to real MX hosts.
     fresh: forget the state first. retry_base_s: wait after the first attempt (it doubles), short so that retries show.
     sweep_s: pause between two sweeps (a minute on AWS). resolver: host:port of a DNS server, "" = the system's.
-    shaping: path of an own shaping file, "" = none.
+    shaping: path of an own shaping file, "" = none. submission_port, submissions_port: STARTTLS, and TLS from the first
+    byte. invoke_port: of the function that is called directly.
     """
 
     root: Path
     state: Path
     http_port: int
     smtp_port: int
+    submission_port: int
+    submissions_port: int
     egress_port: int
     receiver_port: int
     sink_port: int
     emulator_port: int
+    invoke_port: int
     real: bool
     fresh: bool
     retry_base_s: float
@@ -47,6 +53,11 @@ class LocalSettings:
         return f"http://{HOST}:{self.http_port}/webapi/v0/"
 
     @property
+    def invoke_url(self) -> str:
+        """The endpoint of Lambda, for what the egress calls."""
+        return f"http://{HOST}:{self.invoke_port}"
+
+    @property
     def receiver_url(self) -> str:
         """The webhook that local mode sets for its account."""
         return f"http://{HOST}:{self.receiver_port}/webhook"
@@ -57,10 +68,13 @@ class LocalSettings:
         return {
             "HTTP_PORT": self.http_port,
             "SMTP_PORT": self.smtp_port,
+            "SUBMISSION_PORT": self.submission_port,
+            "SUBMISSIONS_PORT": self.submissions_port,
             "EGRESS_PORT": self.egress_port,
             "RECEIVER_PORT": self.receiver_port,
             "SINK_PORT": self.sink_port,
             "EMULATOR_PORT": self.emulator_port,
+            "INVOKE_PORT": self.invoke_port,
         }
 
 
@@ -71,10 +85,13 @@ def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
         state=Path(environ.get("STATE", str(root / ".egret"))),
         http_port=_port(environ, "HTTP_PORT", 1080),
         smtp_port=_port(environ, "SMTP_PORT", 1025),
+        submission_port=_port(environ, "SUBMISSION_PORT", 1587),
+        submissions_port=_port(environ, "SUBMISSIONS_PORT", 1465),
         egress_port=_port(environ, "EGRESS_PORT", 1081),
         receiver_port=_port(environ, "RECEIVER_PORT", 1082),
         sink_port=_port(environ, "SINK_PORT", 1026),
         emulator_port=_port(environ, "EMULATOR_PORT", 1083),
+        invoke_port=_port(environ, "INVOKE_PORT", 1084),
         real=_is_real(environ.get("DELIVER", "")),
         fresh=environ.get("FRESH", "") not in ("", "0"),
         retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),

@@ -19,7 +19,7 @@ from egret.aws.app import App
 from egret.usecases.replay import ReplayPorts, replay
 from egret_local import emulator, resources, seed
 from egret_local.processes import Child, Family, await_port, clean_up, taken
-from egret_local.settings import HOST, REGION, LocalSettings
+from egret_local.settings import HOST, REGION, SUBMIT_FUNCTION, LocalSettings
 from egret_local.stack import Function, Names, Stack, read_stack
 
 START_TIMEOUT_S = 30.0
@@ -95,13 +95,16 @@ class Supervisor:
         self._catch_up(common)
         self._start_mail(common)
         for function in stack.functions.values():
-            if function.sources or function.has_http:
+            if function.sources or function.has_http or function.name == SUBMIT_FUNCTION:
                 self._family.start(self._worker(function, common))
         http = [function.name for function in stack.functions.values() if function.has_http]
         servers = {
             settings.http_port: http,
             settings.egress_port: ["egress"],
             settings.smtp_port: ["egress"],
+            settings.submission_port: ["egress"],
+            settings.submissions_port: ["egress"],
+            settings.invoke_port: [SUBMIT_FUNCTION],
             settings.receiver_port: ["receiver"],
         }
         for port, whose in servers.items():
@@ -161,6 +164,7 @@ class Supervisor:
             **{name: str(port) for name, port in settings.ports.items()},
             "AWS_ENDPOINT_URL": settings.emulator_url,
             "EGRET_LOCAL": "1",
+            "EGRET_PEDANTIC": "1",
             "EGRET_LOCAL_ROOT": str(settings.root),
             "STATE": str(settings.state),
             "SWEEP_S": str(settings.sweep_s),
@@ -253,6 +257,10 @@ def _egress(settings: LocalSettings) -> dict[str, str]:
         "EGRET_EGRESS_BIND": f"{HOST}:{settings.egress_port}",
         "EGRET_EGRESS_URL": f"http://{HOST}:{settings.egress_port}",
         "EGRET_SMTP_LISTEN": f"{HOST}:{settings.smtp_port}",
+        "EGRET_SUBMISSION_LISTEN": f"{HOST}:{settings.submission_port}",
+        "EGRET_SUBMISSIONS_LISTEN": f"{HOST}:{settings.submissions_port}",
+        "EGRET_SUBMIT_FUNCTION": SUBMIT_FUNCTION,
+        "AWS_ENDPOINT_URL_LAMBDA": settings.invoke_url,
         "EGRET_JOURNAL_DIR": str(settings.state / "journal"),
         "EGRET_ROUTE": "direct",
     }
@@ -268,6 +276,12 @@ def _egress(settings: LocalSettings) -> dict[str, str]:
     return variables
 
 
+def swaks(settings: LocalSettings) -> str:
+    """Return a command that submits a message."""
+    login = f"-tls -au {seed.LOGIN} -ap {seed.KEY}"
+    return f"swaks -s {HOST}:{settings.submission_port} {login} -f {seed.LOGIN} -t ann@example.net"
+
+
 def banner(settings: LocalSettings) -> str:
     """Return what is printed once everything runs."""
     request = '{"To": [{"Address": "ann@example.net"}], "Subject": "Hello", "Text": "It works."}'
@@ -276,12 +290,17 @@ def banner(settings: LocalSettings) -> str:
 Egret runs. Ctrl-C ends it; its state stays in {settings.state}.
 
   API       {settings.api_url}    account {seed.LOGIN}, key {seed.KEY}
+  SMTP      {HOST}:{settings.submission_port} (STARTTLS), {HOST}:{settings.submissions_port} (TLS), with the same login
   SMTP in   {HOST}:{settings.smtp_port}    egress {HOST}:{settings.egress_port}/healthz
   mail to   {where}
 
 Send a message:
 
   curl -u {seed.LOGIN}:{seed.KEY} {settings.api_url}Send --data-urlencode 'request={request}'
+
+Or by SMTP:
+
+  {swaks(settings)}
 
 Webhook events are printed here as they come.
 """

@@ -17,7 +17,7 @@ from egret import posix
 from egret.aws.jsonapi import DYNAMODB, SQS
 from egret_local import gateway, resources
 from egret_local.handlers import Context, load
-from egret_local.settings import HOST, REGION, from_environment
+from egret_local.settings import HOST, REGION, SUBMIT_FUNCTION, LocalSettings, from_environment
 from egret_local.sources import Invoke, QueueSource, ScheduleSource, StreamSource
 from egret_local.stack import Function, Names
 
@@ -46,20 +46,29 @@ def main() -> None:
     for thread in threads:
         thread.start()
     with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
-        runner.run(_serve(invoke if function.has_http else None, settings.http_port))
+        runner.run(_serve(*_behind(function, invoke, settings)))
     stop.set()
     for thread in threads:
         thread.join(timeout=2)
 
 
-async def _serve(invoke: Invoke | None, port: int) -> None:
-    """Serve HTTP, if the function is behind the API, until asked to end."""
+def _behind(function: Function, invoke: Invoke, settings: LocalSettings) -> tuple[web.Application | None, int]:
+    """Return what is in front of the function, and its port: the API, or Lambda where it is called directly."""
+    if function.has_http:
+        return gateway.application(invoke), settings.http_port
+    if function.name == SUBMIT_FUNCTION:
+        return gateway.invocations(function.name, invoke), settings.invoke_port
+    return None, 0
+
+
+async def _serve(application: web.Application | None, port: int) -> None:
+    """Serve HTTP, if there is something to serve, until asked to end."""
     ended = asyncio.Event()
     posix.on_terminate(asyncio.get_running_loop(), ended.set)
-    if invoke is None:
+    if application is None:
         await ended.wait()
         return
-    runner = web.AppRunner(gateway.application(invoke), access_log=None, shutdown_timeout=2)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, HOST, port).start()
     await ended.wait()

@@ -5,7 +5,7 @@ File: lines of `#` first, the first of which cites the RFC section; among them s
   body: the message, with \r \n escapes (default "Subject: x\r\n\r\nhello\r\n")
   smtputf8: yes   require-tls: yes
   messages: how many times the message is to be sent (default 1), each with recipients of its own in `expect`
-  ret: RET of RFC 3461     notify, orcpt: one for each recipient, separated by `;;`
+  ret, envid: of RFC 3461     notify, orcpt: one for each recipient, separated by `;;`
   tls: the server is a smarthost that must prove its name     login: user and password for it
   expect: one outcome for each recipient, separated by `;`: `delivered 250`, `bounced 550 5.1.1`,
           `deferred`, `unknown`; words after the codes must occur in its reason
@@ -207,7 +207,7 @@ class Notes:
 
 
 def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: object) -> Parcel:
-    """Return a parcel of one message. options: reverse_path, smtputf8, require_tls, ret, notify, orcpt."""
+    """Return a parcel of one message. options: reverse_path, smtputf8, require_tls, ret, envid, notify, orcpt."""
     content = Content(body)
     transaction = Transaction(
         account="aaaaaaaa",
@@ -219,6 +219,7 @@ def parcel(notes: Notes, recipients: Sequence[str], body: bytes, **options: obje
             for index, path in enumerate(recipients)
         ],
         ret=str(options.get("ret", "")),
+        envid=str(options.get("envid", "")),
         content=HandedContent(
             len(body),
             body,

@@ -51,7 +51,7 @@ async def converse(dialogue: Dialogue, certificate: Certificate) -> tuple[list[N
                     reverse_path=settings.get("from", "s@example.net"),
                     smtputf8=settings.get("smtputf8") == "yes",
                     require_tls=settings.get("require-tls") == "yes",
-                    **{name: settings[name] for name in ("ret", "notify", "orcpt") if name in settings},
+                    **{name: settings[name] for name in ("ret", "envid", "notify", "orcpt") if name in settings},
                 )
                 for one in notes
             ]

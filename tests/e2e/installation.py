@@ -27,7 +27,10 @@ from egret_local.seed import KEY, LOGIN
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = ("HTTP_PORT", "SMTP_PORT", "EGRESS_PORT", "RECEIVER_PORT", "SINK_PORT", "EMULATOR_PORT")
+PORTS = (
+    *("HTTP_PORT", "SMTP_PORT", "SUBMISSION_PORT", "SUBMISSIONS_PORT", "EGRESS_PORT", "RECEIVER_PORT", "SINK_PORT"),
+    *("EMULATOR_PORT", "INVOKE_PORT"),
+)
 START_S = 60.0
 END_S = 5.0
 """Within so much time Ctrl-C is to end everything."""

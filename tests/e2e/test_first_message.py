@@ -65,6 +65,13 @@ def test_the_banner_prints_the_curl_of_the_readme(shared: Installation) -> None:
     assert shlex.split(printed) == expected
 
 
+def notifications(installation: Installation, queue_msg_id: int) -> list[Found]:
+    """Return the DSNs in the Inbox about a delivery."""
+    listed = installation.ask("MessageList", {})["Messages"]
+    own = [one["MsgID"] for one in listed if one["DSN"] and f"_{queue_msg_id:x}_" in one["MessageID"]]
+    return [installation.ask("MessageGet", {"MsgID": msg_id})["Message"] for msg_id in own]
+
+
 @pytest.mark.parametrize("local_part", ["permerror", "550", "rcpttopermerror"])
 def test_a_permanent_error_fails_at_once_and_suppresses(shared: Installation, local_part: str) -> None:
     """One attempt with the whole answer, the event failed, the address on the list; the next mail is not tried."""
@@ -76,6 +83,9 @@ def test_a_permanent_error_fails_at_once_and_suppresses(shared: Installation, lo
     assert [(e["Event"], e["SMTPCode"], e["DSN"]) for e in delivery["Events"]] == [("failed", 550, False)]
     wait_until(lambda: shared.ask("SuppressionPresent", {"EmailAddress": address})["Present"], "suppressed")
     wait_until(lambda: shared.is_told("failed", delivery["QueueMsgID"]), "told")
+    dsn = wait_until(lambda: notifications(shared, delivery["QueueMsgID"]), "notified")
+    assert len(dsn) == 1
+    assert f"Your message to {address} could not be delivered." in " ".join(dsn[0]["Text"].split())
 
     again = shared.await_end(shared.send(address)["QueueMsgID"])
     assert (again["State"], again["Attempts"]) == ("suppressed", [])

@@ -12,7 +12,7 @@ from egret.contracts.caller import Caller
 from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_inbound
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import TableChange
 from egret.contracts.webapi import NameAddress, SendRequest
 from egret.core import fromid
 from egret.core.delivery import State
@@ -39,6 +39,8 @@ Key = tuple[str, int]
 """(account, id)."""
 DOMAINS: Final = ("a.example", "b.example", "c.example")
 RECIPIENTS: Final = tuple(f"{name}@{domain}" for domain in DOMAINS for name in ("ann", "bob", "cy"))
+MAIL_SHARD: Final = -1
+"""Mail in mailboxes lies in a partition of its own."""
 KEY_KEPT: Final = timedelta(hours=20)
 """A client gives up a key well before it is forgotten."""
 
@@ -112,7 +114,8 @@ class Functions:
 
     world: World
     read: int = 0
-    shards: dict[tuple[str, int], list[StreamRecord]] = field(default_factory=dict)
+    read_mail: int = 0
+    shards: dict[tuple[str, int], list[TableChange]] = field(default_factory=dict)
     busy: set[tuple[str, int]] = field(default_factory=set)
 
     def deliver(self) -> None:
@@ -187,6 +190,12 @@ class Functions:
             shard = (record.delivery.account, shard_of(record.delivery.id))
             self.shards.setdefault(shard, []).append(record)
         self.read = len(stream)
+        mail_stream = self.world.table.mail_stream
+        for change in mail_stream[self.read_mail :]:
+            mail = change.new or change.old
+            if mail is not None:
+                self.shards.setdefault((mail.account, MAIL_SHARD), []).append(change)
+        self.read_mail = len(mail_stream)
 
     @property
     def has_records(self) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
+
 from egret.contracts.ports import MailStore, Suppressions
 from egret.contracts.records import Acceptance
 from egret.contracts.settings import Suppression
@@ -36,7 +38,7 @@ class _Careless:
 
 
 def _unleased(delivery: Delivery) -> Delivery:
-    return replace(delivery, state=State.QUEUED, lease=None) if delivery.lease else delivery
+    return msgspec.structs.replace(delivery, state=State.QUEUED, lease=None) if delivery.lease else delivery
 
 
 @dataclass(slots=True)

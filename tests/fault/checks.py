@@ -6,6 +6,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from egret.contracts.records import MailFilter
 from egret.contracts.settings import Account
 from egret.core.delivery import Delivery, State
 from egret.core.events import EventKind, event_id, is_wanted
@@ -110,7 +111,7 @@ def _subject(world: World, delivery: Delivery) -> str:
 
 def _is_in_sent(world: World, account: str, message_id: int) -> None:
     """The copy came with the acceptance, and its content is there."""
-    copy = world.mailboxes.get(account, delivery_id(message_id, SENT_INDEX))
+    copy = world.mailboxes.get(account, delivery_id(message_id, SENT_INDEX), world.clock.now())
     if copy is None or world.memory_blobs.get(copy.blob) is None:
         raise Violation(f"message {message_id} of {account} has no copy in Sent")
 
@@ -235,7 +236,7 @@ def _own(world: World, account: Account) -> None:
     for entry in world.suppressions.list(account.id):
         if entry.account != account.id or (entry.source_event and entry.source_event not in own):
             raise Violation(f"{account.name} has a suppression that is not its own: {entry}")
-    for mail in world.mailboxes.list(account.id, "", "", 1000).items:
+    for mail in world.mailboxes.list(account.id, MailFilter(), "", 1000, world.clock.now()).items:
         if mail.mailbox == "Inbox" and account.name not in mail.rcpt_to:
             raise Violation(f"{account.name} has a mail of another: {mail.rcpt_to}")
     for delivery in world.ever.values():

@@ -194,12 +194,14 @@ class World:
         egress: Egress = faulty(MemoryEgress(self.fleet.hand), "egress", faults)
         if self.build is Build.HASTY_RELEASE:
             egress = HastyEgress(egress)
+        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
         self.sending = SendPorts(
             store=store,
             idempotency=sound,
             counters=faulty(self.counters, "counters", faults),
             suppressions=suppressions,
             blobs=blobs,
+            mailboxes=mailboxes,
             settings=self.settings,
             hints=hints,
             clock=clock,
@@ -212,12 +214,13 @@ class World:
         units = faulty(self.units, "units", faults)
         self.delivering = DeliverPorts(store, suppressions, self.settings, units, egress, clock, retry)
         self.sweeping = SweepPorts(sound, sound, records, calls, hints, units, clock)
-        mailboxes = faulty(self.mailboxes, "mailboxes", faults)
         notifying = NotifyPorts(sound, blobs, mailboxes, self.settings, "mail.egret.example", retry, _no_mail)
-        self.publishing = PublishPorts(sound, suppressions, self.settings, calls, clock, notifying)
+        self.publishing = PublishPorts(sound, mailboxes, blobs, suppressions, self.settings, calls, clock, notifying)
         poster = faulty(MemoryPoster(self.receivers.answer), "poster", faults)
-        self.posting = PostPorts(sound, records, self.settings, self.settings, poster, clock, dice, map)
-        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock)
+        self.posting = PostPorts(
+            sound, mailboxes, blobs, records, self.settings, self.settings, poster, clock, dice, map
+        )
+        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock, self.settings)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
         self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)

@@ -26,6 +26,7 @@ from egret_egress.destinations import Answer, Direct, DnsTrouble, MxRecord, Reso
 from egret_egress.mta_sts import MtaSts, NotFetched
 from egret_egress.observing import Observer
 from egret_egress.opening import Dialing
+from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool
 from egret_egress.security import Security
 from tests.certificates import Identity
@@ -267,7 +268,7 @@ class Sender:
         legs = [structs.replace(leg, attempt=self.setting.attempt) for leg in transaction.legs]
         earlier = list(self.setting.earlier)
         transaction = structs.replace(transaction, content=content, legs=legs, earlier=earlier)
-        await self._courier.deliver(letter._replace(transaction=transaction))
+        await self._courier.deliver(Parcel(transaction, letter.content, notes))
         return Sent(notes.outcomes[0], notes, self.told)
 
 

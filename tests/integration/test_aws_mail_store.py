@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from egret.aws.app import App
@@ -98,7 +99,7 @@ def test_taken_id_leaves_one_object(app: App, resources: Resources) -> None:
     """The second message's object is removed, the first one's is not."""
     app.store.put_message(message(ACCOUNT), LARGE)
 
-    assert not app.store.put_message(replace(message(ACCOUNT), subject="another"), LARGE[::-1])
+    assert not app.store.put_message(msgspec.structs.replace(message(ACCOUNT), subject="another"), LARGE[::-1])
     assert app.store.content(ACCOUNT, NUMBER) == LARGE
     assert len(_objects(app, resources)) == 1
 
@@ -123,9 +124,9 @@ def test_reaped_message_takes_its_object_along(app: App, resources: Resources) -
 def test_thousand_of_the_longest_addresses_fit(app: App) -> None:
     """64 octets before the @ and about 253 behind it (RFC 5321 4.5.3.1), all different and hard to compress."""
     recipients = tuple(f"{os.urandom(32).hex()}@{os.urandom(126).hex()}" for _ in range(1000))
-    facts = replace(message(ACCOUNT), recipients=recipients)
+    facts = msgspec.structs.replace(message(ACCOUNT), recipients=recipients)
     deliveries = tuple(
-        replace(delivery(ACCOUNT, index=index), recipient=address, domain=address.rpartition("@")[2])
+        msgspec.structs.replace(delivery(ACCOUNT, index=index), recipient=address, domain=address.rpartition("@")[2])
         for index, address in enumerate(recipients)
     )
 
@@ -136,7 +137,7 @@ def test_thousand_of_the_longest_addresses_fit(app: App) -> None:
 def test_listing_by_a_rare_filter_gives_up_and_goes_on(app: App, resources: Resources) -> None:
     """A page may be short, even empty; its cursor leads on to what is wanted."""
     deliveries = [delivery(ACCOUNT, number=number) for number in range(1, 10)]
-    oldest = replace(deliveries[0], state=State.HELD, due_at=None)
+    oldest = msgspec.structs.replace(deliveries[0], state=State.HELD, due_at=None)
     app.store.expand([oldest, *deliveries[1:]])
     store = DynamoMailStore(Table(app.clients, resources.mail_table), app.blobs, examined=4)
     held = DeliveryFilter(states=frozenset({State.HELD}))

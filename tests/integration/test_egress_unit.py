@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,10 @@ from egret.contracts import handoff as contract
 from egret.contracts.ports import Blobs
 from egret.contracts.queues import InboundRecipient, unpack_inbound
 from egret.contracts.records import UNIT_VALIDITY, Suspension
-from egret.contracts.settings import Account, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.settings import Account, ApiKey, SendingDomain, Smarthost, SmarthostTls, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core import fromid
+from egret.core.apikey import key_hash
 from egret.core.errors import Unavailable
 from egret.core.fromid import FromIdKeys
 from egret.core.outcome import Delivered, error_of
@@ -36,6 +39,7 @@ from egret_egress.config import Config
 from egret_egress.destinations import Answer, Host, MxRecord
 from egret_egress.holdings import Full
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
+from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
 from egret_egress.smtp_server import Connection, ServerLimits
 from egret_egress.unit import Running, UnitPorts, _on_duty, serving
@@ -369,6 +373,49 @@ def test_who_stays_full_is_suspended() -> None:
     assert first == last == ()
 
 
+# --- submission
+
+
+class Taking:
+    """A `Submitter` that takes everything."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Say so."""
+        return Submitted(1024, "<1@unit.example>")
+
+
+def test_accounts_submit_where_the_unit_listens_for_them(tmp_path: Path) -> None:
+    """By STARTTLS and by TLS, with a certificate of the unit's own; elsewhere nobody listens."""
+    local = ("127.0.0.1", 0)
+    listening = replace(config_in(tmp_path), submission_listen=local, submissions_listen=local)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+
+    def submit(running: Running) -> None:
+        with smtplib.SMTP("127.0.0.1", running.submission_port) as client:
+            client.starttls(context=unverified)
+            client.login("me@a.example", "a key")
+            client.sendmail("me@a.example", "ann@example.net", b"Subject: Hi\r\n\r\n")
+        with smtplib.SMTP_SSL("127.0.0.1", running.submissions_port, context=unverified) as client:
+            client.ehlo()
+            assert client.docmd("MAIL", "FROM:<me@a.example>")[0] == 530
+
+    async def run() -> Running:
+        world = World()
+        world.settings.put_key(ApiKey(key_hash("a key"), "aaaaaaaa", "me@a.example"))
+        metrics = PrometheusMetrics()
+        offering = replace(world.ports(), submitter=Taking(), metrics=metrics)
+        async with serving(listening, offering) as running:
+            await asyncio.to_thread(submit, running)
+        assert b'egret_submitted_messages_total{answer="250"} 1' in metrics.text()
+        async with serving(config_in(tmp_path), offering) as running:
+            return running
+
+    running = asyncio.run(run())
+
+    assert (running.submission_port, running.submissions_port) == (0, 0)
+
+
 # --- inbound
 
 
@@ -395,6 +442,19 @@ def test_known_recipients_are_known() -> None:
         "",
     ):
         assert None is found(unknown), unknown
+
+
+def test_fromids_that_submitters_chose_are_known() -> None:
+    """At the return-path domain and behind the separator of their account's domains, in any case; nowhere else."""
+    chosen = {("aaaaaaaa", "order-17"): 2048}
+    find = Recipients(settings(), KEYS, own=lambda account, text: chosen.get((account, text), 0)).find
+
+    for known in ("Order-17@bounces.a.example", "me+ORDER-17@own.example"):
+        assert InboundRecipient(known, "aaaaaaaa", 2048) == find(known)
+    assert InboundRecipient("me+order-18@own.example", "aaaaaaaa") == find("me+order-18@own.example")
+    assert InboundRecipient(f"me+{FROMID}@own.example", "aaaaaaaa", 1025) == find(f"me+{FROMID}@own.example")
+    for unknown in ("order-17@a.example", "order-17@other.example", "order-18@bounces.a.example"):
+        assert None is find(unknown), unknown
 
 
 @pytest.mark.rfc("5321", "4.5.1")

@@ -19,7 +19,7 @@ import pytest
 
 from egret.aws.app import App
 from egret.aws.jsonapi import DYNAMODB
-from egret.aws.sending import send_ports_of
+from egret.aws.sending import send_ports
 from egret.aws.webapi import webapi
 from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
@@ -344,13 +344,12 @@ def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
     account = sender.settings.account(ACCOUNT)
     assert account is not None
     submission = Submission(
-        account=ACCOUNT,
-        login=account.addresses[0],
+        key_hash=key_hash(KEY),
         mail_from=account.addresses[0],
         recipients=(SubmissionRecipient("ann@example.net", notify="FAILURE"),),
         content=f"From: {account.addresses[0]}\r\nSubject: Hello\r\n\r\nGood day.\r\n".encode(),
     )
-    result = submit(send_ports_of(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
+    result = submit(send_ports(sender), Caller(account, account.addresses[0], Scope.FULL), submission)
     ids = [one.queue_msg_id for one in result.submissions]
     hand_over(stack.function("DeliverFunction"), ids)
     record(egress, ids, 1, Bounced("no", Reply(550, ("5.1.1 no such user",)), REMOTE))
@@ -388,15 +387,13 @@ def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> 
 
 
 def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
-    """No API keys, hold rules and routes, no suppressions; and no secret but that of fromids."""
+    """No hold rules and routes, no suppressions; and no secret but that of fromids."""
     egress = stack.egress()
-    egress.settings_writer.key(key_hash(KEY))
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
     list(egress.suppressions.list(ACCOUNT))
 
     assert [place for _, _, place in stack.refused] == [
-        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",

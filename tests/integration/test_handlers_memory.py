@@ -14,7 +14,7 @@ import pytest
 
 from egret.aws.app import App
 from egret.contracts.queues import Hint, encode_queue_body
-from egret.contracts.records import PostAnswer
+from egret.contracts.records import MailFilter, PostAnswer
 from egret.core.delivery import State
 from egret.core.errors import ContractError, Unavailable
 from egret.memory.calls import MemoryCalls, MemoryPoster, Posted
@@ -169,7 +169,7 @@ def test_mail_is_taken_in_under_its_unquoted_key(lines: list[logging.LogRecord])
     event = sqs_event(json.dumps(event_file("s3_notification")))
 
     assert failed(ingest_function.run(world.ingesting, event)) == []
-    assert len(world.ingesting.mailboxes.list(ACCOUNT, "Inbox", "", 10).items) == 1
+    assert len(world.ingesting.mailboxes.list(ACCOUNT, MailFilter(mailbox="Inbox"), "", 10, NOW).items) == 1
     assert told(lines, "ingest")[0]["mails"] == 1
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_notification_fails_alone(body: str) -> None:
     event = sqs_event(body, s3_notification("inbound/good"))
 
     assert failed(ingest_function.run(world.ingesting, event)) == ["m0"]
-    assert len(world.ingesting.mailboxes.list(ACCOUNT, "Inbox", "", 10).items) == 1
+    assert len(world.ingesting.mailboxes.list(ACCOUNT, MailFilter(mailbox="Inbox"), "", 10, NOW).items) == 1
 
 
 def test_an_object_that_is_no_mail_fails_alone() -> None:
@@ -199,7 +199,7 @@ def test_an_object_that_is_no_mail_fails_alone() -> None:
     event = sqs_event(s3_notification("inbound/bad"), s3_notification("inbound/good"))
 
     assert failed(ingest_function.run(world.ingesting, event)) == ["m0"]
-    assert len(world.ingesting.mailboxes.list(ACCOUNT, "Inbox", "", 10).items) == 1
+    assert len(world.ingesting.mailboxes.list(ACCOUNT, MailFilter(mailbox="Inbox"), "", 10, NOW).items) == 1
 
 
 def test_the_sweep_hints_at_what_is_due(lines: list[logging.LogRecord]) -> None:

@@ -13,15 +13,17 @@ from cfnlint.config import ManualArgs
 
 from egret.aws.clients import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Clients, Target
 from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from egret.aws.keys import DUE_INDEX
+from egret.aws.keys import DUE_INDEX, fromid_partition
 from egret.aws.settings_items import AccountItem
 from egret.contracts.settings import RetryPolicy
+from egret.contracts.submission import STAGING
 from egret_egress.session import Timeouts
 from functions.sweep.handler import QUEUE_OLDEST, UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
 
 FUNCTIONS = {
     "SendFunction": "SendRole",
+    "SubmitFunction": "SubmitRole",
     "DeliverFunction": "DeliverRole",
     "SweepFunction": "SweepRole",
     "WebhookStreamFunction": "WebhookStreamRole",
@@ -51,7 +53,8 @@ def names_in_code(*folders: str) -> set[str]:
 
 def test_every_variable_in_the_template_is_read_and_every_one_read_is_set() -> None:
     """By the composition root of the functions. A deployment has no reason to change the lease."""
-    read = names_in_code("layers/common/egret/aws", "functions") - {"EGRET_LOCAL", "EGRET_LEASE_S"}
+    of_the_container = {"EGRET_SUBMIT_FUNCTION"}
+    read = names_in_code("layers/common/egret/aws", "functions") - {"EGRET_LOCAL", "EGRET_LEASE_S"} - of_the_container
     given = {name for function in FUNCTIONS for name in variables(function) if name.startswith("EGRET_")}
 
     assert given == read
@@ -64,7 +67,8 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
     left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
-    read = names_in_code("egress/egret_egress") | app | {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID"}
+    by_the_app = {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID", "EGRET_SUBMIT_FUNCTION"}
+    read = names_in_code("egress/egret_egress") | app | by_the_app
     given = {name for name in container_variables() if name.startswith("EGRET_")}
 
     assert given == read - found_out - local - left_alone
@@ -109,11 +113,11 @@ def test_tables_are_kept_and_can_be_restored(name: str) -> None:
 
 
 def test_content_is_never_removed_by_age() -> None:
-    """Only uploads expire, and multiparts that nobody finished; nothing has versions that would stay behind."""
+    """Only uploads and what was staged do, and unfinished multiparts; nothing has versions that would stay."""
     rules = resource("Bucket")["LifecycleConfiguration"]["Rules"]
     expiring = [rule.get("Prefix") for rule in rules if "ExpirationInDays" in rule]
 
-    assert expiring == ["uploads/"]
+    assert expiring == ["uploads/", "submission/"]
     assert "VersioningConfiguration" not in resource("Bucket")
 
 
@@ -200,7 +204,12 @@ def test_only_the_stream_of_news_and_removals_invokes_the_webhook_function() -> 
     source = resource("WebhookStreamSource")
     patterns = [json.loads(each["Pattern"]) for each in source["FilterCriteria"]["Filters"]]
 
-    assert [pattern["dynamodb"]["Keys"] for pattern in patterns] == [{"sk": {"S": [{"prefix": "D#"}]}}] * 2
+    assert [(pattern.get("eventName"), pattern["dynamodb"]["Keys"]) for pattern in patterns] == [
+        (None, {"sk": {"S": [{"prefix": "D#"}]}}),
+        (["REMOVE"], {"sk": {"S": [{"prefix": "D#"}]}}),
+        (["INSERT"], {"sk": {"S": [{"prefix": "X#"}]}}),
+        (["REMOVE"], {"sk": {"S": [{"prefix": "X#"}]}}),
+    ]
     assert source["BisectBatchOnFunctionError"] is True
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": "Bucket.Arn"}}}
@@ -243,12 +252,14 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
-    """Send mints, deliver hands over; the egress recognises fromids and who hands over, by ECS."""
+    """Send and submit mint, deliver hands over; the egress recognises fromids and who hands over, by ECS."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
 
     assert given == {
         ("SendFunction", "EGRET_SECRET"),
         ("SendFunction", "EGRET_FROMID_SECRET"),
+        ("SubmitFunction", "EGRET_SECRET"),
+        ("SubmitFunction", "EGRET_FROMID_SECRET"),
         ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
         ("ReportsFunction", "EGRET_FROMID_SECRET"),
     }
@@ -260,7 +271,7 @@ def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
 
 
 def test_the_egress_sees_of_the_tables_what_it_works_with() -> None:
-    """It faces the internet: no API key is read with its role, no delivery removed, no settings are written."""
+    """It faces the internet: no API keys are listed with its role, no delivery removed, no settings are written."""
     role = permissions("EgressTaskRole")
     tables = {(action, place) for action, place in role.allowed if action.startswith("dynamodb:")}
 
@@ -269,11 +280,34 @@ def test_the_egress_sees_of_the_tables_what_it_works_with() -> None:
         "dynamodb:GetItem",
         "dynamodb:Query",
     }
-    assert not role.allow("dynamodb:GetItem", "SettingsTable#KEY")
+    assert role.allow("dynamodb:GetItem", "SettingsTable#KEY")
+    assert not role.allow("dynamodb:Query", "SettingsTable#KEY")
     assert role.allow("dynamodb:PutItem", "MailTable#A#abcdefgh#3")
     assert not role.allow("dynamodb:DeleteItem", "MailTable#A#abcdefgh#3")
     assert not role.allow("dynamodb:BatchWriteItem", "MailTable#A#abcdefgh#3")
     assert not role.allow("dynamodb:GetItem", "MailTable#A#abcdefgh")
+    assert role.allow("dynamodb:GetItem", "MailTable#" + fromid_partition("abcdefgh"))
+
+
+def test_the_egress_calls_the_submission_function_and_stages_for_it() -> None:
+    """And reads back nothing of it; the function removes what it has read."""
+    egress, submit = permissions("EgressTaskRole"), permissions("SubmitRole")
+
+    assert [place for action, place in egress.allowed if action == "lambda:InvokeFunction"] == ["SubmitFunction"]
+    assert egress.allow("s3:PutObject", f"Bucket/{STAGING}x")
+    assert not egress.allow("s3:GetObject", f"Bucket/{STAGING}x")
+    assert submit.allow("s3:GetObject", f"Bucket/{STAGING}x")
+    assert submit.allow("s3:DeleteObject", f"Bucket/{STAGING}x")
+
+
+def test_submission_can_be_switched_off() -> None:
+    """Ports, function and listeners go together."""
+    of_submission = {name for name, each in template()["Resources"].items() if each.get("Condition") == "HasSubmission"}
+
+    assert of_submission == {
+        *("SubmitFunction", "SubmitLogs", "SubmitRole", "SubmitFunctionAlarm", "SubmissionIn", "SubmissionsIn")
+    }
+    assert [resource(name)["FromPort"] for name in ("SubmissionIn", "SubmissionsIn")] == [587, 465]
 
 
 def test_the_instance_takes_the_address_and_the_journal_to_itself_only() -> None:

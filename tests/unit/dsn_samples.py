@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from egret.core.changes import Expire, Suppress
 from egret.core.compose_dsn import RecipientReport, Report, compose_dsn, mailbox_fields, reply_lines
 from egret.core.delivery import Delivery, State
 from egret.core.events import Event, EventKind
-from egret.core.lifecycle import Expire, Suppress
 from egret.core.outcome import Bounced, Remote
 from egret.core.reply import Reply
 from egret.usecases.suppress import Happening

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from egret.contracts.records import Acceptance, StoredMail
+from egret.contracts.records import Acceptance, MailFilter, StoredMail
 from egret.contracts.settings import Account, RetryPolicy
+from egret.core.changes import Change, Claim, Record
 from egret.core.compose import Composed
 from egret.core.delivery import Attempt, Delivery
 from egret.core.dsn import DsnReport, parse_dsn
-from egret.core.lifecycle import Change, Claim, Record, Refusal, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.core.outcome import Outcome
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
 from egret.core.trace import SessionTrace
@@ -24,7 +25,7 @@ from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening
-from tests.unit.builders import ACCOUNT, HOUR, a_delivery, a_message
+from tests.unit.builders import ACCOUNT, HOUR, NOW, a_delivery, a_message
 
 CONTENT = b"From: app@example.com\r\nMessage-ID: <1@example.com>\r\nSubject: Hello\r\n\r\nGood day.\r\n"
 SUBMITTED = {"notify": "SUCCESS,FAILURE,DELAY"}
@@ -108,7 +109,7 @@ class World:
 
     def inbox(self) -> list[StoredMail]:
         """Return the account's mails, newest first."""
-        return list(self.mailboxes.list(ACCOUNT, "Inbox", "", 100).items)
+        return list(self.mailboxes.list(ACCOUNT, MailFilter("Inbox"), "", 100, NOW).items)
 
     def raw(self) -> bytes:
         """Return the only mail."""

@@ -133,6 +133,7 @@ class Service:
             counters=self.counters,
             suppressions=self.suppressions,
             blobs=self.blobs,
+            mailboxes=self.mailboxes,
             settings=self.settings,
             hints=self.hints,
             clock=self.clock,

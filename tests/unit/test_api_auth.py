@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from egret.api.auth import AuthPorts, OnceAnHour, authenticate
+from egret.api.auth import AuthPorts, authenticate
 from egret.api.http import Headers, Request, Response
 from egret.contracts.caller import Caller
 from egret.contracts.settings import ApiKey, Scope, SendingDomain
 from egret.core.errors import Unavailable
 from egret.memory.clock import FakeClock
 from egret.memory.settings import MemorySettings
+from egret.usecases.login import OnceAnHour
 from tests.api_client import ACCOUNT, KEY, LOGIN, NOW, auth_ports, basic, post
 
 

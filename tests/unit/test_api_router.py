@@ -261,6 +261,8 @@ ALLOWED = {
         "MessageRawGet",
         "DMARCReportList",
         "TLSReportList",
+        "MessagePartGet",
+        "MailboxList",
     },
 }
 

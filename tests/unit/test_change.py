@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.records import Acceptance
+from egret.core.changes import Cancel, Hold
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
-from egret.core.lifecycle import Cancel, Hold, Refusal
+from egret.core.lifecycle import Refusal
 from egret.memory.store import MemoryMailStore
 from egret.usecases.change import MAX_TRIES, change
 from tests.unit.builders import ACCOUNT, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message

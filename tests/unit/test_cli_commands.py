@@ -9,10 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.queues import Call, Hint
-from egret.contracts.records import Acceptance, PostAnswer, Suspension
+from egret.contracts.records import Acceptance, PostAnswer, StoredMail, Suspension
 from egret.contracts.reports import ReceivedReport, ReportKind
 from egret.contracts.settings import (
     Account,
@@ -25,17 +26,19 @@ from egret.contracts.settings import (
     Transport,
     WebhookSettings,
 )
+from egret.core.changes import Claim
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
-from egret.core.ids import delivery_id
-from egret.core.lifecycle import Claim
+from egret.core.ids import delivery_id, message_id_number
 from egret.core.outcome import Bounced, Deferred, Outcome, Remote
 from egret.core.reply import Reply
 from egret.core.routing import Route
 from egret.core.trace import NO_TRACE, SessionTrace
+from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryPoster
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
+from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.queue import MemoryQueue
 from egret.memory.reports import MemoryReceivedReports, MemoryReportSuppressions
 from egret.memory.settings import MemorySettings
@@ -82,9 +85,11 @@ class Machine:
     hint_queue: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
     call_queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
     poster: MemoryPoster = field(default_factory=MemoryPoster)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
 
     settings_writer = property(lambda self: self.settings)
     key_wrapper = WRAPPER
+    mailboxes = property(lambda self: MemoryMailboxes(self.store.table))
 
     def __post_init__(self) -> None:
         """Make one account."""
@@ -279,6 +284,87 @@ def test_a_webhook_is_tested_disabled_and_removed(machine: Machine) -> None:
         assert machine.bad("webhook", name, "acme") == "egret: The account 'acme' has no webhook.\n"
 
 
+def test_the_incoming_webhook_is_another_one(machine: Machine) -> None:
+    """With secrets of its own; each is shown, tested, rotated, disabled and removed by itself."""
+    incoming = "https://hooks.example.com/mail"
+    first = machine.data("webhook", "set", "acme", URL)["secret"]
+    second = machine.data("webhook", "set", "acme", incoming, "--incoming")["secret"]
+    machine.good("webhook", "test", "acme", "--incoming")
+    told = json.loads(machine.poster.posted[0].body)
+    machine.good("webhook", "rotate", "acme", "--incoming")
+    machine.good("webhook", "disable", "acme", "--incoming")
+    shown = [machine.data("webhook", "show", "acme", *which) for which in ((), ("--incoming",))]
+
+    assert first != second
+    assert (machine.poster.posted[0].url, told["Subject"], told["Text"]) == (
+        incoming,
+        "A test of the webhook",
+        "This is a test.\n",
+    )
+    assert [(one["url"], one["signing_secrets"], one["disabled"]) for one in shown] == [
+        (URL, 1, False),
+        (incoming, 2, True),
+    ]
+    machine.good("webhook", "remove", "acme", "--incoming")
+    assert "has no incoming webhook" in machine.bad("webhook", "show", "acme", "--incoming")
+    assert machine.account().webhook is not None
+    assert "no events" in machine.bad("webhook", "set", "acme", incoming, "--incoming", "--event", "delivered")
+    assert "no order" in machine.bad("webhook", "set", "acme", incoming, "--incoming", "--in-order")
+
+
+# --- mailboxes
+
+MAIL = (
+    b"From: Ann <ann@example.net>\r\nTo: app@example.com\r\nSubject: Hello\r\n"
+    b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\n\r\nGood morning.\r\n--b\r\nContent-Disposition: attachment; filename=a.pdf\r\n\r\nx\r\n--b--\r\n"
+)
+
+
+def a_mail(machine: Machine, number: int = 0) -> str:
+    """Put a mail into the Inbox; return its id."""
+    mail_id = message_id_number(NOW, number)
+    machine.blobs.put(f"content/{number}", MAIL)
+    machine.mailboxes.put(
+        StoredMail(ACCOUNT, mail_id, "Inbox", f"content/{number}", len(MAIL), NOW, "ann@example.net", thread="t")
+    )
+    return str(mail_id)
+
+
+def test_mail_is_found_shown_and_saved(machine: Machine, tmp_path: Path) -> None:
+    """As people read it, and as it came; a file that is there is not overwritten."""
+    mails = [a_mail(machine, number) for number in (1, 2)]
+    file = tmp_path / "mail.eml"
+
+    assert [str(row["MsgID"]) for row in machine.data("mailbox", "search", "acme")] == mails[::-1]
+    grouped = machine.data("mailbox", "search", "acme", "--group-by-thread", "--from", "ANN@", "--since", "1d")
+    assert [str(row["MsgID"]) for row in grouped] == mails[1:]
+    assert machine.good("mailbox", "search", "acme", "--flag", "none", "--dsn") == "No mail matches.\n"
+    shown = machine.good("mailbox", "show", "acme", mails[0])
+    assert all(text in shown for text in ("Good morning.", "a.pdf", "ann@example.net", "multipart/mixed"))
+    machine.good("mailbox", "raw", "acme", mails[0], str(file))
+    assert file.read_bytes() == MAIL
+    assert "cannot be written" in machine.bad("mailbox", "raw", "acme", mails[0], str(file))
+    assert "no such message" in machine.bad("mailbox", "show", "acme", "7")
+
+
+def test_mail_is_flagged_moved_and_removed(machine: Machine) -> None:
+    """And mailboxes are made and removed."""
+    mail = a_mail(machine)
+    machine.good("mailbox", "create", "acme", "Bills")
+    flags = machine.data("mailbox", "flag", "acme", mail, "--add", "\\Seen", "--add", "paid")["flags"]
+    machine.good("mailbox", "move", "acme", mail, "Bills")
+    found = machine.data("mailbox", "search", "acme", "--mailbox", "Bills", "--limit", "1")
+
+    assert (flags, [one["Flags"] for one in found]) == ([r"\seen", "paid"], [[r"\seen", "paid"]])
+    assert machine.good("mailbox", "flag", "acme", mail, "--remove", "paid") == "\\seen\n"
+    assert "Say which" in machine.bad("mailbox", "flag", "acme", mail)
+    assert "mail in Bills" in machine.bad("mailbox", "delete", "acme", "Bills")
+    machine.good("mailbox", "remove", "acme", mail)
+    machine.good("mailbox", "delete", "acme", "Bills")
+    assert machine.good("mailbox", "list", "acme").split() == ["Inbox", "Sent", "Archive", "Trash", "Rejects"]
+
+
 def test_only_local_mode_calls_this_machine(machine: Machine) -> None:
     """Plain http on a loopback address is refused on a deployed stack."""
     url = "http://127.0.0.1:1082/webhook"
@@ -377,7 +463,7 @@ def _attempt(machine: Machine, trace: SessionTrace = NO_TRACE, outcome: Outcome 
     """Claim the delivery and record an outcome, a deferral unless another is given."""
     change(machine.store, ACCOUNT, MESSAGE_ID, lambda _: Claim("unit-1", NOW, NOW + HOUR), NOW)
     ports = RecordPorts(machine.store, machine.clock, machine.installation.retry)
-    record_outcome(ports, ACCOUNT, MESSAGE_ID, replace(an_attempt(1, outcome), trace=trace))
+    record_outcome(ports, ACCOUNT, MESSAGE_ID, msgspec.structs.replace(an_attempt(1, outcome), trace=trace))
 
 
 def test_another_accounts_delivery_is_not_there(machine: Machine) -> None:

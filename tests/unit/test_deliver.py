@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.handoff import VERSION, Earlier, Handoff, HandoffAnswer, Transaction
@@ -122,7 +123,7 @@ def test_each_fromid_has_its_own_transaction() -> None:
     """Different reverse-paths cannot share a transaction."""
     world = World()
     first, second = several(2)
-    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+    world.deliver(world.accept(first, msgspec.structs.replace(second, reverse_path="y@bounces.example.com")))
 
     assert [len(t.legs) for h in world.handoffs for t in h.transactions] == [1, 1]
 
@@ -278,7 +279,7 @@ def test_a_transaction_that_was_not_taken_is_given_back() -> None:
     """A unit may take a part; a flag that is missing means not taken."""
     world = World(answer=lambda _, __: HandoffAnswer([True], 0))
     first, second = several(2)
-    world.deliver(world.accept(first, replace(second, reverse_path="y@bounces.example.com")))
+    world.deliver(world.accept(first, msgspec.structs.replace(second, reverse_path="y@bounces.example.com")))
 
     assert [world.get(d.id).state for d in (first, second)] == [State.ATTEMPTING, State.QUEUED]
 
@@ -503,7 +504,7 @@ def test_recipients_with_different_transports_do_not_share_a_transaction() -> No
     """One of two recipients of a domain has been tried before, and a route is for those."""
     world = routed(NEW_UNIT, replace(ROUTE, minimum_attempts=1))
     first, second = several(2)
-    tried = replace(second, attempts=(an_attempt(1, LATER),))
+    tried = msgspec.structs.replace(second, attempts=(an_attempt(1, LATER),))
     world.deliver(world.accept(first, tried))
 
     found = {
@@ -519,8 +520,8 @@ def test_the_unit_hears_of_earlier_attempts() -> None:
     world = routed(NEW_UNIT)
     world.deliver(
         world.accept(
-            replace(first, attempts=(an_attempt(1, LATER),)),
-            replace(second, attempts=(an_attempt(1, LATER), unreached)),
+            msgspec.structs.replace(first, attempts=(an_attempt(1, LATER),)),
+            msgspec.structs.replace(second, attempts=(an_attempt(1, LATER), unreached)),
         )
     )
     seen = [Earlier("mx.example.net", "192.0.2.1", 451, "4.3.0"), Earlier("", "", 0, "")]
@@ -534,6 +535,18 @@ def test_a_unit_of_version_1_gets_what_it_understands() -> None:
     world.deliver(world.accept(a_delivery(attempts=(an_attempt(1, LATER),))))
 
     assert [(handoff.version, handoff.transactions[0].earlier) for handoff in world.handoffs] == [(1, [])]
+
+
+def test_the_unit_hears_what_was_asked_about_dsns() -> None:
+    """RET and ENVID of the message, NOTIFY and ORCPT of each recipient (RFC 3461 section 5.2); version 1 does not."""
+    wanted = {"notify": "SUCCESS", "orcpt": "rfc822;list@example.org"}
+    for unit, told in ((NEW_UNIT, ("HDRS", "order 17", "SUCCESS", "rfc822;list@example.org")), (a_unit(), ("",) * 4)):
+        world = routed(unit)
+        world.deliver(world.accept(a_delivery(**wanted), ret="HDRS", envid="order 17"))
+        (transaction,) = transactions_of(world)
+        leg = transaction.legs[0]
+
+        assert (transaction.ret, transaction.envid, leg.notify, leg.orcpt) == told
 
 
 def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:

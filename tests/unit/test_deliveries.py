@@ -10,10 +10,11 @@ import pytest
 from egret.contracts.queues import Hint
 from egret.contracts.settings import HoldRule, Smarthost, Transport
 from egret.contracts.webapi import DeliveryInfo, DeliveryListRequest, ErrorCode
+from egret.core.changes import Claim, Record
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest
 from egret.core.events import EventKind
-from egret.core.lifecycle import Claim, Record, apply
+from egret.core.lifecycle import apply
 from egret.core.outcome import Outcome
 from egret.core.routing import Route
 from egret.usecases.change import change

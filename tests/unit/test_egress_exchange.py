@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
 from egret.core.reply import Reply
-from egret_egress.exchange import (
-    WINDOW,
-    WINDOW_BYTES,
-    Envelope,
-    Exchange,
-    Stage,
-    Step,
-    lacks_requiretls,
-    refusal_before,
-)
+from egret_egress.envelope import Envelope
+from egret_egress.exchange import WINDOW, WINDOW_BYTES, Exchange, Stage, Step, lacks_requiretls, refusal_before
 from egret_egress.transcript import transcript
 from egret_egress.wire import DOT, Limits, Peer
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from egret_egress.connection import Connection
-from egret_egress.exchange import Envelope
+from egret_egress.envelope import Envelope
 from egret_egress.session import Endpoint, Session, Timeouts
 from egret_egress.wire import Peer
 

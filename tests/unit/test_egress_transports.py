@@ -22,6 +22,7 @@ from egret_egress import destinations
 from egret_egress.courier import Courier
 from egret_egress.destinations import Answer, DnsTrouble, Fixed, Hops, Host, MxRecord, Resolver, Router
 from egret_egress.opening import Dialing
+from egret_egress.parcel import Parcel
 from egret_egress.pool import Pool
 from egret_egress.session import Credentials
 from egret_egress.transports import KEEP_S, POLICIES, Routers, Transports
@@ -303,7 +304,8 @@ def test_who_has_no_address_is_named(name: str, reason: str) -> None:
         one = parcel(notes, ["ann@example.net"], b"x")
         async with world.transports() as transports:
             courier = Courier(own, Pool(), Dialing("unit.example", SHORT), transports)
-            await courier.deliver(one._replace(transaction=structs.replace(one.transaction, transport=name)))
+            transaction = structs.replace(one.transaction, transport=name)
+            await courier.deliver(Parcel(transaction, one.content, notes))
 
         assert notes.outcomes[0] == Deferred(reason)
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from egret.contracts.settings import HoldRule
+from egret.core.changes import Claim
 from egret.core.delivery import State
 from egret.core.errors import InvalidRequest
-from egret.core.lifecycle import Claim
 from egret.usecases import holds
 from egret.usecases.change import change
 from egret.usecases.holds import HoldPorts, hold_add, hold_list, hold_remove

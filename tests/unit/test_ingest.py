@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
-from egret.contracts.records import Acceptance, StoredMail
+from egret.contracts.records import Acceptance, MailFilter, StoredMail
+from egret.contracts.verdicts import DkimVerdict, Verdicts
 from egret.core.delivery import Delivery, State
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.mailboxes import MemoryMailboxes
+from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.usecases.ingest import MAX_DIAGNOSTIC_BYTES, MAX_EVENTS, MAX_FIELD_BYTES, IngestPorts, ingest
+from egret.usecases.threads import thread_of
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message
+from tests.unit.sending import an_account
 
 KEY = "inbound/2026-03-04/1"
 RETURN_PATH = InboundRecipient("x@bounces.example.com", ACCOUNT, MESSAGE_ID)
@@ -51,6 +55,7 @@ class World:
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     clock: FakeClock = field(default_factory=lambda: FakeClock(LATER))
+    settings: MemorySettings = field(default_factory=MemorySettings)
 
     def __post_init__(self) -> None:
         """Store the delivery."""
@@ -65,15 +70,23 @@ class World:
         self.store.put_message(a_message(account=delivery.account), b"content")
         self.store.accept(Acceptance(a_message(account=delivery.account), (delivery,)))
 
-    def receive(self, raw: bytes, *recipients: InboundRecipient, id_: str = "in1", key: str = KEY) -> int:
+    def receive(
+        self,
+        raw: bytes,
+        *recipients: InboundRecipient,
+        id_: str = "in1",
+        key: str = KEY,
+        verdicts: Verdicts | None = None,
+    ) -> int:
         """Store a mail as the egress does, and take it in."""
-        envelope = Inbound(id_, LATER.isoformat(), "", list(recipients or [RETURN_PATH]), remote_ip="192.0.2.9")
+        to = list(recipients or [RETURN_PATH])
+        envelope = Inbound(id_, LATER.isoformat(), "", to, remote_ip="192.0.2.9", verdicts=verdicts)
         self.blobs.put(key, pack_inbound(envelope, raw))
         return self.ingest(key)
 
     def ingest(self, key: str = KEY) -> int:
         """Take in what is stored."""
-        return ingest(IngestPorts(self.store, self.blobs, self.mailboxes, self.clock), key)
+        return ingest(IngestPorts(self.store, self.blobs, self.mailboxes, self.clock, self.settings), key)
 
     def delivery(self, account: str = ACCOUNT) -> Delivery:
         """Return the delivery as stored."""
@@ -87,7 +100,7 @@ class World:
 
     def inbox(self, account: str = ACCOUNT) -> list[StoredMail]:
         """Return the account's mails."""
-        return list(self.mailboxes.list(account, "Inbox", "", 100).items)
+        return list(self.mailboxes.list(account, MailFilter(mailbox="Inbox"), "", 100, self.clock.now()).items)
 
 
 @pytest.fixture
@@ -210,8 +223,59 @@ def test_the_mail_is_kept_with_its_envelope(world: World) -> None:
         remote_ip="192.0.2.9",
         is_dsn=False,
         source="in1",
+        thread=mail.thread,
+        is_news=True,
     )
     assert world.told() == []
+
+
+def test_the_verdicts_are_kept(world: World) -> None:
+    """As MessageGet and webhooks show them."""
+    passed = DkimVerdict("example.net", "s", "pass")
+    verdicts = Verdicts(spf="pass", dmarc="pass", dkim=(passed, DkimVerdict("bad.example", "s", "fail"), passed))
+    world.receive(PLAIN, InboundRecipient("app@example.com", ACCOUNT), verdicts=verdicts)
+    (mail,) = world.inbox()
+
+    assert (mail.mail_from_validated, mail.msg_from_validated, mail.dkim_domains) == (True, True, ("example.net",))
+
+
+def test_mail_is_kept_as_long_as_the_account_wants(world: World) -> None:
+    """From when it came in; 0 is for ever."""
+    world.settings.put_account(an_account(keep_mail=timedelta(days=7)))
+    world.receive(PLAIN, InboundRecipient("app@example.com", ACCOUNT))
+    (mail,) = world.inbox()
+
+    assert mail.expires_at == LATER + timedelta(days=7)
+    world.clock.set(LATER + timedelta(days=7))
+    assert world.inbox() == []
+
+
+def test_what_belongs_to_a_delivery_is_no_news(world: World) -> None:
+    """Its event is told instead, or nothing; once it is forgotten, its mail is mail like any other."""
+    of_another = InboundRecipient("y@bounces.example.com", ACCOUNT, MESSAGE_ID + 1024)
+    world.receive(dsn(block()))
+    world.receive(PLAIN, of_another, id_="in2", key=KEY + "2")
+
+    assert {mail.source: mail.is_news for mail in world.inbox()} == {"in1": False, "in2": True}
+
+
+def test_mail_about_a_message_is_in_its_thread(world: World) -> None:
+    """A DSN by the message that it returns or the address that it went to, a reply by what it refers to."""
+    original = a_message().message_id
+    returned = dsn(block()).replace(
+        b"\r\n--b--", b"\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <o@x>\r\n--b--"
+    )
+    reply = PLAIN.replace(b"<r@", b"<r2@").replace(b"\r\n\r\n", f"\r\nIn-Reply-To: {original}\r\n\r\n".encode())
+    app = InboundRecipient("app@example.com", ACCOUNT)
+    for number, (raw, recipient) in enumerate(
+        [(dsn(block()), RETURN_PATH), (reply, app), (returned, app), (reply.replace(original.encode(), b"<o@x>"), app)]
+    ):
+        world.receive(raw, recipient, id_=f"in{number}", key=f"{KEY}{number}")
+    threads = {mail.source: mail.thread for mail in world.inbox()}
+
+    assert threads["in0"] == threads["in1"] != ""
+    assert threads["in2"] != threads["in1"]
+    assert threads["in2"] == thread_of(world.mailboxes, ACCOUNT, "<o@x>", (), LATER)
 
 
 def test_each_recipient_gets_the_mail_and_its_own_event(world: World) -> None:
@@ -241,7 +305,7 @@ def test_an_id_that_another_mail_has_is_not_taken_from_it(world: World) -> None:
     world.ingest()
     world.ingest()
     assert [kept.source for kept in world.inbox()].count("in1") == 1
-    assert world.mailboxes.get(ACCOUNT, mail.id) == squatter
+    assert world.mailboxes.get(ACCOUNT, mail.id, NOW) == squatter
 
 
 def test_an_id_that_the_same_mail_has_for_another_recipient_is_not_taken_either(world: World) -> None:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from egret.core.changes import Cancel, Change, Claim, Expire, Hold, Postpone, Record, Release, Report, Suppress, Unhold
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.events import Event, EventKind
-from egret.core.lifecycle import (
-    Cancel,
-    Change,
-    Claim,
-    Expire,
-    Hold,
-    Postpone,
-    Record,
-    Refusal,
-    Release,
-    Report,
-    Suppress,
-    Unhold,
-    apply,
-)
+from egret.core.lifecycle import Refusal, apply
 from egret.core.outcome import Outcome
 from egret.core.trace import SessionTrace
 from tests.unit.builders import HOUR, LATER, NEVER, NOBODY_KNOWS, NOW, OK, a_delivery, an_attempt

@@ -21,7 +21,7 @@ RAW = b"From: Ann <ann@example.net>\r\nTo: app@example.com\r\nSubject: Re: Hello
 
 def ports(service: Service) -> MailboxPorts:
     """Return the ports of the mailbox methods."""
-    return MailboxPorts(service.mailboxes, service.blobs, SECRETS.cursor)
+    return MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor)
 
 
 def receive(service: Service, raw: bytes = RAW, **changes: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -61,7 +62,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         old = self.read[data.draw(st.sampled_from(sorted(self.read)))]
         due_at = None if minutes is None or ends else NOON + minutes * MINUTE
-        new = replace(old, rev=old.rev + 1, due_at=due_at, ended_at=self.now if ends else None)
+        new = msgspec.structs.replace(old, rev=old.rev + 1, due_at=due_at, ended_at=self.now if ends else None)
         stored = self.model.get((old.account, old.id))
         expected = stored is not None and stored.rev == old.rev
 

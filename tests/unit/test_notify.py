@@ -6,23 +6,24 @@ import email
 import email.message
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from egret.contracts.settings import RetryPolicy, SendingDomain
+from egret.core.changes import Cancel, Claim, Expire, Record, Suppress
 from egret.core.compose_dsn import MAX_RETURNED_BYTES
 from egret.core.delivery import Delivery, Message, State
 from egret.core.dsn import parse_dsn
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
-from egret.core.lifecycle import Cancel, Expire, Suppress
 from egret.core.outcome import Bounced, Deferred, Outcome, Remote
 from egret.core.reply import Reply
 from egret.memory.store import MemoryMailStore
 from egret.usecases.notify import DELAYED_AFTER, NotifyPorts, notify
 from egret.usecases.suppress import Happening
+from egret.usecases.threads import thread_of
 from tests.unit.builders import (
     ACCOUNT,
     HOUR,
@@ -34,6 +35,7 @@ from tests.unit.builders import (
     OK,
     REMOTE,
     a_delivery,
+    an_attempt,
 )
 from tests.unit.notifying import CONTENT, MINUTE, SUBMITTED, World, attempted, changed, newest, text_of
 
@@ -470,3 +472,64 @@ def test_what_came_back_goes_on_only_where_it_was_asked_for(world: World) -> Non
     world.notify(reported(EventKind.FAILED, delivery), reported(EventKind.UNRECOGNIZED, delivery, dsn=False))
 
     assert world.queued == []
+
+
+def test_what_overtook_its_attempt_goes_on_once(world: World) -> None:
+    """The notification came before the attempt was recorded, and its event was told again after that."""
+    world.accept(mail_from="app@example.com")
+    early = reported(EventKind.FAILED, a_delivery(notify="FAILURE"))
+    leased = changed(a_delivery(notify="FAILURE", events=(early.event,)), Claim("unit-1", NOW, NOW + HOUR))
+    overtaken = changed(leased, Record(an_attempt(1, OK), None, NOW))
+    world.notify(*(Happening(overtaken, event) for event in overtaken.events))
+
+    assert [event.kind for event in overtaken.events] == [EventKind.FAILED, EventKind.DELIVERED, EventKind.FAILED]
+    assert len(world.queued) == 1
+
+
+def test_a_notification_costs_three_reads_an_object_and_a_mail(world: World) -> None:
+    """Of several about one message, the message is read once, and its thread remembered once."""
+    store = Counting(world.store)
+    blobs, mailboxes = Counting(world.blobs), Counting(world.mailboxes)
+    failed = [attempted(a_delivery(id=delivery_id(MESSAGE_ID, index)), NEVER) for index in range(2)]
+    ports: Any = (store, blobs, mailboxes, world.settings, "mail.example.com", RetryPolicy(), None)
+
+    assert notify(NotifyPorts(*ports), map(newest, failed)) == 2
+    assert (store.calls, blobs.calls) == (["contents"], ["put"] * 2)
+    assert mailboxes.calls == ["holds", "threads", "join", "put", "holds", "threads", "put"]
+
+
+class Counting:
+    """A port that notes what it is asked for."""
+
+    def __init__(self, port: object) -> None:
+        self._port = port
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._port, name)
+
+
+def test_a_notification_lies_in_the_thread_of_its_message(world: World) -> None:
+    """For as long as the account keeps mail."""
+    thread = thread_of(world.mailboxes, ACCOUNT, "<1@example.com>", (), NOW)
+    world.change_account(keep_mail=timedelta(days=7))
+    failed = newest(attempted(a_delivery(), NEVER))
+    world.notify(failed)
+
+    (mail,) = world.inbox()
+    assert (mail.thread, mail.to) == (thread, ("x@bounces.example.com",))
+    assert mail.expires_at == failed.event.at + timedelta(days=7)
+    assert not mail.is_news
+
+
+def test_a_notification_that_was_removed_does_not_come_back(world: World) -> None:
+    """Nor does its object, when the stream repeats."""
+    failed = newest(attempted(a_delivery(), NEVER))
+    world.notify(failed)
+    (mail,) = world.inbox()
+    world.mailboxes.remove(mail, NOW)
+    world.blobs.delete(mail.blob)
+
+    assert world.notify(failed) == 0
+    assert (world.inbox(), world.blobs.objects) == ([], {})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from egret.aws.mail_items import (
     delivery_item,
@@ -21,11 +21,12 @@ from egret.aws.mail_items import (
     read_plan,
 )
 from egret.aws.table import Item
+from egret.core.changes import Claim, Record
 from egret.core.delivery import Attempt, Delivery, Lease, Message, State
 from egret.core.errors import ContractError, InvalidRequest
 from egret.core.events import Event, EventKind
 from egret.core.ids import MAX_ID, SHARDS
-from egret.core.lifecycle import Claim, Record, apply
+from egret.core.lifecycle import apply
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret.core.trace import SessionTrace

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from egret.core.address import Address, Mailbox
 from egret.core.compose import Draft, File, compose
+from egret.core.dates import parse_date
 from egret.core.mime import MAX_DEPTH, MAX_HEADER_OCTETS, MAX_PARTS, decode_text, decode_words, read_entity
 from egret.core.parse import (
     MAX_TEXT_OCTETS,
     NameAddress,
     Structure,
     parse_addresses,
-    parse_date,
     parse_message,
     part_content,
 )

@@ -9,21 +9,24 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from standardwebhooks import Webhook
 
 from egret.contracts.queues import Call
-from egret.contracts.records import Acceptance, Breaker, CallRecord, DueKind, PostAnswer
+from egret.contracts.records import Acceptance, Breaker, CallRecord, DueKind, PostAnswer, StoredMail
 from egret.contracts.settings import Account, WebhookSettings
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import ContractError, Unavailable
-from egret.core.events import Event, EventKind, webhook_number
+from egret.core.events import Event, EventKind, incoming_id, webhook_number
 from egret.core.outcome import Remote
 from egret.core.signature import secret_from_bytes
+from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls, MemoryPoster, Posted
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.due import MemoryDueIndex
+from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.usecases.post_webhook import CALL_LIFETIME, UNSEEN_PATIENCE, PostPorts, post_webhooks
@@ -49,10 +52,16 @@ class World:
     """The ports of posting in memory, two accounts with a webhook each."""
 
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     settings: MemorySettings = field(default_factory=MemorySettings)
     poster: MemoryPoster = field(default_factory=MemoryPoster)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
     dice: SeededDice = field(default_factory=SeededDice)
+
+    @property
+    def mailboxes(self) -> MemoryMailboxes:
+        """The mailboxes over the same table."""
+        return MemoryMailboxes(self.store.table)
 
     def __post_init__(self) -> None:
         """Set the webhooks."""
@@ -77,7 +86,18 @@ class World:
 
     def ports(self) -> PostPorts:
         """Return the bundle."""
-        return PostPorts(self.store, self.calls, self.settings, self.settings, self.poster, self.clock, self.dice, map)
+        return PostPorts(
+            self.store,
+            self.mailboxes,
+            self.blobs,
+            self.calls,
+            self.settings,
+            self.settings,
+            self.poster,
+            self.clock,
+            self.dice,
+            map,
+        )
 
     def post(self, calls: list[Call]) -> list[Call]:
         """Run once."""
@@ -100,6 +120,15 @@ class World:
         self.clock.set(max(self.clock.now(), min(entry.due_at for entry in entries)))
         due = [entry for entry in entries if entry.due_at <= self.clock.now()]
         return [self.store.table.calls[entry.account, entry.id, entry.seq].call for entry in due]
+
+    def try_until_ended_of(self, call: Call) -> None:
+        """Retry a call until it does not wait."""
+        for _ in range(50):
+            known = self.calls.get(call.account, call.delivery_id, call.seq, self.clock.now())
+            if known is None or known.state != "waiting":
+                return
+            self.post(self.come_due())
+        pytest.fail("it waits for ever")
 
     def try_until_ended(self, limit: int = 50) -> None:
         """Retry the only call until nothing waits."""
@@ -127,11 +156,11 @@ def world() -> World:
         (Event(1, EventKind.DELAYED, NOW, error="dial"), False, ("delayed", False, False, 0, "", "dial")),
         (Event(1, EventKind.FAILED, NOW, error="dial"), False, ("failed", False, False, 0, "", "dial")),
         (
-            replace(FAILED, seq=1, code=554, enhanced_code="5.7.0"),
+            msgspec.structs.replace(FAILED, seq=1, code=554, enhanced_code="5.7.0"),
             False,
             ("failed", False, False, 554, "5.7.0", "never"),
         ),
-        (replace(FAILED, seq=1), True, ("failed", False, True, 550, "5.1.1", "never")),
+        (msgspec.structs.replace(FAILED, seq=1), True, ("failed", False, True, 550, "5.1.1", "never")),
         (Event(1, EventKind.SUPPRESSED, NOW, error="listed"), False, ("suppressed", False, False, 0, "", "listed")),
         (Event(1, EventKind.CANCELED, NOW), False, ("canceled", False, False, 0, "", "")),
         (
@@ -160,7 +189,7 @@ def test_the_values_of_each_case(world: World, event: Event, suppressing: bool, 
 
 def test_a_payload_is_complete(world: World) -> None:
     """The reference's keys, and after them ours: recipient, attempt, remote MX, reply, event id."""
-    world.post(world.happen(replace(DELIVERED, remote=Remote("mx.example.net", "192.0.2.1"))))
+    world.post(world.happen(msgspec.structs.replace(DELIVERED, remote=Remote("mx.example.net", "192.0.2.1"))))
 
     assert list(world.payloads()[0].items()) == [
         ("Version", 0),
@@ -339,7 +368,7 @@ def test_a_newer_event_replaces_one_that_waits(world: World) -> None:
     world.post(calls)
     old = world.store.get(ACCOUNT, MESSAGE_ID, world.clock.now())
     assert old is not None
-    world.store.replace(old, replace(old, events=(DELAYED, FAILED), rev=old.rev + 1))
+    world.store.replace(old, msgspec.structs.replace(old, events=(DELAYED, FAILED), rev=old.rev + 1))
     world.post(world.come_due())
 
     assert (world.record(1).state, len(world.poster.posted)) == ("superseded", 1)
@@ -591,3 +620,130 @@ def test_reads_that_fail_return_the_accounts_calls(world: World, broken: str) ->
 
     assert failing.post([*own, *other]) == own
     assert [posted.url for posted in failing.poster.posted] == ["https://other.example.com/"]
+
+
+# --- mail that comes in
+
+RAW_MAIL = (
+    b"From: Ann <ann@example.net>\r\nTo: app@example.com\r\nSubject: Re: <Hello>\r\nMessage-ID: <A@example.net>\r\n"
+    b"In-Reply-To: <B@x>\r\nReferences: <C@X>\r\nDate: 2 Jan 2026 03:04:05 +0100\r\n\r\nThank you.\r\n"
+)
+MAIL_HOOK = WebhookSettings("https://hooks.example.com/mail", secrets=("whsec_" + "A" * 32,))
+
+
+def mail_call(world: World, raw: bytes = RAW_MAIL, **changes: Any) -> Call:
+    """Let a mail come in; return its call."""
+    world.set_webhook(None, incoming_webhook=MAIL_HOOK)
+    world.blobs.put("content/1", raw)
+    values: dict[str, Any] = {
+        "account": ACCOUNT,
+        "id": MESSAGE_ID,
+        "mailbox": "Inbox",
+        "blob": "content/1",
+        "size_bytes": len(raw),
+        "received_at": NOW,
+        "mail_from": "ann@example.net",
+        "rcpt_to": "app@example.com",
+        "remote_ip": "192.0.2.7",
+        "thread": "t",
+        "mail_from_validated": True,
+        "dkim_domains": ("example.net",),
+    }
+    world.mailboxes.put(StoredMail(**(values | changes)))
+    return Call(ACCOUNT, MESSAGE_ID, 0, NOW.isoformat(), is_mail=True)
+
+
+def test_mail_is_told_as_the_reference_does(world: World) -> None:
+    """Byte for byte up to the additions."""
+    world.post([mail_call(world)])
+    (posted,) = world.poster.posted
+
+    expected = (
+        rb'{"Version":0,"From":[{"Name":"Ann","Address":"ann@example.net"}],"To":[{"Name":"","Address":"app@example.com"}],'
+        rb'"CC":[],"BCC":[],"ReplyTo":[],"Subject":"Re: \u003cHello\u003e","MessageID":"\u003cA@example.net\u003e",'
+        rb'"InReplyTo":"\u003cB@x\u003e","References":["\u003cb@x\u003e","\u003cc@x\u003e"],'
+        rb'"Date":"2026-01-02T03:04:05+01:00","Text":"Thank you.\n","HTML":"",'
+        rb'"Structure":{"ContentType":"/","ContentTypeParams":{},"ContentID":"","ContentDisposition":"","Filename":"",'
+        rb'"DecodedSize":12,"Parts":[]},"Meta":{"MsgID":'
+        + str(MESSAGE_ID).encode()
+        + rb',"MailFrom":"ann@example.net",'
+        rb'"MailFromValidated":true,"MsgFromValidated":false,"RcptTo":"app@example.com",'
+        rb'"DKIMVerifiedDomains":["example.net"],"RemoteIP":"192.0.2.7","Received":"'
+    )
+    assert posted.body.startswith(expected)
+    meta = json.loads(posted.body)["Meta"]
+    assert [*meta][-3:] == ["MailboxName", "Automated", "ThreadID"]
+    assert (meta["MailboxName"], meta["Automated"], meta["ThreadID"]) == ("Inbox", False, "t")
+
+
+@pytest.mark.parametrize(
+    ("raw", "mail_from", "automated"),
+    [
+        (RAW_MAIL, "ann@example.net", False),
+        (RAW_MAIL, "", True),
+        (b"Auto-Submitted: no\r\n" + RAW_MAIL, "ann@example.net", False),
+        (b"Auto-Submitted: auto-replied; x=y\r\n" + RAW_MAIL, "ann@example.net", True),
+        (b"Precedence: bulk\r\n" + RAW_MAIL, "ann@example.net", True),
+        (b"List-Unsubscribe-Post: x\r\n" + RAW_MAIL, "ann@example.net", True),
+        (b"Content-Type: multipart/report; boundary=b\r\n" + RAW_MAIL, "ann@example.net", True),
+    ],
+)
+def test_mail_of_a_machine_is_told_as_such(world: World, raw: bytes, mail_from: str, automated: bool) -> None:
+    """By its null reverse-path or its header fields."""
+    world.post([mail_call(world, raw, mail_from=mail_from)])
+
+    assert world.payloads()[0]["Meta"]["Automated"] is automated
+
+
+def test_a_call_about_mail_is_signed_and_repeated_as_any_other(world: World) -> None:
+    """Its id stays, its attempt counts; then the record says that it was delivered."""
+    call = mail_call(world)
+    world.poster.answer = lambda _: PostAnswer(500 if len(world.poster.posted) < 3 else 200)
+    world.post([call])
+    world.try_until_ended_of(call)
+    sent = [posted.headers for posted in world.poster.posted]
+
+    assert [one["X-Mox-Webhook-Attempt"] for one in sent] == ["1", "2", "3"]
+    assert len({(one["webhook-id"], one["X-Mox-Webhook-ID"]) for one in sent}) == 1
+    assert sent[0]["webhook-id"] == world.payloads()[0]["EventID"] == incoming_id(ACCOUNT, MESSAGE_ID)
+    assert all("webhook-signature" in one for one in sent)
+
+
+def test_an_incoming_webhook_that_is_gone_is_disabled(world: World) -> None:
+    """It alone."""
+    call = mail_call(world)
+    world.set_webhook(HOOK, incoming_webhook=MAIL_HOOK)
+    world.poster.answer = lambda _: PostAnswer(410)
+    world.post([call])
+    account = world.settings.account(ACCOUNT)
+    assert account is not None
+    assert account.incoming_webhook is not None
+    assert (account.webhook, account.incoming_webhook.disabled) == (HOOK, True)
+
+
+def test_mail_that_is_gone_is_told_to_nobody(world: World) -> None:
+    """Deleted before the call, or between two tries of it; nothing waits for ever."""
+    call = mail_call(world)
+    world.poster.answer = lambda _: PostAnswer(500)
+    world.post([call])
+    world.blobs.delete("content/1")
+    world.post(world.come_due())
+    after_the_object = world.calls.get(ACCOUNT, MESSAGE_ID, 0, world.clock.now())
+    world.store.table.mails.clear()
+    world.post([call])
+
+    assert after_the_object is not None
+    assert (after_the_object.state, after_the_object.due_at, len(world.poster.posted)) == ("canceled", None, 1)
+
+
+def test_calls_of_both_webhooks_go_each_to_its_own(world: World) -> None:
+    """In one batch."""
+    call = mail_call(world)
+    world.set_webhook(HOOK, incoming_webhook=MAIL_HOOK)
+    (other,) = world.happen(DELIVERED, number=1)
+    world.post([call, other])
+
+    assert {posted.url: "Event" in json.loads(posted.body) for posted in world.poster.posted} == {
+        MAIL_HOOK.url: False,
+        HOOK.url: True,
+    }

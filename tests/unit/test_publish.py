@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.queues import Call
-from egret.contracts.records import Acceptance
+from egret.contracts.records import Acceptance, MailFilter, StoredMail
 from egret.contracts.settings import Account, RetryPolicy, WebhookSettings
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.delivery import Delivery, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind
@@ -36,11 +38,16 @@ class World:
     """The ports of publish in memory, an account with a webhook."""
 
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
     settings: MemorySettings = field(default_factory=MemorySettings)
     queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
-    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+
+    @property
+    def mailboxes(self) -> MemoryMailboxes:
+        """The mailboxes over the same table."""
+        return MemoryMailboxes(self.store.table)
 
     def __post_init__(self) -> None:
         """Set the webhook."""
@@ -50,13 +57,27 @@ class World:
         """Change the account."""
         self.settings.put_account(Account(ACCOUNT, "acme", webhook=webhook))
 
-    def publish(self, *records: StreamRecord) -> list[tuple[int, bool]]:
+    def publish(self, *records: TableChange) -> list[tuple[int, bool]]:
         """Run publish; return (event, suppressing) of every call in the queue."""
-        mailboxes, retry = MemoryMailboxes(self.store.table), RetryPolicy()
         notifying = NotifyPorts(
-            self.store, self.blobs, mailboxes, self.settings, "mail.example.com", retry, self._no_mail
+            self.store,
+            self.blobs,
+            self.mailboxes,
+            self.settings,
+            "mail.example.com",
+            RetryPolicy(),
+            self._no_mail,
         )
-        ports = PublishPorts(self.store, self.suppressions, self.settings, self.queue, self.clock, notifying)
+        ports = PublishPorts(
+            self.store,
+            self.mailboxes,
+            self.blobs,
+            self.suppressions,
+            self.settings,
+            self.queue,
+            self.clock,
+            notifying,
+        )
         publish(ports, records)
         return [(call.seq, call.suppressing) for call in self.queue.waiting]
 
@@ -68,6 +89,29 @@ class World:
 def world() -> World:
     """An account with a webhook for all events of the reference."""
     return World()
+
+
+def test_mail_that_comes_in_is_told(world: World) -> None:
+    """Once, to the incoming webhook; changes of it, and mail that is no news, are not."""
+    hook = WebhookSettings("https://hooks.example.com/mail")
+    world.settings.put_account(Account(ACCOUNT, "acme", incoming_webhook=hook))
+    mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
+    changed = dataclasses.replace(mail, flags=frozenset({"a"}), rev=2)
+    world.publish(
+        MailRecord(None, mail), MailRecord(mail, changed), MailRecord(None, dataclasses.replace(mail, is_news=False))
+    )
+
+    assert world.queue.waiting == [Call(ACCOUNT, MESSAGE_ID, 0, NOW.isoformat(), is_mail=True)]
+
+
+@pytest.mark.parametrize("hook", [None, WebhookSettings("https://hooks.example.com/mail", disabled=True)])
+def test_mail_is_told_only_to_who_wants_it(world: World, hook: WebhookSettings | None) -> None:
+    """The other webhook hears nothing of it."""
+    other = WebhookSettings("https://hooks.example.com/")
+    world.settings.put_account(Account(ACCOUNT, "acme", webhook=other, incoming_webhook=hook))
+    mail = StoredMail(ACCOUNT, MESSAGE_ID, "Inbox", "content/1", 1, NOW, is_news=True)
+
+    assert world.publish(MailRecord(None, mail)) == []
 
 
 def with_events(*events: Event, **changes: Any) -> Delivery:
@@ -160,7 +204,7 @@ def test_a_failure_is_told_in_the_inbox_whoever_listens(world: World) -> None:
     record = StreamRecord(with_events(DELAYED), with_events(DELAYED, FAILED))
     world.publish(record, record)
 
-    (mail,) = MemoryMailboxes(world.store.table).list(ACCOUNT, "Inbox", "", 10).items
+    (mail,) = world.mailboxes.list(ACCOUNT, MailFilter("Inbox"), "", 10, NOW).items
     assert (mail.is_dsn, mail.subject) == (True, "Undelivered mail")
     assert b"Subject: Hello" in world.blobs.objects[mail.blob]
 

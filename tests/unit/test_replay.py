@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from egret.contracts.queues import Call
 from egret.contracts.settings import WebhookSettings
+from egret.core.changes import Claim, Record
 from egret.core.delivery import Delivery
-from egret.core.lifecycle import Claim, Record
 from egret.memory.queue import MemoryQueue
 from egret.usecases.change import change
 from egret.usecases.deliveries import delivery_cancel
@@ -63,7 +63,14 @@ def test_a_replay_says_the_same_as_the_first_time() -> None:
     service, first, again = a_service(), MemoryQueue[Call](), MemoryQueue[Call]()
     bounce(service, "gone@example.net")
     publishing = PublishPorts(
-        service.store, service.suppressions, service.settings, first, service.clock, service.notifying
+        service.store,
+        service.mailboxes,
+        service.blobs,
+        service.suppressions,
+        service.settings,
+        first,
+        service.clock,
+        service.notifying,
     )
     publish(publishing, service.store.stream)
 

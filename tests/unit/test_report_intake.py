@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from egret.contracts.queues import Inbound, InboundRecipient
-from egret.contracts.records import Page
+from egret.contracts.records import MailFilter, Page
 from egret.contracts.reports import ReceivedReport, ReportKind
 from egret.contracts.verdicts import DmarcRecord, Verdicts
 from egret.core.dmarc_report import AggregateReport, PublishedPolicy, compose_xml, compressed
@@ -178,7 +178,7 @@ def test_of_a_large_report_the_largest_rows_are_kept(world: World) -> None:
 def test_ingest_takes_reports_in_and_keeps_the_mail() -> None:
     """Beside all that it does."""
     world, own = World(), test_ingest.World()
-    ports = IngestPorts(own.store, own.blobs, own.mailboxes, own.clock, world.intake)
+    ports = IngestPorts(own.store, own.blobs, own.mailboxes, own.clock, own.settings, world.intake)
     own.receive(a_dmarc_mail(), TO_US)
     ingest(ports, test_ingest.KEY)
 
@@ -198,7 +198,7 @@ def test_a_dsn_of_an_own_report_lies_aside_as_read() -> None:
     own.receive(test_ingest.dsn(test_ingest.block()))
 
     assert own.inbox() == []
-    (kept,) = own.mailboxes.list(ACCOUNT, own_reports.MAILBOX, "", 10).items
+    (kept,) = own.mailboxes.list(ACCOUNT, MailFilter(own_reports.MAILBOX), "", 10, NOW).items
     assert (kept.flags, kept.is_dsn) == (frozenset({r"\seen"}), True)
 
 
@@ -222,7 +222,7 @@ def test_a_failed_report_is_told_aside_and_a_delay_not_at_all() -> None:
     assert own.notify(notifying.newest(late)) == 0
     assert own.notify(notifying.newest(failed)) == 1
     assert own.inbox() == []
-    (kept,) = own.mailboxes.list(ACCOUNT, own_reports.MAILBOX, "", 10).items
+    (kept,) = own.mailboxes.list(ACCOUNT, MailFilter(own_reports.MAILBOX), "", 10, NOW).items
     assert kept.flags == own_reports.FLAGS
 
 

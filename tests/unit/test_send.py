@@ -13,6 +13,7 @@ import dkim
 import pytest
 
 from egret.contracts.queues import Hint
+from egret.contracts.records import MailFilter
 from egret.contracts.settings import HoldRule, Installation, Suppression
 from egret.contracts.webapi import ErrorCode, File, NameAddress
 from egret.core import fromid, messageid
@@ -540,7 +541,7 @@ def test_save_sent_keeps_a_copy_with_bcc() -> None:
 
     service.send(save_sent=True, bcc=people("hidden@example.net"))
 
-    (mail,) = service.mailboxes.list(ACCOUNT, "Sent", "", 10).items
+    (mail,) = service.mailboxes.list(ACCOUNT, MailFilter(mailbox="Sent"), "", 10, NOW).items
     copy = parsed(service.blobs.objects[mail.blob])
     assert (copy["Bcc"], copy["Received"], mail.subject) == ("hidden@example.net", None, "Hello")
     assert (mail.size_bytes, mail.flags) == (len(service.blobs.objects[mail.blob]), frozenset({"$notjunk", r"\seen"}))
@@ -552,7 +553,7 @@ def test_without_save_sent_there_is_no_copy() -> None:
 
     service.send()
 
-    assert service.mailboxes.list(ACCOUNT, "", "", 10).items == ()
+    assert service.mailboxes.list(ACCOUNT, MailFilter(), "", 10, NOW).items == ()
 
 
 def test_an_smtputf8_message_says_so() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.contracts.ports import Idempotency, MailStore
+from egret.contracts.records import MailFilter
 from egret.contracts.webapi import ErrorCode, SendResult
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.ids import message_of
@@ -201,13 +202,15 @@ def test_a_failure_at_any_call_leaves_all_or_nothing(at: int, count: int, after:
     run(service, failing, to)
 
     accepted = len(service.store.table.deliveries) > 0 or len(service.store.table.submissions) > 0
-    assert len(service.mailboxes.list(ACCOUNT, "Sent", "", 10).items) == accepted
+    assert (
+        len(service.mailboxes.list(ACCOUNT, MailFilter(mailbox="Sent"), "", 10, service.clock.now()).items) == accepted
+    )
     service.clock.advance(IN_FLIGHT)
     result = service.send(KEY, to=to, save_sent=True)
     repair(service)
     assert [service.delivery(s.queue_msg_id).recipient for s in result.submissions] == [p.address for p in to]
     assert len(service.store.table.deliveries) == count
-    assert len(service.mailboxes.list(ACCOUNT, "Sent", "", 10).items) == 1
+    assert len(service.mailboxes.list(ACCOUNT, MailFilter(mailbox="Sent"), "", 10, service.clock.now()).items) == 1
 
 
 def repair(service: Service) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.stream import StreamRecord
 from tests.samples import busy, delivery, ended

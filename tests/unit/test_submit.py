@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from egret.contracts.settings import HoldRule
 from egret.contracts.submission import Submission, SubmissionRecipient, Trouble
@@ -19,6 +21,7 @@ from egret.usecases.suppressions import suppression_add
 from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
 from tests.unit.sending import LOGIN, SECRETS, Service, a_domain
 
+KEY = "0" * 64
 HEAD = "From: App <app@example.com>\r\nTo: ann@example.net\r\nSubject: Hello\r\n"
 MORE = "Message-ID: <1@client.example>\r\nDate: Wed, 4 Mar 2026 10:00:00 +0000\r\n"
 BODY = "\r\nGood morning.\r\n"
@@ -32,8 +35,7 @@ def to(*addresses: str) -> tuple[SubmissionRecipient, ...]:
 def a_submission(**changes: Any) -> Submission:
     """Return a small submission that is accepted, with the changes."""
     values: dict[str, Any] = {
-        "account": ACCOUNT,
-        "login": LOGIN,
+        "key_hash": KEY,
         "mail_from": LOGIN,
         "recipients": to("ann@example.net"),
         "content": (HEAD + MORE + BODY).encode(),
@@ -102,6 +104,7 @@ def test_the_message_is_kept_byte_for_byte_below_trace_and_signatures() -> None:
     assert not facts(service, result).smtputf8
 
 
+@pytest.mark.rfc("6409", "8")
 def test_message_id_and_date_are_added_where_missing() -> None:
     """RFC 6409 8.1 and 8.2; both are signed."""
     service = Service()
@@ -179,14 +182,6 @@ def test_a_message_that_is_too_large_is_refused() -> None:
     assert refused(Service(), content=b"x" * (limit + 1)) == ErrorCode.MESSAGE_TOO_LARGE
 
 
-def test_a_disabled_account_submits_nothing() -> None:
-    """Its session may be older than that."""
-    service = Service()
-    service.change_account(disabled=True)
-
-    assert refused(service) == Trouble.ACCOUNT_DISABLED
-
-
 def test_the_daily_limit_is_that_of_the_account() -> None:
     """Over all ways in."""
     service = Service()
@@ -230,6 +225,7 @@ def test_parameters_of_dsn_are_kept() -> None:
     assert (message.ret, message.envid) == ("HDRS", "order 17")
 
 
+@pytest.mark.rfc("4865", "4")
 @pytest.mark.parametrize(
     ("asked", "delay"),
     [
@@ -251,6 +247,7 @@ def test_future_release_puts_off_the_first_attempt(asked: str, delay: timedelta)
     assert len(service.hints.waiting) == (not delay)
 
 
+@pytest.mark.rfc("8689", "5")
 @pytest.mark.parametrize(
     ("field", "require_tls", "wanted"),
     [("", False, None), ("", True, True), ("No", False, False), ("No", True, True), ("maybe", False, None)],
@@ -282,6 +279,7 @@ def test_without_fromids_the_reverse_path_is_the_submitters() -> None:
     assert (delivery.reverse_path, delivery.fromid) == ("bounce@example.com", "")
 
 
+@pytest.mark.rfc("6531", "3.4")
 @pytest.mark.parametrize(
     ("changes", "needed"),
     [
@@ -319,6 +317,46 @@ def test_the_key_makes_the_same_submission_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
         submitted(service, content=keyed, recipients=to("bob@example.net"))
     assert caught.value.code == ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        *(
+            b"From: app@example.com\r\n",
+            b"From: <a@b> (",
+            b"Sender: ",
+            b"X-Mox-Extra-A: 1\r\n",
+            b"Bcc: x\r\n",
+            b"Date: \r\n",
+        ),
+        *(
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b" ",
+            b"\0",
+            b"\xff",
+            b"Message-ID: <>\r\n",
+            b"Content-Type: multipart/mixed; boundary=b\r\n",
+        ),
+        *(b"--b\r\n", b"x" * 999, b'"', b"@", b",", b"=?utf-8?q?=C3?=", "ü".encode(), b"TLS-Required: No\r\n"),
+    ]
+)
+
+
+@given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=12), st.booleans())
+def test_any_octets_are_taken_or_refused(pieces: list[bytes], smtputf8: bool) -> None:
+    """Nothing else comes of them; what is taken has CRLF line ends, and is 7-bit in its header unless SMTPUTF8."""
+    service = Service()
+    try:
+        result = submitted(service, content=b"".join(pieces), smtputf8=smtputf8)
+    except InvalidRequest:
+        assert service.stored_count == 0
+        return
+    stored = service.content(result)
+
+    assert stored.replace(b"\r\n", b"").translate(None, b"\r\n") == stored.replace(b"\r\n", b"")
+    assert facts(service, result).smtputf8 or stored.partition(b"\r\n\r\n")[0].isascii()
 
 
 def separated() -> Service:

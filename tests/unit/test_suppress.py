@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from egret.contracts.settings import Suppression
+from egret.core.changes import Record
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
-from egret.core.lifecycle import Record, apply
+from egret.core.lifecycle import apply
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret.core.suppression import Strike, Strikes

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.queues import Call, Hint
@@ -149,7 +150,9 @@ def test_what_is_being_attempted_does_not_take_the_places_of_others(world: World
     lease = Lease(1, "unit-1", NOW + HOUR)
     for number in range(20):
         world.accept(number, due_at=NOW - HOUR, state=State.ATTEMPTING, lease=lease)
-    lost = world.accept(20, due_at=NOW - MINUTE, state=State.ATTEMPTING, lease=replace(lease, until=NOW))
+    lost = world.accept(
+        20, due_at=NOW - MINUTE, state=State.ATTEMPTING, lease=msgspec.structs.replace(lease, until=NOW)
+    )
     waiting = world.accept(21)
     world.room(2)
     world.sweep()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from egret.contracts.records import Suspension
@@ -148,7 +149,7 @@ def test_a_retry_says_when_and_why() -> None:
 
 def test_a_retry_does_not_say_twice_that_it_is_transient() -> None:
     """The outcome's own words, once each."""
-    refused = replace(LATER, reason="the server refused the recipient")
+    refused = msgspec.structs.replace(LATER, reason="the server refused the recipient")
     delivery = a_delivery(not_before=NOW + HOUR, attempts=(an_attempt(1, refused),))
 
     said = explain(delivery, a_message(), NOTHING, NOW)

@@ -47,7 +47,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.MessageMeta,
             (
                 "Size DSN Flags MailFrom MailFromValidated RcptTo MsgFrom MsgFromValidated DKIMVerifiedDomains RemoteIP"
-                " MailboxName"
+                " MailboxName ThreadID Received"
             ),
         ),
         (
@@ -57,6 +57,23 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
                 " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID"
             ),
         ),
+        (
+            w.IncomingMessage,
+            (
+                "Version From To CC BCC ReplyTo Subject MessageID InReplyTo References Date Text HTML Structure Meta"
+                " EventID"
+            ),
+        ),
+        (
+            w.IncomingMeta,
+            (
+                "MsgID MailFrom MailFromValidated MsgFromValidated RcptTo DKIMVerifiedDomains RemoteIP Received"
+                " MailboxName Automated ThreadID"
+            ),
+        ),
+        (w.MessageMoveRequest, "MsgID DestMailboxName"),
+        (w.MessageFlagsAddRequest, "MsgID Flags"),
+        (w.MessagePartGetRequest, "MsgID PartPath"),
         (w.Error, "Code Message"),
         (w.UploadCreateResult, "UploadID URL Expires"),
     ],

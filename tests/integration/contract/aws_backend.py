@@ -35,7 +35,7 @@ from egret.aws.table import Table
 from egret.aws.tls_results import DynamoTlsResults
 from egret.aws.units import DynamoUnits
 from egret.contracts.queues import decode_call, decode_hint
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from tests import aws_resources
 from tests.emulators import ACCESS_KEY, REGION, SECRET_KEY, client_arguments
 from tests.integration.contract.backends import Backend
@@ -134,7 +134,8 @@ def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
         dice=SystemDice(),
         take_hints=lambda: _receive(clients, on.hint_queue_url, decode_hint),
         take_calls=lambda: _receive(clients, on.call_queue_url, decode_call),
-        stream=lambda: _stream(endpoint_url, on.mail_table),
+        stream=lambda: [one for one in _stream(endpoint_url, on.mail_table) if isinstance(one, StreamRecord)],
+        mail_stream=lambda: [one for one in _stream(endpoint_url, on.mail_table) if isinstance(one, MailRecord)],
         upload=_upload,
         download=_download,
     )
@@ -166,18 +167,18 @@ def _streams(endpoint_url: str) -> Any:
     return session.create_client("dynamodbstreams", **client_arguments(endpoint_url))
 
 
-def _stream(endpoint_url: str, table: str) -> list[StreamRecord]:
-    """Return every change of a delivery that the table's stream has."""
+def _stream(endpoint_url: str, table: str) -> list[TableChange]:
+    """Return every change of a delivery or a mail that the table's stream has."""
     streams = _streams(endpoint_url)
     arn = streams.list_streams(TableName=table)["Streams"][0]["StreamArn"]
-    found: list[StreamRecord] = []
+    found: list[TableChange] = []
     for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
         place = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
         found += _records(streams, streams.get_shard_iterator(**place)["ShardIterator"])
     return found
 
 
-def _records(streams: Any, iterator: str) -> list[StreamRecord]:
+def _records(streams: Any, iterator: str) -> list[TableChange]:
     found: list[Mapping[str, Any]] = []
     while iterator:
         answer = streams.get_records(ShardIterator=iterator)

@@ -28,7 +28,7 @@ from egret.contracts.ports import (
 )
 from egret.contracts.queues import Call, Hint
 from egret.contracts.reports import DmarcEvaluations, ReceivedReports, ReportSuppressions
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord
 from egret.contracts.tls import DomainTls, StsPolicies, TlsResults
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.calls import MemoryCalls
@@ -54,7 +54,8 @@ class Backend:
     """The ports over one storage, and the far ends of those that only write.
 
     name: memory, moto or ministack.
-    take_hints, take_calls: what waits in the queues, removed from there. stream: every change of a delivery so far.
+    take_hints, take_calls: what waits in the queues, removed from there. stream, mail_stream: every change of
+    a delivery, of a mail in a mailbox, so far.
     upload: PUT to a URL, True when it was taken. download: GET a URL, None when there is nothing.
     """
 
@@ -86,6 +87,7 @@ class Backend:
     take_hints: Callable[[], list[Hint]]
     take_calls: Callable[[], list[Call]]
     stream: Callable[[], list[StreamRecord]]
+    mail_stream: Callable[[], list[MailRecord]]
     upload: Callable[[str, bytes], bool]
     download: Callable[[str], bytes | None]
 
@@ -129,6 +131,7 @@ def memory_backend() -> Backend:
         take_hints=lambda: _drain(hints),
         take_calls=lambda: _drain(calls),
         stream=lambda: list(store.stream),
+        mail_stream=lambda: list(store.table.mail_stream),
         upload=blobs.upload,
         download=blobs.download,
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from egret.contracts.queues import Call
 from egret.contracts.records import CallRecord, DueEntry, DueKind
+from egret.core.changes import Cancel, Change, Claim, Hold
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.ids import SHARDS, shard_of
-from egret.core.lifecycle import Cancel, Change, Claim, Hold, apply
+from egret.core.lifecycle import apply
 from tests.integration.contract.backends import Backend
 from tests.samples import (
     CONTENT,

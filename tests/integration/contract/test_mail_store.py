@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from egret.contracts.records import IdempotencyState
@@ -59,7 +60,7 @@ def test_taken_id_writes_nothing(backend: Backend, account: str, content: bytes)
     """The second message of an id is refused; facts and content stay those of the first."""
     backend.store.put_message(message(account), LARGE[::-1])
 
-    assert backend.store.put_message(replace(message(account), subject="another"), content) is False
+    assert backend.store.put_message(msgspec.structs.replace(message(account), subject="another"), content) is False
     assert message(account) == backend.store.message(account, message_number(1))
     assert LARGE[::-1] == backend.store.content(account, message_number(1))
 
@@ -74,7 +75,7 @@ def test_same_id_in_another_account_is_free(backend: Backend, account: str, othe
 
 def test_one_of_many_writers_gets_an_id(backend: Backend, account: str) -> None:
     """Eight messages want one id at once: one has it, whole."""
-    messages = [replace(message(account), subject=str(writer)) for writer in range(8)]
+    messages = [msgspec.structs.replace(message(account), subject=str(writer)) for writer in range(8)]
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda m: backend.store.put_message(m, m.subject.encode()), messages))
 
@@ -232,7 +233,7 @@ def test_expand_is_idempotent(backend: Backend, account: str) -> None:
     wanted = acceptance(account, recipients=60)
     backend.store.accept_several(wanted, CONTENT, REPAIR_AT)
     backend.store.expand(wanted.deliveries[:30])
-    claimed = replace(wanted.deliveries[7], state=State.CANCELED, rev=2, due_at=None, ended_at=NOON)
+    claimed = msgspec.structs.replace(wanted.deliveries[7], state=State.CANCELED, rev=2, due_at=None, ended_at=NOON)
     assert backend.store.replace(wanted.deliveries[7], claimed)
 
     backend.store.expand(wanted.deliveries)
@@ -255,7 +256,7 @@ def test_plan_stays_as_committed_until_closed(backend: Backend, account: str) ->
     wanted = acceptance(account, recipients=2)
     backend.store.accept_several(wanted, CONTENT, REPAIR_AT)
     backend.store.expand(wanted.deliveries)
-    backend.store.replace(wanted.deliveries[0], replace(wanted.deliveries[0], rev=2))
+    backend.store.replace(wanted.deliveries[0], msgspec.structs.replace(wanted.deliveries[0], rev=2))
     before = backend.store.planned(account, wanted.message.id)
     for _ in range(2):
         backend.store.close(account, wanted.message.id)
@@ -383,7 +384,10 @@ def test_replace_from_a_stale_read_is_refused(backend: Backend, account: str) ->
     """Two writers read the same: the second finds that the first was faster, and changes nothing."""
     old = delivery(account)
     backend.store.expand([old])
-    first, second = replace(old, rev=2, reverse_path="first"), replace(old, rev=2, reverse_path="second")
+    first, second = (
+        msgspec.structs.replace(old, rev=2, reverse_path="first"),
+        msgspec.structs.replace(old, rev=2, reverse_path="second"),
+    )
 
     assert [backend.store.replace(old, first), backend.store.replace(old, second)] == [True, False]
     assert first == backend.store.get(account, old.id, NOON)
@@ -393,7 +397,7 @@ def test_replace_of_what_is_absent_is_refused(backend: Backend, account: str, ot
     """Neither an unknown delivery nor somebody else's of that id is created or changed."""
     backend.store.expand([delivery(account)])
 
-    assert not backend.store.replace(delivery(other), replace(delivery(other), rev=2))
+    assert not backend.store.replace(delivery(other), msgspec.structs.replace(delivery(other), rev=2))
     assert backend.store.get(other, delivery(other).id, NOON) is None
     assert backend.store.get(account, delivery(account).id, NOON) == delivery(account)
 
@@ -403,7 +407,7 @@ def test_one_of_eight_writers_wins(backend: Backend, account: str) -> None:
     current = delivery(account)
     backend.store.expand([current])
     for _ in range(4):
-        wanted = [replace(current, rev=current.rev + 1, reverse_path=f"writer-{n}") for n in range(8)]
+        wanted = [msgspec.structs.replace(current, rev=current.rev + 1, reverse_path=f"writer-{n}") for n in range(8)]
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(backend.store.replace, [current] * 8, wanted))
         assert won.count(True) == 1
@@ -415,8 +419,8 @@ def test_many_are_replaced_each_on_its_own_condition(backend: Backend, account: 
     """The answers stand in the order of the pairs; one that lost holds up no other."""
     old = [delivery(account, number) for number in range(20)]
     backend.store.expand(old[:19])
-    backend.store.replace(old[3], replace(old[3], rev=2))
-    pairs = [(d, replace(d, rev=2, reverse_path="many")) for d in old]
+    backend.store.replace(old[3], msgspec.structs.replace(old[3], rev=2))
+    pairs = [(d, msgspec.structs.replace(d, rev=2, reverse_path="many")) for d in old]
 
     won = list(backend.store.replace_many(pairs))
     assert [number not in (3, 19) for number in range(20)] == won

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from egret.contracts.records import DeliveryFilter
@@ -83,7 +84,7 @@ def test_new_deliveries_do_not_disturb_the_pages_after(backend: Backend, account
 def _with_states(backend: Backend, account: str) -> list[Delivery]:
     states = [State.QUEUED, State.HELD, State.CANCELED]
     stored = [
-        replace(
+        msgspec.structs.replace(
             delivery(account, number),
             state=states[number % 3],
             ended_at=NOON if states[number % 3].is_terminal else None,
@@ -163,7 +164,7 @@ def test_forgotten_deliveries_are_not_listed(backend: Backend, account: str) -> 
 def test_listing_shows_a_replaced_delivery_once_as_it_is_now(backend: Backend, account: str) -> None:
     """The newest form, in its old place."""
     stored = _fill(backend, account)
-    changed = replace(stored[5], rev=2, reverse_path="changed")
+    changed = msgspec.structs.replace(stored[5], rev=2, reverse_path="changed")
     backend.store.replace(stored[5], changed)
 
     assert [*stored[:5], changed, *stored[6:]] == _all(backend, account, limit=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from egret.contracts.records import Acceptance, OwnFromId
 from egret.core.errors import Conflict
@@ -60,7 +61,7 @@ def test_a_forgotten_fromid_is_free(backend: Backend, account: str) -> None:
     late = delivery(account, 2)
     queued_at = NOON + DAY + MINUTE
     own = OwnFromId(account, "order-17", late.id, queued_at + DAY)
-    facts = replace(message(account, 2), queued_at=queued_at)
+    facts = structs.replace(message(account, 2), queued_at=queued_at)
     backend.store.put_message(facts, CONTENT)
 
     assert backend.store.accept(Acceptance(facts, (late,), own_fromid=own))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from egret.contracts.stream import StreamRecord
+from egret.core.changes import Claim, Record
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import EventKind
-from egret.core.lifecycle import Claim, Record, apply
+from egret.core.lifecycle import apply
 from egret.core.outcome import Bounced
 from egret.core.reply import Reply
 from tests.integration.contract.backends import Backend

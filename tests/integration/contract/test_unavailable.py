@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from egret.contracts.queues import Call, Hint
-from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, StsPolicy, Unit
+from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, MailFilter, StsPolicy, Unit
 from egret.contracts.reports import DmarcEvaluation, ReceivedReport, ReportKind, ReportSuppression
 from egret.contracts.settings import Account, ApiKey, Direct, HoldRule, SendingDomain, Suppression, Transport
 from egret.contracts.tls import TlsSupport
@@ -92,10 +92,21 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "units.remove": lambda on: on.units.remove("u"),
     "blobs.put": lambda on: on.blobs.put("k", b"x"),
     "blobs.get": lambda on: on.blobs.get("k"),
+    "blobs.beginning": lambda on: on.blobs.beginning("k", 1),
     "blobs.delete": lambda on: on.blobs.delete("k"),
     "mailboxes.put": lambda on: on.mailboxes.put(mail(A)),
-    "mailboxes.get": lambda on: on.mailboxes.get(*KEY),
-    "mailboxes.list": lambda on: on.mailboxes.list(A, "", "", 10),
+    "mailboxes.get": lambda on: on.mailboxes.get(*KEY, NOON),
+    "mailboxes.was_removed": lambda on: on.mailboxes.was_removed(*KEY),
+    "mailboxes.replace": lambda on: on.mailboxes.replace(mail(A), replace(mail(A), rev=2)),
+    "mailboxes.replace, moved": lambda on: on.mailboxes.replace(mail(A), replace(mail(A), mailbox="Trash", rev=2)),
+    "mailboxes.remove": lambda on: on.mailboxes.remove(mail(A), NOON),
+    "mailboxes.holds": lambda on: on.mailboxes.holds(A, "inbound-1", "a@example.com", NOON),
+    "mailboxes.threads": lambda on: on.mailboxes.threads(A, ["<1@example.net>"]),
+    "mailboxes.join": lambda on: on.mailboxes.join(A, "<1@example.net>", "thread", NOON),
+    "mailboxes.own": lambda on: on.mailboxes.own(A),
+    "mailboxes.create": lambda on: on.mailboxes.create(A, "Clients"),
+    "mailboxes.drop": lambda on: on.mailboxes.drop(A, "Clients", NOON),
+    "mailboxes.list": lambda on: on.mailboxes.list(A, MailFilter(), "", 10, NOON),
     "sts_policies.get": lambda on: on.sts_policies.get("example.net", NOON),
     "sts_policies.put": lambda on: on.sts_policies.put(STS_POLICY),
     "sts_policies.stale": lambda on: on.sts_policies.stale(NOON),

@@ -8,52 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from egret.api.http import Request, Response, text_response
 from egret.contracts.caller import Caller
 from egret.contracts.ports import AuthFailures, Clock, SettingsReader
-from egret.contracts.settings import Account, ApiKey
-from egret.core.address import Address, AddressError, strip_separator
-from egret.core.apikey import key_hash
-from egret.core.errors import Conflict, Unavailable
-
-TOUCH_AFTER: Final = timedelta(hours=1)
-"""How exactly the last use of a key is known."""
+from egret.usecases.login import KeyUse, log_in, note_use
 
 _CHALLENGE: Final = {"WWW-Authenticate": "Basic realm=webapi"}
 _logger = logging.getLogger(__name__)
-
-
-class KeyUse(Protocol):
-    """The part of the settings that notes the use of keys."""
-
-    def touch_key(self, key: ApiKey, at: datetime) -> None:
-        """Note that the key was used, at most one write an hour."""
-        ...
-
-
-class OnceAnHour:
-    """A `KeyUse` over another one, which it asks once an hour for each key; safe for threads.
-
-    The settings that authentication reads may be older than the note: without this, every request until they are read
-    again would try to write it, too.
-    """
-
-    def __init__(self, key_use: KeyUse) -> None:
-        self._key_use = key_use
-        self._noted: dict[str, datetime] = {}
-
-    def touch_key(self, key: ApiKey, at: datetime) -> None:
-        """Note that the key was used, unless that was done within the hour; a failure is not remembered."""
-        noted_at = self._noted.get(key.hash)
-        if noted_at is None or at - noted_at >= TOUCH_AFTER:
-            self._key_use.touch_key(key, at)
-            self._noted[key.hash] = at
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,40 +76,12 @@ def _basic(value: str) -> _Credentials | None:
 
 
 def _caller(ports: AuthPorts, credentials: _Credentials) -> Caller | None:
-    key = ports.settings.key(key_hash(credentials.key))
-    account = ports.settings.account(key.account) if key else None
-    if key is None or account is None or not _may_log_in(ports, credentials.username, account, key):
+    found = log_in(ports.settings, credentials.username, credentials.key)
+    if found is None:
         return None
-    _touch(ports, key)
+    key, account = found
+    note_use(ports.key_use, key, ports.clock.now())
     return Caller(account, key.login, key.scope)
-
-
-def _may_log_in(ports: AuthPorts, username: str | None, account: Account, key: ApiKey) -> bool:
-    """Tell whether the username, if one was given, is an address of the key's account."""
-    if username is None:
-        return True
-    try:
-        address = Address.parse(username)
-    except AddressError:
-        return False
-    domain = ports.settings.domain(address.domain)
-    separators = (domain.separator,) if domain and domain.separator else ()
-    plain = Address(strip_separator(address.local_part, separators), address.domain)
-    names = [str(form).lower().encode() for form in (address, plain)]
-    own = [own_address.lower().encode() for own_address in {*account.addresses, key.login}]
-    # Every comparison is made, so that the time taken does not tell which address was close.
-    return sum(hmac.compare_digest(name, candidate) for name in names for candidate in own) > 0
-
-
-def _touch(ports: AuthPorts, key: ApiKey) -> None:
-    now = ports.clock.now()
-    if key.last_used_at is not None and now - key.last_used_at < TOUCH_AFTER:
-        return
-    try:
-        ports.key_use.touch_key(key, now)
-    except (Unavailable, Conflict):
-        # When a key was last used is good to know, but no reason to refuse mail.
-        _logger.warning("the use of a key was not noted", exc_info=True, extra={"account": key.account})
 
 
 def _missed(ports: AuthPorts, request: Request) -> Response:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from egret.contracts import webapi as w
+from egret.core.mailbox import STANDARD
 
 _ID: Final = 520_117_284_013_056
 _MESSAGE_ID: Final = "<7d1k3nqv5xsa@mail.example.com>"
@@ -84,7 +85,18 @@ _MESSAGE: Final = w.MessageGetResult(
         text="It is on its way.\n",
     ),
     structure=w.Structure(content_type="text/plain", content_type_params={"charset": "us-ascii"}, decoded_size=19),
-    meta=w.MessageMeta(size=len(_RAW), mail_from="shop@example.com", rcpt_to="ann@example.net", mailbox_name="Inbox"),
+    meta=w.MessageMeta(
+        size=len(_RAW),
+        mail_from="shop@example.com",
+        mail_from_validated=True,
+        rcpt_to="ann@example.net",
+        msg_from="shop@example.com",
+        msg_from_validated=True,
+        dkim_verified_domains=("example.com",),
+        mailbox_name="Inbox",
+        thread_id="5f0c3d6d1a0f4b7e",
+        received=_ATTEMPTED,
+    ),
 )
 
 _DMARC_REPORT: Final = w.DMARCReportInfo(
@@ -179,7 +191,7 @@ EXAMPLES: Final = MappingProxyType(
             {"EmailAddress": "gone+news@example.net"}, w.SuppressionPresentResult(present=True)
         ),
         "MessageList": Example(
-            {"Mailbox": "Inbox", "Limit": 50},
+            {"Mailbox": "Inbox", "WithoutFlags": [r"\seen"], "Limit": 50},
             w.MessageListResult(
                 messages=(
                     w.MessageSummary(
@@ -192,6 +204,7 @@ EXAMPLES: Final = MappingProxyType(
                         message_id=_MESSAGE_ID,
                         received=_QUEUED,
                         size=len(_RAW),
+                        thread_id="5f0c3d6d1a0f4b7e",
                     ),
                 )
             ),
@@ -200,6 +213,22 @@ EXAMPLES: Final = MappingProxyType(
         "MessageRawGet": Example({"MsgID": _ID}, _RAW),
         "DMARCReportList": Example({"Limit": 1}, w.DMARCReportListResult(reports=(_DMARC_REPORT,), cursor="c3RhcnQ")),
         "TLSReportList": Example({}, w.TLSReportListResult(reports=(_TLS_REPORT,))),
+        "MessagePartGet": Example({"MsgID": _ID, "PartPath": [0]}, b"It is on its way.\r\n"),
+        "MessageDelete": Example({"MsgID": _ID}, w.Empty()),
+        "MessageFlagsAdd": Example({"MsgID": _ID, "Flags": [r"\seen", "invoiced"]}, w.Empty()),
+        "MessageFlagsRemove": Example({"MsgID": _ID, "Flags": ["invoiced"]}, w.Empty()),
+        "MessageMove": Example({"MsgID": _ID, "DestMailboxName": "Archive"}, w.Empty()),
+        "MailboxList": Example(
+            {},
+            w.MailboxListResult(
+                mailboxes=(
+                    *(w.MailboxInfo(name=name, standard=True) for name in STANDARD),
+                    w.MailboxInfo(name="Customers"),
+                )
+            ),
+        ),
+        "MailboxCreate": Example({"MailboxName": "Customers"}, w.Empty()),
+        "MailboxDelete": Example({"MailboxName": "Customers"}, w.Empty()),
     }
 )
 """By name of the method."""

@@ -12,6 +12,8 @@ HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json; charset=utf-8"
 RAW: Final = "text/plain"
 """Of raw messages, whose charsets are told by their own headers."""
+PART: Final = "application/octet-stream"
+"""Of parts of messages: whatever a stranger attached, no browser takes it for a page of ours."""
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -18,7 +18,7 @@ from egret.api import openapi, pages
 from egret.api.auth import AuthPorts, authenticate
 from egret.api.decode import decode
 from egret.api.forms import Upload, read_form
-from egret.api.http import HTML, JSON, RAW, SECURITY_HEADERS, Request, Response, redirect, text_response
+from egret.api.http import HTML, JSON, PART, RAW, SECURITY_HEADERS, Request, Response, redirect, text_response
 from egret.api.methods import METHODS, Method
 from egret.contracts.caller import Caller
 from egret.contracts.encoding import encode
@@ -195,7 +195,8 @@ def _idempotency_key(request: Request) -> str:
 
 def _success(answer: Wire | RawContent | None, facts: dict[str, object]) -> Response:
     if isinstance(answer, RawContent):
-        response = redirect(answer.url) if answer.url else Response(200, {"Content-Type": RAW}, answer.body)
+        kind = PART if answer.is_part else RAW
+        response = redirect(answer.url) if answer.url else Response(200, {"Content-Type": kind}, answer.body)
     else:
         response = Response(200, {"Content-Type": JSON}, _within_limit(encode(answer or Empty())))
     if isinstance(answer, SendResult):

@@ -110,10 +110,49 @@ def _suppression_info(entry: Suppression, account_name: str) -> w.SuppressionInf
 
 
 def _mailbox(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    return {**_reading_mail(ports), **_changing_mail(ports), **_mailboxes(ports)}
+
+
+def _reading_mail(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def part(call: Call) -> w.RawContent:
+        request: w.MessagePartGetRequest = call.request
+        return mailbox.message_part_get(ports, _account(call), request.msg_id, request.part_path)
+
     return {
         "MessageList": lambda call: mailbox.message_list(ports, _account(call), call.request),
         "MessageGet": lambda call: mailbox.message_get(ports, _account(call), call.request.msg_id),
         "MessageRawGet": lambda call: mailbox.message_raw_get(ports, _account(call), call.request.msg_id),
+        "MessagePartGet": part,
+    }
+
+
+def _changing_mail(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def delete(call: Call) -> None:
+        mailbox.message_delete(ports, _account(call), call.request.msg_id)
+
+    def add(call: Call) -> None:
+        mailbox.message_flags_add(ports, _account(call), call.request.msg_id, call.request.flags)
+
+    def remove(call: Call) -> None:
+        mailbox.message_flags_remove(ports, _account(call), call.request.msg_id, call.request.flags)
+
+    def move(call: Call) -> None:
+        mailbox.message_move(ports, _account(call), call.request.msg_id, call.request.dest_mailbox_name)
+
+    return {"MessageDelete": delete, "MessageFlagsAdd": add, "MessageFlagsRemove": remove, "MessageMove": move}
+
+
+def _mailboxes(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
+    def create(call: Call) -> None:
+        mailbox.mailbox_create(ports, _account(call), call.request.mailbox_name)
+
+    def delete(call: Call) -> None:
+        mailbox.mailbox_delete(ports, _account(call), call.request.mailbox_name)
+
+    return {
+        "MailboxList": lambda call: mailbox.mailbox_list(ports, _account(call)),
+        "MailboxCreate": create,
+        "MailboxDelete": delete,
     }
 
 

@@ -29,6 +29,7 @@ from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
 from egret.aws.sts_policies import DynamoStsPolicies
+from egret.aws.submitter import LambdaSubmitter
 from egret.aws.suppressions import DynamoSuppressions
 from egret.aws.table import Table
 from egret.aws.tls_results import DynamoTlsResults
@@ -63,7 +64,12 @@ class App:
     @cached_property
     def installation(self) -> Installation:
         """The facts of this deployment."""
-        return Installation(hostname=self._environ["EGRET_HOSTNAME"], retry=self._retry, local=self._is_local)
+        return Installation(
+            hostname=self._environ["EGRET_HOSTNAME"],
+            retry=self._retry,
+            local=self._is_local,
+            pedantic=self._environ.get("EGRET_PEDANTIC") == "1",
+        )
 
     @property
     def _is_local(self) -> bool:
@@ -126,6 +132,7 @@ class App:
                 secret_access_key=environ.get("AWS_SECRET_ACCESS_KEY", ""),
                 session_token=environ.get("AWS_SESSION_TOKEN", ""),
                 profile=environ.get("AWS_PROFILE", ""),
+                lambda_url=environ.get("AWS_ENDPOINT_URL_LAMBDA", ""),
             ),
             self._pool,
         )
@@ -251,6 +258,11 @@ class App:
     def call_queue(self) -> SqsCallQueue:
         """Calls for the webhook poster."""
         return SqsCallQueue(self.clients, self._environ["EGRET_CALL_QUEUE_URL"])
+
+    @cached_property
+    def submitter(self) -> LambdaSubmitter:
+        """The way from the SMTP listener to the submission function."""
+        return LambdaSubmitter(self.clients, self._environ["EGRET_SUBMIT_FUNCTION"], self.blobs)
 
     @cached_property
     def egress(self) -> HttpEgress:

@@ -35,6 +35,8 @@ ATTEMPTS = 4
 S3_READ_TIMEOUT_S = 5.0
 """Objects are large, and S3 thinks longer than a table does."""
 S3_ATTEMPTS = 3
+INVOKE_READ_TIMEOUT_S = 35.0
+"""Of a call of a function that is waited for: longer than the function may take."""
 MALFORMED = frozenset({"ValidationException", "SerializationException"})
 """What a service says to a request that it will never take: trying again would not end."""
 POOL = 16
@@ -46,6 +48,7 @@ class Target:
     """Where AWS is. endpoint_url: of an emulator, "" for AWS itself. Empty credentials: botocore finds its own.
 
     profile: of the configuration files, whose credentials are used before any of the environment; "" for none.
+    lambda_url: of Lambda, where it is elsewhere than the rest.
     """
 
     region: str
@@ -54,6 +57,7 @@ class Target:
     secret_access_key: str = ""
     session_token: str = ""
     profile: str = ""
+    lambda_url: str = ""
 
 
 class Clients:
@@ -122,6 +126,11 @@ class Clients:
         client: KMSClient = self._client("kms")
         return client
 
+    @property
+    def functions(self) -> Any:
+        """The client of Lambda."""
+        return self._client("lambda")
+
     def _client(self, service: str) -> Any:
         if service not in self._made:
             with self._lock:  # botocore's sessions are not safe for threads
@@ -134,7 +143,7 @@ class Clients:
         return self.session.create_client(
             service,
             region_name=target.region,
-            endpoint_url=target.endpoint_url or None,
+            endpoint_url=(target.lambda_url if service == "lambda" else "") or target.endpoint_url or None,
             aws_access_key_id=target.access_key_id or None,
             aws_secret_access_key=target.secret_access_key or None,
             aws_session_token=target.session_token or None,
@@ -144,17 +153,21 @@ class Clients:
 
 def _config(service: str, pool: int) -> Config:
     """Return the configuration of a service's client."""
-    is_s3 = service == "s3"
+    read_timeout, attempts = _PATIENCE.get(service, (READ_TIMEOUT_S, ATTEMPTS))
     return Config(
         user_agent="egret",
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=S3_READ_TIMEOUT_S if is_s3 else READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": S3_ATTEMPTS if is_s3 else ATTEMPTS},
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         parameter_validation=False,
         tcp_keepalive=True,
         max_pool_connections=pool,
-        signature_version="s3v4" if is_s3 else None,  # S3 presigns in an older way unless told
+        signature_version="s3v4" if service == "s3" else None,  # S3 presigns in an older way unless told
     )
+
+
+# A function that was called twice would have done its work twice.
+_PATIENCE = {"s3": (S3_READ_TIMEOUT_S, S3_ATTEMPTS), "lambda": (INVOKE_READ_TIMEOUT_S, 1)}
 
 
 class calling:  # noqa: N801 (it stands behind `with`, like those of contextlib)

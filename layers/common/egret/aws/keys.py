@@ -6,15 +6,19 @@ A#<account>#<shard>  M#<id>            message            (id: 16 digits)
                      W#<id>#<seq>      webhook call of event seq of delivery id (seq: 6 digits)
 A#<account>          C#<day>           recipients of a day
                      I#<key hash>      Idempotency-Key
-                     F#<hash>          fromid that a submitter chose
                      S#<base address>  suppression
                      K#<base address>  strikes
                      B#<URL hash>      breaker of a webhook URL
                      X#<id>            mail in a mailbox
                      Y#<mailbox>#<id>  the same, by mailbox (mailbox: hash)
+                     U#<thread>#<id>   the same, by thread (thread: hash)
                      Z#<source hash>   incoming mail that was stored already
+                     V#<id>            mail that was removed
+                     N#<id hash>       thread of a Message-ID
+                     O#<mailbox>       mailbox that the account made (hash)
                      T#<domain>        TLS support of a recipient domain, as the account saw it
                      Q#<kind>#<end>#<hash>    report of somebody about a domain of the account
+A#<account>#F        <hash>            fromid that a submitter chose
 UNIT                 <unit id>         egress unit
 AUTH#<network>       <window>          failed logins
 STS                  <domain>          MTA-STS policy
@@ -44,6 +48,11 @@ def mail_partition(account: str, any_id: int) -> str:
 def partition_of_shard(account: str, shard: int) -> str:
     """Return one of the account's partitions of messages and deliveries."""
     return f"A#{account}#{shard}"
+
+
+def fromid_partition(account: str) -> str:
+    """Return the partition of the fromids that an account chose: the egress may read it, unlike its other items."""
+    return f"A#{account}#F"
 
 
 def account_partition(account: str) -> str:

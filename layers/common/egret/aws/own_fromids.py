@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from egret.aws.keys import account_partition, digest, micros, ttl
+from egret.aws.keys import digest, fromid_partition, micros, ttl
 from egret.aws.table import Condition, Item, Key, Table, n, number, s
 from egret.contracts.records import OwnFromId
 
@@ -40,4 +40,4 @@ def is_free(own: OwnFromId, now: datetime) -> Condition:
 
 
 def _key(account: str, text: str) -> Key:
-    return account_partition(account), f"F#{digest(text)}"
+    return fromid_partition(account), digest(text)

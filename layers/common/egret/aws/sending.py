@@ -21,17 +21,17 @@ USER_AGENT: Final = "egret/0.1"
 """That header of composed messages."""
 
 
-def send_ports_of(app: App) -> SendPorts:
+def send_ports(app: App) -> SendPorts:
     """Return what everything that queues mail needs of an installation."""
     return _ports(app, SigningKeys(app.key_wrapper), app.secrets)
 
 
-def report_send_ports_of(app: App) -> SendPorts:
+def report_send_ports(app: App) -> SendPorts:
     """Return what `send_internal` needs for reports: the keys of DKIM and of reverse-paths, and no others."""
     return _ports(app, SigningKeys(app.key_wrapper), Secrets(app.fromid_keys, (), b""))
 
 
-def unsigned_ports_of(app: App) -> SendPorts:
+def unsigned_ports(app: App) -> SendPorts:
     """Return what `send_internal` needs for mail that goes unsigned with a null reverse-path: no key of any kind."""
     return _ports(app, _Unsigned(), Secrets(FromIdKeys({}, 0), (), b""))
 
@@ -53,6 +53,7 @@ def _ports(app: App, keys: SigningKeys, secrets: Secrets) -> SendPorts:
         counters=app.counters,
         suppressions=app.suppressions,
         blobs=app.blobs,
+        mailboxes=app.mailboxes,
         settings=app.settings,
         hints=app.hint_queue,
         clock=app.clock,

@@ -1,4 +1,4 @@
-"""Records of the mail table's change stream, as Lambda hands them over, as changes of deliveries."""
+"""Records of the mail table's change stream, as Lambda hands them over, as changes of deliveries and mails."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from egret.aws.mail_items import read_delivery
+from egret.aws.mailboxes import read_mail
 from egret.aws.table import Item
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.errors import ContractError
 
 
-def decode_record(record: Mapping[str, Any]) -> StreamRecord | None:
-    """Return the change of a delivery; None when the record is of another kind of item.
+def decode_record(record: Mapping[str, Any]) -> TableChange | None:
+    """Return the change of a delivery or of a mail; None when the record is of another kind of item.
 
     record: one of `Records` of the event, with NEW_AND_OLD_IMAGES. Raises ContractError when it cannot be read.
     """
     change = record.get("dynamodb", {})
-    if not str(change.get("Keys", {}).get("sk", {}).get("S", "")).startswith("D#"):
+    kind = str(change.get("Keys", {}).get("sk", {}).get("S", ""))[:2]
+    if kind not in ("D#", "X#"):
         return None
     old, new = change.get("OldImage"), change.get("NewImage")
     if not old and not new:
         raise ContractError(detail="a stream record without images")
-    return StreamRecord(read_delivery(_item(old)) if old else None, read_delivery(_item(new)) if new else None)
+    before, after = _item(old) if old else None, _item(new) if new else None
+    if kind == "X#":
+        return MailRecord(read_mail(before) if before else None, read_mail(after) if after else None)
+    return StreamRecord(read_delivery(before) if before else None, read_delivery(after) if after else None)
 
 
 def _item(image: Mapping[str, Any]) -> Item:

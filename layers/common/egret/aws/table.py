@@ -326,6 +326,23 @@ class Table:
         """Return a put as a part of a transaction."""
         return {"Put": {"TableName": self.name, "Item": item, **(condition.arguments() if condition else {})}}
 
+    def deleting(self, key: Key, condition: Condition | None = None) -> dict[str, Any]:
+        """Return a removal as a part of a transaction."""
+        return {
+            "Delete": {"TableName": self.name, "Key": _wire_key(key), **(condition.arguments() if condition else {})}
+        }
+
+    def updating(self, key: Key, change: str, values: Item, condition: Condition | None = None) -> dict[str, Any]:
+        """Return a change as a part of a transaction. change: an update expression; the condition names no values."""
+        update = {
+            "TableName": self.name,
+            "Key": _wire_key(key),
+            "UpdateExpression": change,
+            "ExpressionAttributeValues": values,
+            **_names(change),
+        }
+        return {"Update": update | ({"ConditionExpression": condition.expression} if condition else {})}
+
     def transact(self, parts: Sequence[dict[str, Any]]) -> list[bool]:
         """Do all parts or none; returns for each whether its condition failed: no True, everything was done.
 

@@ -60,7 +60,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     account: whose. message_id: id of the message item. domain: A-label recipient domain (or "[address]").
     lease_until: no attempt may begin after this instant; a unit refuses what comes later. transport: name of the
     transport that a route chose, "" = the unit's own way. ret: RET of RFC 3461 ("FULL", "HDRS"), "" = not asked.
-    earlier: the attempts that were made before, oldest first.
+    earlier: the attempts that were made before, oldest first. envid: ENVID, decoded, "" = the unit gives its own.
     """
 
     account: str
@@ -73,6 +73,7 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     transport: str = ""
     ret: str = ""
     earlier: list[Earlier] = []
+    envid: str = ""
 
 
 class Handoff(msgspec.Struct, frozen=True):

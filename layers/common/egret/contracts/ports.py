@@ -24,12 +24,14 @@ from egret.contracts.records import (
     DueKind,
     IdempotencyRecord,
     IdempotencyState,
+    MailFilter,
     Page,
     PostAnswer,
     StoredMail,
     Unit,
 )
 from egret.contracts.settings import Account, ApiKey, HoldRule, SendingDomain, Suppression, Transport
+from egret.contracts.submission import Submission, Submitted
 from egret.core.delivery import Delivery, Message
 from egret.core.routing import Route
 from egret.core.suppression import Strikes
@@ -312,6 +314,17 @@ class Egress(Protocol):
         ...
 
 
+class Submitter(Protocol):
+    """The way from an SMTP listener to the use case; the listener has neither its keys nor its tables."""
+
+    def submit(self, submission: Submission) -> Submitted:
+        """Have a submission with its content taken or refused.
+
+        Raises Unavailable when nobody knows what became of it.
+        """
+        ...
+
+
 # --- blobs, mailboxes ------------------------------------------------------------------------------------------------
 
 
@@ -348,18 +361,63 @@ class Blobs(Protocol):
 
 
 class Mailboxes(Protocol):
-    """Mail that an account received or saved."""
+    """Mail that an account received or saved, and the mailboxes that it made for it."""
 
     def put(self, mail: StoredMail) -> bool:
-        """Store; False when the account has a mail of the same non-empty source and rcpt_to, or the id is taken."""
+        """Store; False when the account has a mail of the same non-empty source and rcpt_to, or the id is taken.
+
+        That it had one counts too: what was removed does not come back when it is processed again.
+        """
         ...
 
-    def get(self, account: str, mail_id: int) -> StoredMail | None:
-        """Return one, None when absent."""
+    def get(self, account: str, mail_id: int, now: datetime) -> StoredMail | None:
+        """Return one, None when absent or over."""
         ...
 
-    def list(self, account: str, mailbox: str, cursor: str, limit: int) -> Page[StoredMail]:
-        """Return a mailbox ("" = all), newest first."""
+    def was_removed(self, account: str, mail_id: int) -> bool:
+        """Tell whether `remove` took it away, for some weeks."""
+        ...
+
+    def list(self, account: str, wanted: MailFilter, cursor: str, limit: int, now: datetime) -> Page[StoredMail]:
+        """Return an account's mail, newest first (highest id first).
+
+        A page may have fewer than `limit` items, even none, while its cursor says that there is more.
+        """
+        ...
+
+    def replace(self, old: StoredMail, new: StoredMail) -> bool:
+        """Write `new` (other flags or another mailbox, rev one higher) if the stored `rev` is still `old.rev`.
+
+        False when somebody was faster, when it is absent, or when the new mailbox is neither standard nor one it made.
+        """
+        ...
+
+    def remove(self, mail: StoredMail, now: datetime) -> bool:
+        """Remove for good if the stored `rev` is still `mail.rev`. Its object stays."""
+        ...
+
+    def holds(self, account: str, source: str, rcpt_to: str, now: datetime) -> bool | None:
+        """Tell whether the account still has the mail of a source; None when it never had, as far as is known."""
+        ...
+
+    def threads(self, account: str, message_ids: Sequence[str]) -> dict[str, str]:
+        """Return the threads of those Message-IDs that have one."""
+        ...
+
+    def join(self, account: str, message_id: str, thread: str, until: datetime) -> str:
+        """Give a Message-ID its thread unless it has one; return the one it has. May be forgotten after `until`."""
+        ...
+
+    def own(self, account: str) -> Sequence[str]:
+        """Return the mailboxes that the account made, by name."""
+        ...
+
+    def create(self, account: str, mailbox: str) -> bool:
+        """Make a mailbox; False when it is there."""
+        ...
+
+    def drop(self, account: str, mailbox: str, now: datetime) -> bool | None:
+        """Remove a mailbox that the account made: True. False: mail is in it. None: there is none of that name."""
         ...
 
 

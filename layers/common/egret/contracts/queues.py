@@ -18,6 +18,7 @@ class Hint(msgspec.Struct, frozen=True, omit_defaults=True):
 class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event to be told to the account's webhook.
 
+    is_mail: it is of mail that came in, for the account's incoming webhook: delivery_id is the mail's, seq is 0.
     suppressing: the event put the address on the suppression list. queued_at: RFC 3339, when the call was queued first.
     attempts: calls made before.
     """
@@ -28,6 +29,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     queued_at: str
     suppressing: bool = False
     attempts: int = 0
+    is_mail: bool = False
 
 
 class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -239,7 +239,8 @@ class HandoffRefused(EgretError):
 class StoredMail:
     """A message in an account's mailbox.
 
-    id: as `core.ids`. blob: key of the raw message (objects under inbound/ begin with the envelope line).
+    id: as `core.ids`, made of received_at. blob: key of the raw message (objects under inbound/ begin with the envelope
+    line). to: addresses of To and Cc, the first few. thread: names its conversation within the account.
     """
 
     account: str
@@ -258,6 +259,67 @@ class StoredMail:
     flags: frozenset[str] = frozenset()
     source: str = ""
     """Id of the incoming mail: the same mail is stored once."""
+    to: tuple[str, ...] = ()
+    thread: str = ""
+    mail_from_validated: bool = False
+    msg_from_validated: bool = False
+    dkim_domains: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    """None = it stays until somebody deletes it."""
+    is_news: bool = False
+    """The account's incoming webhook hears of it, when it is put."""
+    rev: int = 1
+    """One higher with each change."""
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether its time is over: it counts as absent then."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class MailFilter:
+    """Which mail of an account to list; the default of a field = any.
+
+    mailbox, thread: exact. from_, to, subject: parts of it, in any case; to: of the envelope's recipient or one in To
+    and Cc. flags: all of these; without: none of these. since <= received_at < until.
+    """
+
+    mailbox: str = ""
+    thread: str = ""
+    from_: str = ""
+    to: str = ""
+    subject: str = ""
+    flags: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+    is_dsn: bool | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, mail: StoredMail, now: datetime) -> bool:
+        """Tell whether a mail is to be listed; what is over is not."""
+        return (
+            not mail.is_expired(now)
+            and self.mailbox in ("", mail.mailbox)
+            and self.thread in ("", mail.thread)
+            and self.is_dsn in (None, mail.is_dsn)
+            and self.flags <= mail.flags
+            and self.without.isdisjoint(mail.flags)
+            and (self.since is None or self.since <= mail.received_at)
+            and (self.until is None or mail.received_at < self.until)
+            and self._has_words(mail)
+        )
+
+    def _has_words(self, mail: StoredMail) -> bool:
+        return (
+            _within(self.from_, mail.header_from, mail.mail_from)
+            and _within(self.to, mail.rcpt_to, *mail.to)
+            and _within(self.subject, mail.subject)
+        )
+
+
+def _within(wanted: str, *texts: str) -> bool:
+    folded = wanted.casefold()
+    return not folded or any(folded in text.casefold() for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

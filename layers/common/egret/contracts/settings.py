@@ -246,9 +246,11 @@ class Installation:
 
     hostname: the egress's public name (EHLO, Received, Reporting-MTA, Message-ID of accounts without a domain).
     max_message_bytes: of a composed message. local: local mode (loopback webhooks allowed).
+    pedantic: MessageGet refuses mail that the standards do not allow, instead of making the best of it.
     """
 
     hostname: str
     max_message_bytes: int = 25 * 1024 * 1024
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     local: bool = False
+    pedantic: bool = False

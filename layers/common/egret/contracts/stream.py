@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from egret.contracts.records import StoredMail
 from egret.core.delivery import Delivery
 from egret.core.events import Event
 
@@ -38,3 +39,25 @@ class StreamRecord:
             return ()
         known = self.old.event_seq if self.old else 0
         return tuple(event for event in self.new.events if event.seq > known)
+
+
+@dataclass(frozen=True, slots=True)
+class MailRecord:
+    """One change of one mail in a mailbox, as it was before and after. Never both None."""
+
+    old: StoredMail | None
+    new: StoredMail | None
+
+    @property
+    def is_news(self) -> bool:
+        """The account's incoming webhook is to hear of it."""
+        return self.old is None and self.new is not None and self.new.is_news
+
+    @property
+    def removed(self) -> StoredMail | None:
+        """The mail that is gone, deleted or over; None when it is there."""
+        return self.old if self.new is None else None
+
+
+TableChange = StreamRecord | MailRecord
+"""What the stream carries for `usecases.publish`."""

@@ -19,7 +19,7 @@ STAGING: Final = "submission/"
 
 
 class Trouble(enum.StrEnum):
-    """Codes of refusals that only a raw message can meet; the others are those of the API (`webapi.ErrorCode`)."""
+    """Codes of what only a raw message can meet; the others are those of the API (`webapi.ErrorCode`)."""
 
     MALFORMED = "malformedMessage"
     """The content is no message that may be sent."""
@@ -31,8 +31,8 @@ class Trouble(enum.StrEnum):
     """A fromid of the submitter's own leads to one recipient."""
     FROMID_USED = "fromidUsed"
     """It was used before."""
-    ACCOUNT_DISABLED = "accountDisabled"
-    """It was disabled after the login."""
+    NO_LOGIN = "noLogin"
+    """The key was revoked, or the account disabled, after the login; or the key may not send."""
     UNAVAILABLE = "unavailable"
     """Nobody knows whether the message was accepted: it should come again."""
 
@@ -48,15 +48,14 @@ class SubmissionRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
 class Submission(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A message as its submitter wrote it, and its envelope.
 
-    account: id; login: the login address whose key was used. mail_from: reverse-path without <>, "" = null.
+    key_hash: SHA-256 hex of the API key that was used. mail_from: reverse-path without <>, "" = null.
     content: the message, or key: that of the blob that has it. smtputf8: the client asked for it.
     require_tls: REQUIRETLS. ret: "FULL", "HDRS" or "". envid: decoded.
     future_release: `for;seconds` or `until;date-time`.
     protocol: how it came, as the Received field says it (RFC 3848, RFC 6531 4.3).
     """
 
-    account: str
-    login: str
+    key_hash: str
     mail_from: str
     recipients: tuple[SubmissionRecipient, ...]
     content: bytes = b""

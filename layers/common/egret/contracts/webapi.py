@@ -62,6 +62,7 @@ class ErrorCode(enum.StrEnum):
     MESSAGE_TOO_LARGE = "messageTooLarge"
     MALFORMED_MESSAGE_ID = "malformedMessageID"
     MESSAGE_NOT_FOUND = "messageNotFound"
+    PART_NOT_FOUND = "partNotFound"
     DELIVERY_NOT_FOUND = "deliveryNotFound"
     DOMAIN_NOT_FOUND = "domainNotFound"
     """None of the account's mail has met a mail server of that domain within a year."""
@@ -224,15 +225,35 @@ class SuppressionPresentResult(Wire, frozen=True, kw_only=True):
 
 
 class MessageListRequest(Wire, frozen=True, kw_only=True):
-    """Lists stored mail. mailbox: "" = all. cursor: of the page before. limit: 0 = 100, at most 1,000."""
+    """Lists stored mail; what is empty does not restrict.
+
+    mailbox: exact name. cursor: of the page before, with the same search. limit: 0 = 100, at most 1,000.
+    from_, to, subject: parts of addresses or subject, in any case; to: in To and Cc too. flags: has all of these.
+    without_flags: has none of these. since (inclusive), until (exclusive): when it was stored. dsn: null = both.
+    thread_id: mail of this conversation. group_by_thread: of each conversation only the newest that is found; limit: at
+    most 100 then.
+    """
 
     mailbox: str = ""
     cursor: str = ""
     limit: Int64 = 0
+    from_: str = ""
+    to: str = ""
+    subject: str = ""
+    flags: tuple[str, ...] = ()
+    without_flags: tuple[str, ...] = ()
+    since: Instant | None = None
+    until: Instant | None = None
+    dsn: bool | None = None
+    thread_id: str = ""
+    group_by_thread: bool = False
 
 
 class MessageSummary(Wire, frozen=True, kw_only=True):
-    """A stored message in a listing. from_: the From address. mail_from, rcpt_to: of the envelope. size: bytes."""
+    """A stored message in a listing. from_: the From address. mail_from, rcpt_to: of the envelope. size: bytes.
+
+    thread_id: the conversation it belongs to, whatever its subject says; "" for none.
+    """
 
     msg_id: Int64 = 0
     mailbox_name: str = ""
@@ -245,6 +266,7 @@ class MessageSummary(Wire, frozen=True, kw_only=True):
     size: Int64 = 0
     dsn: bool = False
     flags: tuple[str, ...] = ()
+    thread_id: str = ""
 
 
 class MessageListResult(Wire, frozen=True, kw_only=True):
@@ -264,6 +286,65 @@ class MessageRawGetRequest(Wire, frozen=True, kw_only=True):
     """Names a stored message."""
 
     msg_id: Int64 = 0
+
+
+class MessagePartGetRequest(Wire, frozen=True, kw_only=True):
+    """Names a part of a stored message: indexes from 0 into Structure.Parts, level by level; none = the whole body."""
+
+    msg_id: Int64 = 0
+    part_path: tuple[Int64, ...] = ()
+
+
+class MessageDeleteRequest(Wire, frozen=True, kw_only=True):
+    """Names a stored message."""
+
+    msg_id: Int64 = 0
+
+
+class MessageFlagsAddRequest(Wire, frozen=True, kw_only=True):
+    r"""Flags for a stored message: `\answered`, `\deleted`, `\draft`, `\flagged`, `\seen`, or words of one's own."""
+
+    msg_id: Int64 = 0
+    flags: tuple[str, ...] = ()
+
+
+class MessageFlagsRemoveRequest(Wire, frozen=True, kw_only=True):
+    """Flags that a stored message is to have no longer."""
+
+    msg_id: Int64 = 0
+    flags: tuple[str, ...] = ()
+
+
+class MessageMoveRequest(Wire, frozen=True, kw_only=True):
+    """Names a stored message and the mailbox that it goes to, which must exist."""
+
+    msg_id: Int64 = 0
+    dest_mailbox_name: str = ""
+
+
+class MailboxInfo(Wire, frozen=True, kw_only=True):
+    """A mailbox. standard: every account has it, and it stays."""
+
+    name: str = ""
+    standard: bool = False
+
+
+class MailboxListResult(Wire, frozen=True, kw_only=True):
+    """The mailboxes: the standard ones first, then the account's own by name."""
+
+    mailboxes: tuple[MailboxInfo, ...] = ()
+
+
+class MailboxCreateRequest(Wire, frozen=True, kw_only=True):
+    """Names a new mailbox; slashes make it look like one within another."""
+
+    mailbox_name: str = ""
+
+
+class MailboxDeleteRequest(Wire, frozen=True, kw_only=True):
+    """Names a mailbox of the account's own."""
+
+    mailbox_name: str = ""
 
 
 class MessageContent(Wire, frozen=True, kw_only=True):
@@ -295,7 +376,11 @@ class Structure(Wire, frozen=True, kw_only=True):
 
 
 class MessageMeta(Wire, frozen=True, kw_only=True):
-    """What is known of a stored message beside its content."""
+    """What is known of a stored message beside its content.
+
+    mail_from_validated: SPF of the reverse-path passed. msg_from_validated: DMARC of the From domain passed. thread_id,
+    received: additions to the reference.
+    """
 
     size: Int64 = 0
     dsn: bool = False
@@ -308,6 +393,8 @@ class MessageMeta(Wire, frozen=True, kw_only=True):
     dkim_verified_domains: tuple[str, ...] = ()
     remote_ip: str = ""
     mailbox_name: str = ""
+    thread_id: str = ""
+    received: Instant | None = None
 
 
 class MessageGetResult(Wire, frozen=True, kw_only=True):
@@ -320,10 +407,14 @@ class MessageGetResult(Wire, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RawContent:
-    """The answer of MessageRawGet: the message with CRLF, or, above MAX_ANSWER_BYTES, a presigned URL of it."""
+    """The answer of MessageRawGet and MessagePartGet: octets, or, above MAX_ANSWER_BYTES, a presigned URL of them.
+
+    is_part: they are of any type, and must not be taken for a page by a browser.
+    """
 
     body: bytes = b""
     url: str = ""
+    is_part: bool = False
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------
@@ -599,4 +690,44 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
     attempt: int = 0
     remote_mx: str = ""
     reply: tuple[str, ...] = ()
+    event_id: str = ""
+
+
+class IncomingMeta(Wire, frozen=True, kw_only=True):
+    """What is known of mail that came in. automated: a machine seems to have written it. thread_id: as in listings."""
+
+    msg_id: Int64 = 0
+    mail_from: str = ""
+    mail_from_validated: bool = False
+    msg_from_validated: bool = False
+    rcpt_to: str = ""
+    dkim_verified_domains: tuple[str, ...] = ()
+    remote_ip: str = ""
+    received: Instant | None = None
+    mailbox_name: str = ""
+    automated: bool = False
+    thread_id: str = ""
+
+
+class IncomingMessage(Wire, frozen=True, kw_only=True):
+    """The body of a webhook call about mail that came in. text, html: at most 1 MiB each. references: in lower case.
+
+    event_id: an addition to the reference, the same for every repeat of the call.
+    """
+
+    version: int = 0
+    from_: tuple[NameAddress, ...] = ()
+    to: tuple[NameAddress, ...] = ()
+    cc: tuple[NameAddress, ...] = ()
+    bcc: tuple[NameAddress, ...] = ()
+    reply_to: tuple[NameAddress, ...] = ()
+    subject: str = ""
+    message_id: str = ""
+    in_reply_to: str = ""
+    references: tuple[str, ...] = ()
+    date: Instant | None = None
+    text: str = ""
+    html: str = ""
+    structure: Structure = Structure()
+    meta: IncomingMeta = IncomingMeta()
     event_id: str = ""

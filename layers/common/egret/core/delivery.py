@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+import msgspec
 
 from egret.core.events import Event
 from egret.core.ids import index_of, message_of
@@ -38,8 +39,7 @@ class State(enum.StrEnum):
 TERMINAL = frozenset({State.DELIVERED, State.FAILED, State.SUPPRESSED, State.CANCELED})
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """The right of one egress unit to make one attempt. After `until` the attempt may be asked of that unit again."""
 
     attempt: int
@@ -47,8 +47,7 @@ class Lease:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One finished try; the first has number 1."""
 
     number: int
@@ -58,8 +57,7 @@ class Attempt:
     trace: SessionTrace = NO_TRACE
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One recipient of one message, as stored.
 
     account: account id. id: below 2^53. recipient: forward-path in wire form without <>. domain: its A-label domain.
@@ -126,8 +124,7 @@ class Delivery:
         return self.ended_at is None or now < self.ended_at + self.retention
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """The facts of a submission: written once, with the content beside them.
 
     id: as `core.ids` makes them. message_id: the Message-ID header with <>. login: the login address that sent it.
@@ -150,7 +147,7 @@ class Message:
     size_bytes: int
     smtputf8: bool = False
     require_tls: bool | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = {}
     ret: str = ""
     envid: str = ""
     future_release: str = ""

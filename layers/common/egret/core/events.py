@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from egret.core.outcome import NOWHERE, Remote
 
@@ -47,8 +48,7 @@ def is_wanted(kind: EventKind, events: frozenset[str]) -> bool:
     return kind.value in events if events or kind in BY_NAME_ONLY else True
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a delivery.
 
     seq: 1, 2, 3 … within the delivery. attempt: number of the attempt that caused it, 0 if none did.
@@ -72,6 +72,11 @@ class Event:
 def event_id(account: str, delivery_id: int, seq: int) -> str:
     """Return the id of an event: the same whenever it is derived again, so that receivers can drop repeats."""
     return f"evt_{account}_{delivery_id:x}_{seq}"
+
+
+def incoming_id(account: str, mail_id: int) -> str:
+    """Return the id of the news that mail came in, as `event_id` does for events of deliveries."""
+    return f"msg_{account}_{mail_id:x}"
 
 
 def webhook_number(event_id: str) -> int:

@@ -7,102 +7,18 @@ Nothing else in Egret decides about states; stores write what this returns, if `
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
+from msgspec.structs import replace
+
+from egret.core.changes import Cancel, Change, Claim, Expire, Hold, Postpone, Record, Release, Report, Suppress, Unhold
 from egret.core.delivery import Attempt, Delivery, Lease, State
 from egret.core.events import Event, EventKind
 from egret.core.outcome import Bounced, Deferred, Delivered, Unknown, error_of
 
 GIVEN_UP = "given up after"
 """How the error begins of what failed since there is no further attempt, though the last outcome was not final."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A unit is about to be asked to make the next attempt."""
-
-    unit: str
-    at: datetime
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The unit did not take it, or gave it back before the final dot: the attempt was never made under this lease.
-
-    The whole lease is named, not only the attempt: a release that comes late must not end a later lease.
-    waiting: why it has to wait until not_before, one sentence; "" when it need not.
-    """
-
-    lease: Lease
-    not_before: datetime
-    waiting: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Postpone:
-    """It could be claimed now, but whoever would try it is asked to wait. waiting: why, one sentence."""
-
-    at: datetime
-    not_before: datetime
-    waiting: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An attempt ended. next_at: when the next one is to be, None when the schedule is exhausted."""
-
-    attempt: Attempt
-    next_at: datetime | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """The maximum age has passed."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Suppress:
-    """The recipient stands on the suppression list. reason: one sentence for the event."""
-
-    at: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A hold rule matches."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Unhold:
-    """The hold was lifted; the time on hold does not count towards the maximum age."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The account or an operator withdraws it."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Mail that came back tells something; the event's `seq` is given here, its `source` drops repeats."""
-
-    event: Event
-
-
-Change = Claim | Release | Postpone | Record | Expire | Suppress | Hold | Unhold | Cancel | Report
 
 
 class Refusal(enum.StrEnum):

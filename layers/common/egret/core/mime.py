@@ -9,19 +9,20 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 # Bounds against messages made to exhaust their reader. Real mail stays far below.
 MAX_DEPTH = 30
 MAX_PARTS = 1000
 MAX_HEADER_OCTETS = 1 << 19  # per entity; 1,000 recipients with long names need about a quarter
-
-_LONGEST_PADDING = 100  # octets looked at behind a delimiter
+MAX_ALL_HEADER_OCTETS = 1 << 20  # of all entities together: a header of tiny fields takes 30 times its size in memory
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
 _FIELD_END = re.compile(rb"\r?\n(?![ \t])")
+# What programs write before the header of a message that they store, or quote it so (RFC 4155).
+_MBOX_LINE = re.compile(rb">?From ")
 _LINE_BREAK = re.compile(rb"\r?\n")
 _MEDIA_TYPE = re.compile(r"\s*([^\s;/()\"]+/[^\s;/()\"]+)")
 _WORD = re.compile(r"\s*([^\s;()\"]+)")
@@ -51,6 +52,8 @@ class Entity:
     params: dict[str, str]
     """Content-Type parameters, keys in lower case, RFC 2231 undone."""
     parts: tuple[Entity, ...] = ()
+    flaws: tuple[str, ...] = ()
+    """What the reader had to make the best of, one clause each."""
 
     def field(self, name: str) -> bytes:
         """Return the value of the first field of that lower-case name as it stands, b"" if there is none."""
@@ -76,8 +79,13 @@ class Entity:
 
 
 def read_entity(raw: bytes) -> Entity:
-    """Read a message into its tree; parts beyond the bounds of this module are left out."""
-    return _read(raw, (0, len(raw)), 0, [MAX_PARTS])
+    """Read a message into its tree; parts beyond the bounds of this module are left out.
+
+    Lines end in LF or CRLF; in CR only where the whole message knows no other end of a line.
+    """
+    if b"\n" not in raw:
+        raw = raw.replace(b"\r", b"\n")
+    return _read(raw, (0, len(raw)), 0, _Left())
 
 
 def unfold(value: bytes) -> str:
@@ -169,71 +177,90 @@ def _join_pieces(pieces: list[tuple[int, bool, str]]) -> str:
     return decode_text(data, charset)
 
 
-def _read(raw: bytes, span: tuple[int, int], depth: int, parts_left: list[int]) -> Entity:
-    """Read the entity in raw[start:end]; parts_left: one number, shared by the whole tree."""
-    start, end = span
-    if raw.startswith((b"\n", b"\r\n"), start, end):
-        header_end, body = start, start + (1 if raw[start] == 0x0A else 2)
-    elif blank := _BLANK_LINE.search(raw, start, end):
-        header_end, body = blank.span()
-    else:
-        header_end = body = end
-    headers = _read_headers(raw[start : min(header_end, start + MAX_HEADER_OCTETS)])
-    content_type = unfold(next((value for name, value in headers if name == "content-type"), b""))
+@dataclass(slots=True)
+class _Left:
+    """What the tree may still have, shared by all its entities."""
+
+    parts: int = MAX_PARTS
+    header_octets: int = MAX_ALL_HEADER_OCTETS
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The header of an entity. body: offset of what follows it."""
+
+    fields: tuple[tuple[str, bytes], ...]
+    body: int
+    flaws: tuple[str, ...] = ()
+
+
+def _read(raw: bytes, span: tuple[int, int], depth: int, left: _Left) -> Entity:
+    """Read the entity in raw[start:end]."""
+    head = _read_head(raw, span, left)
+    body = (head.body, span[1])
+    content_type = unfold(next((value for name, value in head.fields if name == "content-type"), b""))
     media = _MEDIA_TYPE.match(content_type)
     media_type = media[1].lower() if media else "/"
     params = parse_parameters(content_type)
-    parts: tuple[Entity, ...] = ()
-    if media_type.startswith("multipart/") and depth < MAX_DEPTH and (boundary := params.get("boundary", "").rstrip()):
-        spans = _part_spans(raw, (body, end), b"--" + boundary.encode(), parts_left)
-        parts = tuple([_read(raw, part, depth + 1, parts_left) for part in spans])
-    return Entity(raw, body, end, headers, media_type, params, parts)
+    entity = Entity(raw, *body, head.fields, media_type, params, flaws=head.flaws)
+    return _with_parts(entity, depth, left) if media_type.startswith("multipart/") else entity
 
 
-def _read_headers(block: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Return the fields of a header block; lines that are no field are skipped."""
-    fields = (_FIELD.fullmatch(line) for line in _FIELD_END.split(block))
-    return tuple((field[1].decode("ascii").lower(), field[2]) for field in fields if field)
+def _read_head(raw: bytes, span: tuple[int, int], left: _Left) -> _Head:
+    """Read the header at the beginning of a span. One without a single field is no header but text."""
+    start, end = span
+    if raw.startswith((b"\n", b"\r\n"), start, end):
+        return _Head((), start + (1 if raw[start] == 0x0A else 2))
+    blank = _BLANK_LINE.search(raw, start, end)
+    header_end, body = blank.span() if blank else (end, end)
+    size = min(header_end - start, MAX_HEADER_OCTETS, left.header_octets)
+    left.header_octets -= size
+    lines = _FIELD_END.split(raw[start : start + size])
+    found = [field for line in lines if (field := _FIELD.fullmatch(line))]
+    flaws: tuple[str, ...] = ("a header is too large",) if size < header_end - start else ()
+    if len(found) < len([line for line in lines if line]):
+        flaws += ("a line in a header is no field",)
+    if not found and not _MBOX_LINE.match(raw, start, end):
+        return _Head((), start, flaws)
+    return _Head(tuple([(field[1].decode("ascii").lower(), field[2]) for field in found]), body, flaws)
 
 
-def _part_spans(raw: bytes, body: tuple[int, int], delimiter: bytes, parts_left: list[int]) -> list[tuple[int, int]]:
+def _with_parts(entity: Entity, depth: int, left: _Left) -> Entity:
+    """Read the parts of a multipart."""
+    boundary = entity.params.get("boundary", "").rstrip()
+    if not boundary:
+        return replace(entity, flaws=(*entity.flaws, "a multipart has no boundary"))
+    if depth >= MAX_DEPTH:
+        return replace(entity, flaws=(*entity.flaws, "parts lie too deep within each other"))
+    spans, is_closed = _part_spans(entity.raw, (entity.start, entity.end), boundary, left)
+    parts = tuple([_read(entity.raw, part, depth + 1, left) for part in spans])
+    flaws = () if is_closed else ("a multipart has too many parts, or does not end",)
+    return replace(entity, parts=parts, flaws=entity.flaws + flaws)
+
+
+def _part_spans(raw: bytes, body: tuple[int, int], boundary: str, left: _Left) -> tuple[list[tuple[int, int]], bool]:
     """Return the spans between delimiter lines, each without the line break before its delimiter. RFC 2046 5.1.1.
 
-    A missing close delimiter ends the last part with the body.
+    The second value: the close delimiter was found. Where it is missing, the last part ends with the body.
     """
+    # A delimiter begins a line and has only `--` and padding behind it. A body begins behind a line break.
+    delimiter = re.compile(
+        rb"\n--" + re.escape(boundary.encode("utf-8", "surrogatepass")) + rb"(--)?[ \t]{0,100}\r?(?=\n|\Z)"
+    )
     spans: list[tuple[int, int]] = []
     part_start: int | None = None
-    at = raw.find(delimiter, *body)
-    while at >= 0 and parts_left[0] > 0:
-        after = at + len(delimiter)
-        if (found := _delimiter_line(raw, at, after, body)) is not None:
-            after, is_close = found
-            if part_start is not None:
-                spans.append((part_start, max(part_start, _before_line_break(raw, at))))
-                parts_left[0] -= 1
-            if is_close:
-                return spans
-            part_start = after
-        at = raw.find(delimiter, after, body[1])
-    if part_start is not None and parts_left[0] > 0:
+    for found in delimiter.finditer(raw, max(body[0] - 1, 0), body[1]):
+        if left.parts <= 0:
+            return spans, False
+        at = found.start()
+        if part_start is not None:
+            end = at - 1 if raw[at - 1] == 0x0D else at
+            spans.append((part_start, max(part_start, end)))
+            left.parts -= 1
+        if found[1]:
+            return spans, True
+        part_start = min(found.end() + 1, body[1])
+    if part_start is not None and left.parts > 0:
         spans.append((part_start, body[1]))
-        parts_left[0] -= 1
-    return spans
-
-
-def _delimiter_line(raw: bytes, at: int, after: int, body: tuple[int, int]) -> tuple[int, bool] | None:
-    """Return where the line after a delimiter begins and whether it closes; None if raw[at:after] is no delimiter.
-
-    A delimiter begins a line and has only `--` and padding behind it. In this order, no octet is searched twice.
-    """
-    if at > body[0] and raw[at - 1] != 0x0A:
-        return None
-    line_end = raw.find(b"\n", after, body[1])
-    line_end = body[1] if line_end < 0 else line_end
-    tail = raw[after : min(line_end, after + _LONGEST_PADDING)].strip()
-    return (min(line_end + 1, body[1]), tail == b"--") if tail in {b"", b"--"} else None
-
-
-def _before_line_break(raw: bytes, at: int) -> int:
-    """Return the offset of the line break that ends just before `at`."""
-    return at - 2 if raw[max(at - 2, 0) : at] == b"\r\n" else at - 1
+        left.parts -= 1
+    return spans, False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import assert_never
+from typing import ClassVar, assert_never
+
+import msgspec
 
 from egret.core.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(msgspec.Struct, frozen=True, gc=False):
     """The server that was spoken to: MX host name and IP address; both "" when no connection was made."""
 
     mx_host: str = ""
@@ -22,16 +22,14 @@ class Remote:
 NOWHERE = Remote()
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """The next hop took responsibility: 250 to the final dot (RFC 5321 section 4.2.5)."""
 
     reply: Reply
     remote: Remote = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(msgspec.Struct, frozen=True, gc=False):
     """Not now: a 4yz reply, or trouble with DNS, the network or the server. reason: one sentence."""
 
     reason: str
@@ -39,8 +37,7 @@ class Deferred:
     remote: Remote = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Bounced:
+class Bounced(msgspec.Struct, frozen=True, gc=False):
     """Never in this form: a 5yz reply or a permanent fact (null MX, size, missing SMTPUTF8). reason: one sentence.
 
     names_recipient: False when the server refused us, the sender or the message, and not the recipient.
@@ -52,13 +49,12 @@ class Bounced:
     names_recipient: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """The final dot may have gone out and no answer can be had: the message may or may not have arrived."""
 
     reason: str
     remote: Remote = NOWHERE
-    reply: Reply | None = field(default=None, init=False)
+    reply: ClassVar[Reply | None] = None
 
 
 Outcome = Delivered | Deferred | Bounced | Unknown

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from itertools import islice
 
 from egret.core.address import Address, AddressError
+from egret.core.conformance import fault
+from egret.core.dates import parse_date
 from egret.core.mime import Entity, decode_text, decode_words, read_entity, unfold
 
 MAX_TEXT_OCTETS = 1 << 20  # of UTF-8, for each of text and html
-_LONGEST_DATE = 200  # characters; anything longer is no date
+MAX_ADDRESS_TOKENS = 20_000  # of each field: some thousands of addresses with names
 
 _TOKEN = re.compile(
     r'(?P<quoted>"(?:[^"\\]|\\.)*"?)|(?P<angle><[^>]*>?)|(?P<end>[,;])|(?P<group>:)|(?P<comment>\()'
@@ -24,7 +26,7 @@ _TOKEN = re.compile(
 )
 _COMMENT_MARK = re.compile(r"[()]|\\.")
 _QUOTED_PAIR = re.compile(r"\\(.)")
-_ROUTE = re.compile(r"@[^:<>]*:")
+_ROUTE = re.compile(r"\s*@[^:<>]*:")
 _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 _LINE_BREAK = re.compile(r"\r\n?")
 _LIST_HEADERS = frozenset({"list-id", "list-unsubscribe", "list-unsubscribe-post", "precedence"})
@@ -86,9 +88,18 @@ class ParsedMessage:
     """Whether list headers, Precedence, Auto-Submitted or multipart/report mark it as made by a machine."""
 
 
-def parse_message(raw: bytes) -> ParsedMessage:
-    """Read a whole message; never raises, whatever the octets are."""
+class NotConforming(ValueError):
+    """What a pedantic reader refuses. Its text is a clause that says why."""
+
+
+def parse_message(raw: bytes, *, pedantic: bool = False) -> ParsedMessage:
+    """Read a whole message; never raises, whatever the octets are.
+
+    pedantic: raise NotConforming where the standards do not allow what was written.
+    """
     root = read_entity(raw)
+    if pedantic and (why := fault(raw, root)):
+        raise NotConforming(why)
     text, html = _readable(root)
     in_reply_to = _first_message_id(root.text_field("in-reply-to"))
     references = tuple(root.text_field("references").split())
@@ -129,7 +140,7 @@ def parse_addresses(value: str) -> tuple[NameAddress, ...]:
     """Return the mailboxes of an unfolded address field, groups dissolved, in order. RFC 5322 3.4, 4.4."""
     found: list[NameAddress] = []
     tokens: list[tuple[str, str]] = []
-    for kind, text in (*_address_tokens(value), ("end", "")):
+    for kind, text in (*islice(_address_tokens(value), MAX_ADDRESS_TOKENS), ("end", "")):
         if kind == "group":
             tokens.clear()
         elif kind != "end":
@@ -140,19 +151,6 @@ def parse_addresses(value: str) -> tuple[NameAddress, ...]:
             if mailbox.name or mailbox.address:
                 found.append(mailbox)
     return tuple(found)
-
-
-def parse_date(value: str) -> datetime | None:
-    """Return a date field as an aware datetime, None if it is no date. RFC 5322 3.3, 4.3."""
-    if len(value) > _LONGEST_DATE:
-        return None
-    try:
-        date = parsedate_to_datetime(value)
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        date.astimezone(UTC)
-    except (ValueError, TypeError, IndexError, AttributeError, OverflowError):
-        return None
-    return date
 
 
 def _addresses(root: Entity, name: str) -> tuple[NameAddress, ...]:
@@ -187,10 +185,16 @@ def _mailbox(tokens: list[tuple[str, str]]) -> NameAddress:
         address = "".join(text for kind, text in tokens if kind in {"text", "quoted"})
         name = " ".join(text for kind, text in tokens if kind == "comment")
     else:
-        address = _ROUTE.sub("", angle.strip("<>"), count=1)
+        address = _without_route(angle.strip("<>"))
         words = (_unquoted(text) if kind == "quoted" else text for kind, text in tokens if kind in {"text", "quoted"})
         name = " ".join(filter(None, map(str.strip, words)))
     return NameAddress(decode_words(name).strip(), _readable_address(address.strip()))
+
+
+def _without_route(text: str) -> str:
+    """Return an address without the obsolete route before it. RFC 5322 4.4."""
+    route = _ROUTE.match(text)
+    return text[route.end() :] if route else text
 
 
 def _unquoted(text: str) -> str:

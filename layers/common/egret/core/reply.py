@@ -6,13 +6,13 @@ Implements: RFC 5321 section 4.2, RFC 2034, RFC 3463 section 2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a server answered to one command.
 
     code: 200 … 599. lines: the text of each line without code and separator, at least one, printable.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from egret.core.tls_policy import SMARTHOST
 
 
-@dataclass(frozen=True, slots=True)
-class SessionTrace:
+class SessionTrace(msgspec.Struct, frozen=True, gc=False):
     """What an attempt's session was like.
 
     transport: name of the transport that a route chose, "" = direct to the MX hosts, or the unit's own smarthost.

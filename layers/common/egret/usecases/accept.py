@@ -23,6 +23,7 @@ from egret.contracts.ports import (
     Dice,
     HintQueue,
     Idempotency,
+    Mailboxes,
     MailStore,
     SettingsReader,
     Suppressions,
@@ -35,15 +36,18 @@ from egret.contracts.webapi import ErrorCode, SendResult
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import Conflict, InvalidRequest, Unavailable
 from egret.core.ids import SENT_INDEX, delivery_id
+from egret.core.mailbox import SENT
 from egret.core.secrets import Secrets
 from egret.usecases.deliveries import hint
 from egret.usecases.idempotency import Reservation, in_flight
 from egret.usecases.signing import SigningKeys
+from egret.usecases.threads import thread_of
 
 log = logging.getLogger(__name__)
 
-SENT: Final = "Sent"
 SENT_FLAGS: Final = frozenset({"$notjunk", r"\seen"})
+MAX_TO: Final = 100
+"""Recipients in a mailbox's item, for searches."""
 REPAIR_AFTER: Final = timedelta(seconds=90)
 """When the sweep takes over the expansion of a submission whose process died."""
 MAX_ID_TRIES: Final = 6
@@ -59,6 +63,7 @@ class SendPorts:
     counters: Counters
     suppressions: Suppressions
     blobs: Blobs
+    mailboxes: Mailboxes
     settings: SettingsReader
     hints: HintQueue
     clock: Clock
@@ -74,7 +79,8 @@ class Ready:
     """A message with an id, composed and signed, and its deliveries.
 
     content: as it goes over the wire. copy: what to keep in the mailbox Sent, None for nothing. result: the answer that
-    the idempotency record keeps. own_fromid: the submitter's, None without one.
+    the idempotency record keeps. own_fromid: the submitter's, None without one. references: Message-IDs that it refers
+    to, oldest first, for the thread of the copy.
     """
 
     message: Message
@@ -83,6 +89,7 @@ class Ready:
     result: SendResult
     copy: bytes | None = None
     own_fromid: OwnFromId | None = None
+    references: tuple[str, ...] = ()
 
 
 def charge(ports: SendPorts, account: Account, now: datetime, count: int) -> None:
@@ -190,6 +197,8 @@ def _with_copy(ports: SendPorts, ready: Ready, acceptance: Acceptance) -> Accept
     if ready.copy is None:
         return acceptance
     message = ready.message
+    account = ports.settings.account(message.account)
+    thread = thread_of(ports.mailboxes, message.account, message.message_id, ready.references, message.queued_at)
     # The id may yet turn out to be taken, by a message that has a copy of its own.
     blob = f"content/{message.account}/{message.id}-sent-{ports.dice.octets(5).hex()}"
     ports.blobs.put(blob, ready.copy)
@@ -204,6 +213,9 @@ def _with_copy(ports: SendPorts, ready: Ready, acceptance: Acceptance) -> Accept
         subject=message.subject,
         message_id=message.message_id,
         flags=SENT_FLAGS,
+        to=message.recipients[:MAX_TO],
+        thread=thread,
+        expires_at=message.queued_at + account.keep_mail if account and account.keep_mail else None,
     )
     return replace(acceptance, sent=sent)
 

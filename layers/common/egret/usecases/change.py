@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Final
 
 from egret.contracts.ports import MailStore
+from egret.core.changes import Change
 from egret.core.delivery import Delivery
 from egret.core.errors import Unavailable
-from egret.core.lifecycle import Change, Refusal, apply
+from egret.core.lifecycle import Refusal, apply
 
 MAX_TRIES: Final = 8
 """Writers of one delivery are few (a unit, a DSN, a person); losing this often means that storage is ill."""

@@ -19,9 +19,10 @@ from egret.contracts.queues import Hint
 from egret.contracts.records import UNIT_GONE_AFTER, HandoffRefused, Suspension, Unit
 from egret.contracts.settings import HoldRule, RetryPolicy
 from egret.core.address import Address
+from egret.core.changes import Change, Claim, Expire, Hold, Postpone, Suppress
 from egret.core.delivery import Delivery, Lease, Message, State
 from egret.core.errors import Unavailable
-from egret.core.lifecycle import Change, Claim, Expire, Hold, Postpone, Refusal, Suppress, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.usecases.handover import Claimed, batches
 from egret.usecases.record_outcome import RecordPorts, look_again_at, record_unknown, release
 from egret.usecases.waiting import suspension_of

@@ -23,11 +23,12 @@ from egret.contracts.webapi import (
 )
 from egret.core import cursor
 from egret.core.address import Address, AddressError
+from egret.core.changes import Cancel, Change, Hold, Unhold
 from egret.core.delivery import Attempt, Delivery, Message, State
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import MAX_ID, message_of
-from egret.core.lifecycle import GIVEN_UP, Cancel, Change, Hold, Refusal, Unhold
+from egret.core.lifecycle import GIVEN_UP, Refusal
 from egret.core.outcome import error_of, name_of
 from egret.usecases.change import Make, change
 from egret.usecases.waiting import Surroundings, explain

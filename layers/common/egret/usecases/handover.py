@@ -79,7 +79,7 @@ def _transactions(claimed: Sequence[Claimed], version: int) -> Iterator[Transact
         shared = delivery.account, delivery.message_id, delivery.domain, delivery.reverse_path
         groups[(*shared, one.transport, alone)].append(one)
     for (account, message_id, domain, reverse_path, transport, _), members in groups.items():
-        content = _content(members[0])
+        content, message = _content(members[0]), members[0].message
         for start in range(0, len(members), MAX_LEGS):
             part = members[start : start + MAX_LEGS]
             yield Transaction(
@@ -87,12 +87,21 @@ def _transactions(claimed: Sequence[Claimed], version: int) -> Iterator[Transact
                 message_id=message_id,
                 domain=domain,
                 reverse_path=reverse_path,
-                legs=[Leg(one.delivery.id, one.lease.attempt, one.delivery.recipient) for one in part],
+                legs=[_leg(one, version) for one in part],
                 content=content,
                 lease_until=_first_end(part),
                 transport=transport,
                 earlier=_earlier(part) if version > 1 else [],
+                ret=message.ret if version > 1 else "",
+                envid=message.envid if version > 1 else "",
             )
+
+
+def _leg(one: Claimed, version: int) -> Leg:
+    delivery, attempt = one.delivery, one.lease.attempt
+    if version == 1 or not (delivery.notify or delivery.orcpt):
+        return Leg(delivery.id, attempt, delivery.recipient)
+    return Leg(delivery.id, attempt, delivery.recipient, delivery.notify, delivery.orcpt)
 
 
 def _first_end(part: Sequence[Claimed]) -> datetime:

@@ -11,9 +11,9 @@ from egret.contracts.ports import Clock, Dice, MailStore, SettingsReader, Settin
 from egret.contracts.records import DeliveryFilter
 from egret.contracts.settings import HoldRule
 from egret.core.address import Address, AddressError, canonical_domain
+from egret.core.changes import Hold
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import InvalidRequest
-from egret.core.lifecycle import Hold
 from egret.usecases.change import change
 
 log = logging.getLogger(__name__)

@@ -7,31 +7,35 @@ decides what it says. Everything is idempotent by the id of the incoming mail.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
 
-from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore
+from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
 from egret.contracts.records import StoredMail
+from egret.contracts.verdicts import Verdicts
 from egret.core.address import Address, AddressError
+from egret.core.changes import Report
 from egret.core.delivery import Delivery
 from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
 from egret.core.errors import ContractError, Unavailable
 from egret.core.events import Event, EventKind, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
-from egret.core.lifecycle import Refusal, Report
+from egret.core.lifecycle import Refusal
+from egret.core.mailbox import INBOX
 from egret.core.outcome import Remote
 from egret.core.parse import ParsedMessage, parse_message
 from egret.usecases import own_reports
 from egret.usecases.change import change
 from egret.usecases.report_intake import ReportIntake, take_in
+from egret.usecases.threads import thread_of
 
 log = logging.getLogger(__name__)
 
-INBOX = "Inbox"
 RECORDED = "recorded"
+FORGOTTEN = "the delivery is forgotten"
 MAX_ID_TRIES = 16
 """Ids tried for one mail; each is free with overwhelming likelihood."""
 KIND_OF_ACTION = {
@@ -49,6 +53,9 @@ MAX_DIAGNOSTIC_BYTES = 500
 """Of a report's text in an event, in UTF-8: with `MAX_EVENTS` of them a delivery's item stays far below its 400 KB."""
 MAX_FIELD_BYTES = 4096
 """Of a header field in a mailbox's item, in UTF-8; a sender may write any length, the message itself keeps it whole."""
+MAX_ADDRESS_BYTES = 320
+MAX_TO = 100
+"""Addresses of To and Cc in a mailbox's item, for searches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class IngestPorts:
     blobs: Blobs
     mailboxes: Mailboxes
     clock: Clock
+    settings: SettingsReader
     reports: ReportIntake | None = None
 
 
@@ -88,9 +96,10 @@ def ingest(ports: IngestPorts, key: str) -> int:
     if ports.reports is not None:
         take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     for recipient in mail.envelope.recipients:
-        if recipient.delivery_id:
-            told += _tell(ports, mail, recipient)
-        _keep(ports, mail, recipient)
+        outcome = _tell(ports, mail, recipient) if recipient.delivery_id else FORGOTTEN
+        told += outcome == RECORDED
+        # What belongs to a delivery is told as its event, or not at all.
+        _keep(ports, mail, recipient, is_news=outcome == FORGOTTEN)
     return told
 
 
@@ -105,8 +114,8 @@ def _read(key: str, body: bytes) -> _Mail:
     return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
 
 
-def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
-    """Add the event to the delivery that the reverse-path belongs to."""
+def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
+    """Add the event to the delivery that the reverse-path belongs to; return what became of it."""
     now = ports.clock.now()
     result = change(
         ports.store,
@@ -118,13 +127,13 @@ def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
     outcome = _outcome(mail, result)
     ids = {"account": recipient.account, "delivery": recipient.delivery_id, "mail": mail.envelope.id}
     log.info("mail for a delivery", extra={**ids, "outcome": outcome})
-    return outcome == RECORDED
+    return outcome
 
 
 def _outcome(mail: _Mail, result: Delivery | Refusal | None) -> str:
     match result:
         case None:
-            return "the delivery is forgotten"
+            return FORGOTTEN
         case Refusal():
             return result.value
         case Delivery():
@@ -182,14 +191,16 @@ def _base(text: str) -> str:
         return text.lower()
 
 
-def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> None:
+def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> None:
     """Put the mail into the Inbox of the recipient's account, once; quietly aside what is about a report of ours."""
-    is_quiet = _is_about_own_report(ports, mail, recipient)
+    kept = _stored(ports, mail, recipient, is_news=is_news)
+    if kept.mailbox != INBOX:
+        ports.mailboxes.create(kept.account, kept.mailbox)
     for salt in range(MAX_ID_TRIES):
         mail_id = _mail_id(mail, recipient, salt)
-        if ports.mailboxes.put(_stored(mail, recipient, mail_id, is_quiet=is_quiet)):
+        if ports.mailboxes.put(replace(kept, id=mail_id)):
             return
-        holder = ports.mailboxes.get(recipient.account, mail_id)
+        holder = ports.mailboxes.get(recipient.account, mail_id, ports.clock.now())
         if holder is None or (holder.source, holder.rcpt_to) == (mail.envelope.id, recipient.address):
             return  # it was kept before
     raise Unavailable(detail=f"no free id for {mail.key}")
@@ -209,11 +220,16 @@ def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundReci
     return message is not None and own_reports.is_own_report(message)
 
 
-def _stored(mail: _Mail, recipient: InboundRecipient, mail_id: int, *, is_quiet: bool) -> StoredMail:
+def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> StoredMail:
+    """Return the mail as its recipient keeps it, without its id."""
+    is_quiet = _is_about_own_report(ports, mail, recipient)
     envelope, parsed = mail.envelope, mail.parsed
+    verdicts = envelope.verdicts or Verdicts()
+    account = ports.settings.account(recipient.account)
+    people = (*parsed.to, *parsed.cc)[:MAX_TO]
     return StoredMail(
         account=recipient.account,
-        id=mail_id,
+        id=0,
         mailbox=own_reports.MAILBOX if is_quiet else INBOX,
         blob=mail.key,
         size_bytes=len(mail.raw),
@@ -227,4 +243,22 @@ def _stored(mail: _Mail, recipient: InboundRecipient, mail_id: int, *, is_quiet:
         is_dsn=mail.report is not None,
         flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=envelope.id,
+        to=tuple(_cut(person.address, MAX_ADDRESS_BYTES) for person in people),
+        thread=_thread(ports, mail, recipient),
+        mail_from_validated=verdicts.mail_from_validated,
+        msg_from_validated=verdicts.msg_from_validated,
+        dkim_domains=verdicts.dkim_domains,
+        expires_at=mail.received_at + account.keep_mail if account and account.keep_mail else None,
+        is_news=is_news,
     )
+
+
+def _thread(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
+    """Return the conversation of a mail: of what it refers to, returns, or whose delivery's address it went to."""
+    references = [*mail.parsed.references]
+    if not references and mail.report is not None:
+        references += [mail.report.original_message_id]
+    if not any(references) and recipient.delivery_id:
+        message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
+        references += [message.message_id] if message else []
+    return thread_of(ports.mailboxes, recipient.account, mail.parsed.message_id, references, ports.clock.now())

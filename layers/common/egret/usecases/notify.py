@@ -31,14 +31,15 @@ from egret.core.delivery import Attempt, Delivery, Message
 from egret.core.errors import Unavailable
 from egret.core.events import EventKind, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
+from egret.core.mailbox import INBOX
 from egret.core.outcome import NOWHERE, Bounced
 from egret.core.retry import DeliveryRetry, last_delivery_attempt
 from egret.usecases import own_reports
 from egret.usecases.suppress import Happening
+from egret.usecases.threads import thread_of
 
 log = logging.getLogger(__name__)
 
-INBOX = "Inbox"
 DELAYED_AFTER = 5
 """The attempt whose failure is told as a delay, once, about two hours after the first."""
 GIVEN_UP_STATUS = "4.4.7"
@@ -107,7 +108,8 @@ def action_of(one: Happening) -> str:
     withdrawn is known to who withdrew it.
     """
     delivery, event = one.delivery, one.event
-    if not delivery.reverse_path:
+    is_repeated = event.dsn and not event.source  # as `lifecycle` does when a notification overtook its own attempt
+    if not delivery.reverse_path or is_repeated:
         return ""
     asked = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
     match event.kind:
@@ -155,7 +157,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
         _queue(ports, due, replace(report, to=sender))
-    return due.is_for_inbox and _put(ports, one, report, message)
+    return due.is_for_inbox and _put(ports, due, report, message)
 
 
 def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
@@ -176,34 +178,41 @@ def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
     ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
 
 
-def _put(ports: NotifyPorts, one: Happening, report: Report, message: Message) -> bool:
-    """Put a notification into the account's Inbox; False when it is there already.
+def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> bool:
+    """Put a notification into the account's Inbox; False when it is there already, or was.
 
     One about a report of our own is put aside, as read: others' dead report addresses are no news to anybody.
     """
-    delivery, is_quiet = one.delivery, own_reports.is_own_report(message)
+    is_quiet = own_reports.is_own_report(message)
+    one, delivery, at = due.one, due.one.delivery, due.one.event.at
+    if ports.mailboxes.holds(delivery.account, one.id, delivery.reverse_path, at) is not None:
+        return False
     raw = compose_dsn(report, smtputf8=message.smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
     blob = f"content/{delivery.account}/dsn-{delivery.id}-{one.event.seq}"
     ports.blobs.put(blob, raw)
-    return _keep(
-        ports.mailboxes,
-        one,
-        lambda mail_id: StoredMail(
-            account=delivery.account,
-            id=mail_id,
-            mailbox=own_reports.MAILBOX if is_quiet else INBOX,
-            blob=blob,
-            size_bytes=len(raw),
-            received_at=one.event.at,
-            rcpt_to=delivery.reverse_path,
-            header_from=f"postmaster@{ports.hostname}",
-            subject=subject_of(report),
-            message_id=report.message_id,
-            is_dsn=True,
-            flags=own_reports.FLAGS if is_quiet else frozenset(),
-            source=one.id,
-        ),
+    keep_mail = due.account.keep_mail
+    mail = StoredMail(
+        account=delivery.account,
+        id=0,
+        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
+        blob=blob,
+        size_bytes=len(raw),
+        received_at=at,
+        rcpt_to=delivery.reverse_path,
+        header_from=f"postmaster@{ports.hostname}",
+        subject=subject_of(report),
+        message_id=report.message_id,
+        is_dsn=True,
+        flags=own_reports.FLAGS if is_quiet else frozenset(),
+        source=one.id,
+        to=(delivery.reverse_path,),
+        # Its own Message-ID is not remembered: nobody answers a notification.
+        thread=thread_of(ports.mailboxes, delivery.account, "", (report.original_message_id,), at),
+        expires_at=at + keep_mail if keep_mail else None,
     )
+    if is_quiet:
+        ports.mailboxes.create(mail.account, mail.mailbox)
+    return _keep(ports.mailboxes, mail)
 
 
 def _original(blobs: Blobs, content: bytes | str) -> bytes:
@@ -305,17 +314,14 @@ def _will_retry_until(retry: RetryPolicy, delivery: Delivery) -> datetime:
     return last_delivery_attempt(len(delivery.attempts), delivery.not_before, delivery.expires_at, policy)
 
 
-# --- where it goes
-
-
-def _keep(mailboxes: Mailboxes, one: Happening, mail_of: Callable[[int], StoredMail]) -> bool:
-    """Put a notification into the Inbox, once; False when it is there."""
+def _keep(mailboxes: Mailboxes, mail: StoredMail) -> bool:
+    """Put a notification into the Inbox under an id of its time, once; False when it is there."""
     for salt in range(MAX_ID_TRIES):
-        number = webhook_number(f"{one.id} dsn {salt}")
-        mail_id = delivery_id(message_id_number(one.event.at, number), (number >> 32) % SENT_INDEX)
-        if mailboxes.put(mail_of(mail_id)):
+        number = webhook_number(f"{mail.source} dsn {salt}")
+        mail_id = delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
+        if mailboxes.put(replace(mail, id=mail_id)):
             return True
-        holder = mailboxes.get(one.delivery.account, mail_id)
-        if holder is None or holder.source == one.id:
+        holder = mailboxes.get(mail.account, mail_id, mail.received_at)
+        if holder is None or holder.source == mail.source:
             return False
-    raise Unavailable(detail=f"no free id for the notification of {one.id}")
+    raise Unavailable(detail=f"no free id for the notification of {mail.source}")

@@ -1,4 +1,4 @@
-"""Tell an account's webhook what became of its deliveries.
+"""Tell an account's webhooks what became of its deliveries, and what mail came in.
 
 One call record is written per try. A call that a newer event of the same delivery overtakes is not made (unless the
 account asks for every event in order). A URL that keeps failing is left alone for a while by its breaker.
@@ -11,17 +11,29 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 
-from egret.contracts.ports import Calls, Clock, Dice, MailStore, SettingsReader, SettingsWriter, WebhookPoster
+from egret.contracts.ports import (
+    Blobs,
+    Calls,
+    Clock,
+    Dice,
+    Mailboxes,
+    MailStore,
+    SettingsReader,
+    SettingsWriter,
+    WebhookPoster,
+)
 from egret.contracts.queues import Call
-from egret.contracts.records import Breaker, CallRecord, CallResult, PostAnswer
+from egret.contracts.records import Breaker, CallRecord, CallResult, PostAnswer, StoredMail
 from egret.contracts.settings import Account, WebhookSettings
-from egret.core.delivery import Message
-from egret.core.errors import ContractError, EgretError, Unavailable
-from egret.core.events import is_wanted
+from egret.core.errors import ContractError, EgretError, InvalidRequest, Unavailable
+from egret.core.events import Event, incoming_id, is_wanted
 from egret.core.retry import WEBHOOK_LONGEST_PAUSE, WebhookRetry, next_webhook_attempt
+from egret.usecases.incoming_call import incoming_payload
+from egret.usecases.mail_objects import raw_of
 from egret.usecases.own_reports import is_own_report
 from egret.usecases.suppress import Happening
 from egret.usecases.webhook_call import TIMEOUT, headers, is_gone, is_success, payload, retry_after
@@ -43,6 +55,8 @@ ORDER_PATIENCE = CALL_LIFETIME
 
 DELIVERED, FAILED, WAITING = "delivered", "failed", "waiting"
 SUPERSEDED, CANCELED = "superseded", "canceled"
+INCOMING = "incoming"
+"""The event of a call about mail."""
 
 SideBySide = Callable[[Callable[[list[Call]], list[Call]], Iterable[list[Call]]], Iterable[list[Call]]]
 """Runs one job per account: `map`, or that of a thread pool."""
@@ -53,6 +67,8 @@ class PostPorts:
     """What posting needs."""
 
     store: MailStore
+    mailboxes: Mailboxes
+    blobs: Blobs
     calls: Calls
     settings: SettingsReader
     settings_writer: SettingsWriter
@@ -65,22 +81,28 @@ class PostPorts:
 
 @dataclass(slots=True)
 class _Endpoint:
-    """The webhook of an account while its calls are made."""
+    """A webhook of an account while its calls are made. is_incoming: the one that hears of mail."""
 
     account: Account
     webhook: WebhookSettings
     breaker: Breaker
+    is_incoming: bool
     is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """Everything about one call: the event, its delivery and its message."""
+    """Everything about one call.
+
+    id: of the event. kind: its name. events: all of its delivery, () for mail. write: makes the body.
+    """
 
     call: Call
     queued_at: datetime
-    one: Happening
-    message: Message
+    id: str
+    kind: str
+    events: tuple[Event, ...]
+    write: Callable[[], bytes]
 
 
 def post_webhooks(ports: PostPorts, calls: Sequence[Call]) -> list[Call]:
@@ -88,17 +110,17 @@ def post_webhooks(ports: PostPorts, calls: Sequence[Call]) -> list[Call]:
 
     A receiver that refuses or does not answer is dealt with: the call record says when it is tried again.
     """
-    by_account: dict[str, list[Call]] = defaultdict(list)
+    by_webhook: dict[tuple[str, bool], list[Call]] = defaultdict(list)
     for call in calls:
-        by_account[call.account].append(call)
-    return [call for left in ports.side_by_side(lambda own: _run(ports, own), by_account.values()) for call in left]
+        by_webhook[call.account, call.is_mail].append(call)
+    return [call for left in ports.side_by_side(lambda own: _run(ports, own), by_webhook.values()) for call in left]
 
 
 def _run(ports: PostPorts, calls: list[Call]) -> list[Call]:
-    """Make an account's calls one after the other; a failure of storage leaves that call and the rest for later."""
+    """Make the calls of a webhook one after the other; a failure of storage leaves that call and the rest for later."""
     try:
-        endpoint = _endpoint(ports, calls[0].account)
-        told = _load(ports, calls)
+        endpoint = _endpoint(ports, calls[0])
+        told = _load_mails(ports, calls) if calls[0].is_mail else _load(ports, calls)
     except Unavailable:
         log.exception("webhook calls cannot be read", extra={"account": calls[0].account})
         return calls
@@ -120,16 +142,28 @@ def _ids(call: Call) -> dict[str, object]:
     return {"account": call.account, "delivery": call.delivery_id, "event": call.seq, "attempt": call.attempts + 1}
 
 
-def _endpoint(ports: PostPorts, account_id: str) -> _Endpoint | None:
-    """Return where the account's calls go, None when they are no longer wanted."""
-    account = ports.settings.account(account_id)
-    if account is None or account.webhook is None or account.webhook.disabled:
+def _endpoint(ports: PostPorts, call: Call) -> _Endpoint | None:
+    """Return where a call goes, None when it is no longer wanted."""
+    account = ports.settings.account(call.account)
+    webhook = _webhook(account, is_incoming=call.is_mail)
+    if account is None or webhook is None or webhook.disabled:
         return None
-    return _Endpoint(account, account.webhook, ports.calls.breaker(account.id, account.webhook.url))
+    # Mails have no order among each other.
+    webhook = replace(webhook, in_order=False) if call.is_mail else webhook
+    return _Endpoint(account, webhook, ports.calls.breaker(account.id, webhook.url), call.is_mail)
+
+
+def _webhook(account: Account | None, *, is_incoming: bool) -> WebhookSettings | None:
+    if account is None:
+        return None
+    return account.incoming_webhook if is_incoming else account.webhook
 
 
 def _load(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
-    """Read deliveries and messages of all calls at once; what has been forgotten, or cannot be read, is left out."""
+    """Read deliveries and messages of all calls at once; some are left out.
+
+    What has been forgotten, what cannot be read, and reports of our own.
+    """
     keys = sorted({(call.account, call.delivery_id) for call in calls})
     try:
         deliveries = ports.store.get_many(keys, ports.clock.now())
@@ -145,9 +179,31 @@ def _load(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
         event = next((e for e in delivery.events if e.seq == call.seq), None) if delivery else None
         message = messages.get((delivery.account, delivery.message_id)) if delivery else None
         queued_at = _queued_at(call)
-        if delivery and event and message and queued_at:
-            found[call] = _Told(call, queued_at, Happening(delivery, event), message)
+        if delivery and event and message and queued_at and not is_own_report(message):
+            one = Happening(delivery, event)
+            write = partial(payload, call, one, message)
+            found[call] = _Told(call, queued_at, one.id, event.kind.value, delivery.events, write)
     return found
+
+
+def _load_mails(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
+    """Read the mails of all calls, without their contents; what was removed, or cannot be read, is left out."""
+    found = {}
+    for call in calls:
+        try:
+            mail = ports.mailboxes.get(call.account, call.delivery_id, ports.clock.now())
+        except ContractError:
+            log.exception("mail of a webhook call cannot be read", extra=_ids(call))
+            continue
+        queued_at = _queued_at(call)
+        if mail and queued_at:
+            write = partial(_incoming_body, ports, mail)
+            found[call] = _Told(call, queued_at, incoming_id(mail.account, mail.id), INCOMING, (), write)
+    return found
+
+
+def _incoming_body(ports: PostPorts, mail: StoredMail) -> bytes:
+    return incoming_payload(mail, raw_of(ports.blobs, mail), incoming_id(mail.account, mail.id))
 
 
 def _queued_at(call: Call) -> datetime | None:
@@ -159,10 +215,13 @@ def _queued_at(call: Call) -> datetime | None:
 
 
 def _deal_with(ports: PostPorts, endpoint: _Endpoint | None, call: Call, told: _Told | None) -> None:
-    if endpoint is None or endpoint.is_gone or told is None or is_own_report(told.message):
-        _cancel(ports, call, "nothing to tell" if endpoint is not None and not endpoint.is_gone else "no webhook")
+    if endpoint is None or endpoint.is_gone or told is None:
+        _cancel(ports, call, "nothing to tell" if told is None else "no webhook")
     else:
-        _post_one(ports, endpoint, told)
+        try:
+            _post_one(ports, endpoint, told)
+        except InvalidRequest as error:
+            _cancel(ports, call, error.public)
 
 
 def _cancel(ports: PostPorts, call: Call, reason: str) -> None:
@@ -180,7 +239,7 @@ def _post_one(ports: PostPorts, endpoint: _Endpoint, told: _Told) -> None:
     if _was_made(call, known):
         return
     results = known.results if known else ()
-    record = CallRecord(call, webhook.url, told.one.event.kind.value, WAITING, results, now)
+    record = CallRecord(call, webhook.url, told.kind, WAITING, results, now)
     if not webhook.in_order and _is_overtaken(webhook, told):
         ports.calls.put(_ended(endpoint, record, SUPERSEDED, now))
         return
@@ -214,8 +273,7 @@ def _was_made(call: Call, known: CallRecord | None) -> bool:
 
 
 def _is_overtaken(webhook: WebhookSettings, told: _Told) -> bool:
-    events = told.one.delivery.events
-    return any(event.seq > told.call.seq and is_wanted(event.kind, webhook.events) for event in events)
+    return any(event.seq > told.call.seq and is_wanted(event.kind, webhook.events) for event in told.events)
 
 
 def _wait_until(ports: PostPorts, endpoint: _Endpoint, told: _Told, now: datetime) -> datetime | None:
@@ -229,7 +287,7 @@ def _wait_until(ports: PostPorts, endpoint: _Endpoint, told: _Told, now: datetim
 
 def _predecessor_until(ports: PostPorts, webhook: WebhookSettings, told: _Told, now: datetime) -> datetime | None:
     """Return when to look again whether the wanted event before this one was told, None when it holds up nothing."""
-    call, events = told.call, told.one.delivery.events
+    call, events = told.call, told.events
     earlier = [event for event in events if event.seq < call.seq and is_wanted(event.kind, webhook.events)]
     if not earlier:
         return None
@@ -243,8 +301,8 @@ def _predecessor_until(ports: PostPorts, webhook: WebhookSettings, told: _Told, 
 
 def _call(ports: PostPorts, webhook: WebhookSettings, told: _Told) -> tuple[PostAnswer, CallResult]:
     started_at = ports.clock.now()
-    body = payload(told.call, told.one, told.message)
-    answer = ports.poster.post(webhook.url, headers(webhook, told.one.id, told.call, started_at, body), body, TIMEOUT)
+    body = told.write()
+    answer = ports.poster.post(webhook.url, headers(webhook, told.id, told.call, started_at, body), body, TIMEOUT)
     duration = ports.clock.now() - started_at
     result = CallResult(started_at, duration, answer.status, answer.error, answer.body.decode("utf-8", "replace"))
     log.info("webhook call", extra={**_ids(told.call), "status": answer.status, "error": answer.error})
@@ -297,9 +355,14 @@ def _disable(ports: PostPorts, endpoint: _Endpoint) -> None:
     The settings are read afresh: those at hand may be a minute old, and an operator may have set another URL since.
     """
     account = ports.settings_writer.account_by_name(endpoint.account.name)
-    if account is None or account.webhook is None or account.webhook.url != endpoint.webhook.url:
+    webhook = _webhook(account, is_incoming=endpoint.is_incoming)
+    if account is None or webhook is None or webhook.url != endpoint.webhook.url:
         return
-    ports.settings_writer.put_account(replace(account, webhook=replace(account.webhook, disabled=True)))
+    disabled = replace(webhook, disabled=True)
+    changed = (
+        replace(account, incoming_webhook=disabled) if endpoint.is_incoming else replace(account, webhook=disabled)
+    )
+    ports.settings_writer.put_account(changed)
     log.warning("webhook disabled: the receiver answered 410", extra={"account": account.id})
 
 

@@ -73,7 +73,8 @@ def prepare(ports: SendPorts, job: Job) -> Ready:
     deliveries = deliveries_of(ports, message, _terms(job))
     content = composed.raw(trace + signatures)
     copy = _copy(job, composed, signatures) if job.request.save_sent else None
-    return Ready(message, deliveries, content, _result(job, message_id, deliveries), copy)
+    result = _result(job, message_id, deliveries)
+    return Ready(message, deliveries, content, result, copy, references=job.request.references)
 
 
 def _future_release(job: Job) -> str:

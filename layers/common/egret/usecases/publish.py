@@ -1,4 +1,4 @@
-"""Turn changes of deliveries into what follows: suppressions, notifications, webhook calls, and the end of contents.
+"""Turn changes of deliveries and mail into what follows: suppressions, DSNs, webhook calls, and the end of contents.
 
 The change stream of the mail table is the outbox: it hands every change over at least once, in order within a delivery.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from egret.contracts.ports import CallQueue, Clock, MailStore, SettingsReader, Suppressions
+from egret.contracts.ports import Blobs, CallQueue, Clock, Mailboxes, MailStore, SettingsReader, Suppressions
 from egret.contracts.queues import Call
 from egret.contracts.settings import Account
-from egret.contracts.stream import StreamRecord
+from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.events import is_wanted
+from egret.usecases.mail_objects import drop_object
 from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening, suppress
 
@@ -22,6 +23,8 @@ class PublishPorts:
     """What publishing needs."""
 
     store: MailStore
+    mailboxes: Mailboxes
+    blobs: Blobs
     suppressions: Suppressions
     settings: SettingsReader
     call_queue: CallQueue
@@ -29,21 +32,36 @@ class PublishPorts:
     notifying: NotifyPorts
 
 
-def publish(ports: PublishPorts, records: Sequence[StreamRecord]) -> int:
+def publish(ports: PublishPorts, changes: Sequence[TableChange]) -> int:
     """Process changes in order; return how many webhook calls were queued.
 
     Everything is idempotent. Raises Unavailable, then all of it may be done again.
     """
+    records = [change for change in changes if isinstance(change, StreamRecord)]
+    mails = [change for change in changes if isinstance(change, MailRecord)]
     happenings = [Happening(record.delivery, event) for record in records for event in record.new_events]
     suppressing = suppress(ports.suppressions, happenings)
     notify(ports.notifying, happenings)
     calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
+    calls += [call for record in mails if record.is_news and (call := _incoming_call(ports, record))]
     if calls:
         ports.call_queue.put(calls)
     gone = [record.delivery for record in records if record.is_removal]
     for account, message_id in dict.fromkeys((delivery.account, delivery.message_id) for delivery in gone):
         ports.store.reap(account, message_id, ports.clock.now())
+    for mail in [mail for record in mails if (mail := record.removed)]:
+        drop_object(ports.mailboxes, ports.blobs, mail, ports.clock.now())
     return len(calls)
+
+
+def _incoming_call(ports: PublishPorts, record: MailRecord) -> Call | None:
+    """Return the call that tells of mail that came in, None when the account does not want to hear of it."""
+    mail = record.new
+    account = ports.settings.account(mail.account) if mail else None
+    webhook = account.incoming_webhook if account else None
+    if mail is None or webhook is None or webhook.disabled:
+        return None
+    return Call(mail.account, mail.id, 0, ports.clock.now().isoformat(), is_mail=True)
 
 
 def _call(ports: PublishPorts, one: Happening, suppressing: set[str]) -> Call | None:

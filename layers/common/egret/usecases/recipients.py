@@ -11,9 +11,10 @@ from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Account, SendingDomain, Suppression
 from egret.core import fromid
 from egret.core.address import Address, strip_separator
+from egret.core.changes import Hold, Suppress
 from egret.core.delivery import Delivery, Message
 from egret.core.ids import delivery_id
-from egret.core.lifecycle import Hold, Refusal, Suppress, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.usecases.accept import SendPorts
 from egret.usecases.suppressions import suppression_key
 

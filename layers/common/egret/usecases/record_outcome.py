@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 from egret.contracts.ports import Clock, MailStore
 from egret.contracts.settings import RetryPolicy
+from egret.core.changes import Record, Release
 from egret.core.delivery import Attempt, Delivery, Lease
-from egret.core.lifecycle import Record, Refusal, Release, apply
+from egret.core.lifecycle import Refusal, apply
 from egret.core.outcome import Bounced, Delivered, Unknown
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
 from egret.usecases.change import change

@@ -6,11 +6,12 @@ Nothing is kept of a submission that is refused.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from egret.contracts import webapi
 from egret.contracts.caller import Caller
@@ -54,8 +55,6 @@ def submit(
     `send`. Raises InvalidRequest with a code of the API or a `Trouble`; Unavailable when storage does not answer, and
     then it is not known whether the message was accepted: submit it again, with the same key.
     """
-    if caller.account.disabled:
-        raise InvalidRequest(Trouble.ACCOUNT_DISABLED, "The account is disabled.")
     limit = ports.installation.max_message_bytes
     if len(submission.content) > limit:
         raise InvalidRequest(ErrorCode.MESSAGE_TOO_LARGE, f"The message is larger than {limit} bytes.")
@@ -71,7 +70,7 @@ def submit(
     if not key:
         return work(None)
     now = ports.clock.now()
-    body = msgspec.json.encode(submission)
+    body = msgspec.json.encode(msgspec.structs.replace(submission, key_hash=""))
     reservation = reserve_for(caller, key, body, ports.dice.octets(16).hex(), now)
     answer = once(ports.idempotency, reservation, now, lambda reservation: encode_result(work(reservation)))
     return decode_result(answer)
