@@ -13,6 +13,13 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
 ')
 export EGRET_EGRESS_BIND="${EGRET_EGRESS_BIND:-$address:1081}"
 export EGRET_EGRESS_URL="${EGRET_EGRESS_URL:-http://$address:1081}"
+# A certificate of the operator's own comes as a secret, and is read from a file.
+if [ -z "${1:-}" ] && [ -n "${EGRET_TLS_PEM:-}" ]; then
+    (umask 077 && printf '%s\n' "$EGRET_TLS_PEM" > /tmp/tls.pem)
+    export EGRET_TLS_CERT=/tmp/tls.pem
+    export EGRET_TLS_KEY=/tmp/tls.pem
+fi
+unset EGRET_TLS_PEM
 # The resolver of this image, unless another one is configured. It is restarted when it ends, and ends with the container.
 if [ -z "${1:-}" ] && [ "${EGRET_RESOLVER:-}" = 127.0.0.1:5335 ]; then
     mkdir -p /tmp/unbound

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import json
 import logging
 import random
 import sys
@@ -29,6 +30,7 @@ from egret.aws.codec import decode as decode_content
 from egret.aws.codec import encode as encode_content
 from egret.contracts import handoff
 from egret.contracts.queues import Inbound, InboundRecipient, decode_call, decode_hint, pack_inbound, unpack_inbound
+from egret.contracts.records import StoredMail
 from egret.contracts.webapi import SendRequest
 from egret.core.address import Address, AddressError, Mailbox
 from egret.core.compose import Draft, File, compose
@@ -37,12 +39,13 @@ from egret.core.dmarc_report import AggregateReport, PublishedPolicy, Row, compo
 from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
-from egret.core.parse import parse_message
+from egret.core.parse import MAX_TEXT_OCTETS, NotConforming, Structure, parse_message, part_content
 from egret.core.reply import Reply
 from egret.core.report_destinations import agreed, destinations
 from egret.core.report_payload import payloads, unpacked
 from egret.core.tlsrpt_reading import read_tls
 from egret.core.tlsrpt_report import PolicyResult, TlsReport, compose_json
+from egret.usecases.incoming_call import incoming_payload
 from egret_egress import records
 from egret_egress.auth import LoggedIn, Login, Refused
 from egret_egress.envelope import Envelope
@@ -110,6 +113,16 @@ Message-ID: <1@example.com>\r
 \r
 --b--\r
 """
+MIXED = (
+    b"From a@b Fri Jan  2 03:04:05 2026\r\nFROM: =?utf-8?q?=C3=84?= (c) <@r:a@b>, g: x@y;\nDate: 2 Jan 26 03:04 GMT\r\n"
+    b"In-Reply-To: <1@x> <2@x>\r\nReferences: <0@x>\r\n <1@x>\r\nContent-type: Multipart/Related; boundary=b\r\n\r\n"
+    b'preamble\r\n--b\r\nContent-Type: multipart/alternative; boundary="b b"\r\n\r\n--b b\r\n\r\nplain\r\n--b b\r\n'
+    b'Content-Type: text/html; charset="utf-7"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>=3D+AOk-\r\n'
+    b"--b b--\r\n--b\r\nContent-ID: <i@x>\r\nContent-Disposition: inline; filename*0*=utf-8''%C3%A4"
+    b"; filename*1=.png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"iVBORw0K\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n"
+    b"y\r\n--b--"
+)
 SEND = (
     b'{"To":[{"Name":"A","Address":"a@example.net"}],"Subject":"s","Text":"t",'
     b'"Extra":{"k":"v"},"Date":"2026-01-02T03:04:05Z"}'
@@ -204,6 +217,23 @@ def _destinations(data: bytes) -> object:
     return agreed("example.com", destinations(text.split(",")), lambda _: (text,))
 
 
+def _message(data: bytes) -> object:
+    """Read a message, each of its parts, and what a webhook would tell of it: JSON, whatever the octets are."""
+    mail = StoredMail("abcdefgh", 1, "Inbox", "", len(data), datetime(2026, 1, 2, tzinfo=UTC))
+    message = parse_message(data)
+    assert json.loads(incoming_payload(mail, data, "msg_1"))["Text"] == message.text
+    assert len(message.text.encode()) <= MAX_TEXT_OCTETS
+    assert part_content(data, [len(message.structure.parts)]) is None
+    for path in _paths(message.structure):
+        assert part_content(data, path) is not None
+    return message
+
+
+def _paths(part: Structure) -> list[list[int]]:
+    """Return the way to each part, of a few."""
+    return [[], *([at, *path] for at, child in enumerate(part.parts[:5]) for path in _paths(child))][:20]
+
+
 def _stuffing(data: bytes) -> object:
     """No dot-stuffed content may hold an end of data of its own (RFC 5321 section 4.5.2)."""
     sent = stuffed(data)
@@ -222,7 +252,10 @@ def targets() -> list[Target]:
     inbound = pack_inbound(Inbound("1", "2026-01-02T00:00:00+00:00", "", [InboundRecipient("a@b", "abcdefgh")]), mail)
     msgspec_errors = (msgspec.MsgspecError, EgretError)
     return [
-        Target("parse_message", parse_message, [mail, DSN]),
+        Target("parse_message", _message, [mail, DSN, MIXED]),
+        Target(
+            "pedantic parse_message", lambda b: parse_message(b, pedantic=True), [mail, DSN, MIXED], (NotConforming,)
+        ),
         Target("parse_dsn", parse_dsn, [DSN, mail]),
         Target(
             "Address.parse",

@@ -21,6 +21,7 @@ from egret_egress.config import Config, ConfigError, from_environment
 from egret_egress.dns import DnsResolver
 from egret_egress.handoff import Exposition
 from egret_egress.metrics import FROM_THE_START
+from egret_egress.own_certificate import CertificateError
 from egret_egress.prometheus import CONTENT_TYPE, PrometheusMetrics
 from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
@@ -86,6 +87,8 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
         own_fromids=app.own_fromids,
         submitter=app.submitter if config.submission_listen or config.submissions_listen else None,
+        # In local mode nobody out there sends mail, and there may be no DNS.
+        lookups=None if config.allow_loopback else resolver,
         tls=TlsStores(app.sts_policies, TlsPorts(app.domain_tls, app.tls_results)),
     )
 
@@ -122,7 +125,7 @@ def main(environ: Mapping[str, str]) -> int:
     try:
         with asyncio.Runner(loop_factory=posix.loop_factory()) as runner:
             runner.run(serve(config, ports))
-    except (OSError, ShapingError) as error:
+    except (OSError, ShapingError, CertificateError) as error:
         print(f"egret_egress: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from egret.contracts.settings import SmarthostTls
 from egret.core.tls_policy import PLAIN
 from egret_egress.destinations import Host
+from egret_egress.own_certificate import CertificateFiles
 from egret_egress.session import Credentials, Timeouts
 from egret_egress.transports import POLICIES
 
@@ -37,6 +38,8 @@ class Config:
     resolver_validates: it validates DNSSEC, which is believed of one on a loopback address only.
     allow_loopback: MX hosts may be on this machine, for local mode only. shaping: the operator's own shaping file.
     submission_listen, submissions_listen: of submission by STARTTLS and by TLS, None = not offered.
+    certificate: of our own SMTP servers, None = made at start. rejects_dmarc: incoming mail that fails DMARC is refused
+    where its domain asks for that. has_requiretls: our own servers offer REQUIRETLS.
     """
 
     bind: tuple[str, int]
@@ -57,6 +60,9 @@ class Config:
     shaping: Path | None = None
     submission_listen: tuple[str, int] | None = None
     submissions_listen: tuple[str, int] | None = None
+    certificate: CertificateFiles | None = None
+    rejects_dmarc: bool = False
+    has_requiretls: bool = True
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
@@ -83,12 +89,22 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         allow_loopback=is_local,
         is_sink=bool(environ.get("EGRET_LOCAL_SINK")),
         shaping=Path(own) if (own := environ.get("EGRET_SHAPING", "")) else None,
+        certificate=_certificate(environ),
+        rejects_dmarc=environ.get("EGRET_REJECT_DMARC") == "1",
+        has_requiretls=environ.get("EGRET_REQUIRETLS") != "0",
     )
 
 
 def _listen(environ: Mapping[str, str], name: str) -> tuple[str, int] | None:
     text = environ.get(name, "")
     return host_port(name, text) if text else None
+
+
+def _certificate(environ: Mapping[str, str]) -> CertificateFiles | None:
+    certificate, key = environ.get("EGRET_TLS_CERT", ""), environ.get("EGRET_TLS_KEY", "")
+    if bool(certificate) != bool(key):
+        raise ConfigError("EGRET_TLS_CERT and EGRET_TLS_KEY are set together or not at all")
+    return CertificateFiles(Path(certificate), Path(key)) if certificate else None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:

@@ -7,29 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from typing import Final
 
 from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.settings import Account, SendingDomain
+from egret.contracts.verdicts import Verdicts
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
 from egret_egress.esmtp import Mail, Rcpt
+from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, is_looping, trace, without_claims
+from egret_egress.judging import Judge
 from egret_egress.metrics import INBOUND
+from egret_egress.rates import Rate, Rates
 from egret_egress.smtp_server import NOT_NOW, Challenge, Client, ServerLimits, Service, SmtpServer
+from egret_egress.spf_check import Sender, Spf
 
 log = logging.getLogger(__name__)
 
 POSTMASTER: Final = "postmaster"
 ROLES: Final = frozenset({POSTMASTER, "abuse"})
 """Local parts that every domain answers for, in any case (RFC 5321 section 4.5.1, RFC 2142 section 2)."""
+TOO_MANY_UNKNOWN: Final = "421 4.7.0 Too many unknown recipients, try again later"
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
 
 
 OwnLookup = Callable[[str, str], int]
@@ -123,7 +132,7 @@ def _age(account: Account) -> tuple[bool, float, str]:
 
 @dataclass(frozen=True, slots=True)
 class InboundPorts:
-    """What receiving needs. executor: for the blocking calls."""
+    """What receiving needs. executor: for the blocking calls. judge: None = nobody looks at who sent a mail."""
 
     recipients: Recipients
     blobs: Blobs
@@ -131,52 +140,100 @@ class InboundPorts:
     dice: Dice
     executor: Executor
     metrics: Metrics = field(default_factory=NoMetrics)
+    judge: Judge | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPolicy:
+    """What is taken of whom.
+
+    rejects: mail that fails DMARC is refused where its domain asks for that. has_requiretls: REQUIRETLS is offered.
+    unproven_recipients: of one mail whose sender SPF does not vouch for. unknown_recipients: refused in one connection
+    before it ends. messages, unknown: of networks, in a minute and in an hour.
+    """
+
+    rejects: bool = False
+    has_requiretls: bool = True
+    unproven_recipients: int = 10
+    unknown_recipients: int = 20
+    messages: tuple[Rate, ...] = (Rate(MINUTE, (600, 1800, 5400)), Rate(HOUR, (6_000, 18_000, 54_000)))
+    unknown: tuple[Rate, ...] = (Rate(MINUTE, (60, 180, 540)), Rate(HOUR, (300, 900, 2700)))
 
 
 class InboundServer(SmtpServer):
-    """The server of port 25."""
+    """The server of port 25. tls: None = TLS is not offered."""
 
-    def __init__(self, ports: InboundPorts, hostname: str, limits: ServerLimits | None = None) -> None:
-        def answered(reply: str) -> None:
-            ports.metrics.count(INBOUND, (reply[:3],))
-
+    def __init__(
+        self,
+        ports: InboundPorts,
+        hostname: str,
+        limits: ServerLimits | None = None,
+        policy: InboundPolicy | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        limits = limits or ServerLimits()
+        door = _Door(ports, hostname, policy or InboundPolicy(), limits.recipients)
         service = Service(
             hostname,
-            converse=lambda client: _Receiving(ports, client),
-            extensions=lambda _: ("SMTPUTF8",),
-            answered=answered,
+            converse=lambda client: _Receiving(door, client),
+            extensions=door.extensions,
+            tls=tls,
+            answered=lambda reply: ports.metrics.count(INBOUND, (reply[:3],)),
         )
         super().__init__(service, limits)
+
+
+class _Door:
+    """What all connections share."""
+
+    def __init__(self, ports: InboundPorts, hostname: str, policy: InboundPolicy, recipients: int) -> None:
+        self.ports = ports
+        self.hostname = hostname
+        self.policy = policy
+        self.messages = Rates(policy.messages, ports.clock)
+        self.unknown = Rates(policy.unknown, ports.clock)
+        self._limits = f"LIMITS RCPTMAX={recipients}"
+
+    def extensions(self, client: Client) -> tuple[str, ...]:
+        """Return the lines of EHLO."""
+        has_requiretls = self.policy.has_requiretls and bool(client.tls)
+        return ("SMTPUTF8", self._limits, *(("REQUIRETLS",) if has_requiretls else ()))
 
 
 class _Receiving:
     """The conversation with one client."""
 
-    def __init__(self, ports: InboundPorts, client: Client) -> None:
-        self._ports = ports
-        self._client = client
+    def __init__(self, door: _Door, client: Client) -> None:
+        self.door = door
+        self.client = client
+        self.unknown = 0
 
     async def greet(self) -> str:
-        """Be there for everybody."""
-        return ""
+        """Be there for everybody who does not try out addresses."""
+        return TOO_MANY_UNKNOWN if self.door.unknown.is_over(self.client.ip) else ""
 
     async def auth(self, mechanism: str, initial: bytes | None, challenge: Challenge) -> str:
         """Know nobody."""
         return "502 5.5.1 AUTH is not offered"
 
-    async def mail(self, mail: Mail) -> _Incoming:
+    async def mail(self, mail: Mail) -> _Incoming | str:
         """Begin with any sender."""
-        return _Incoming(self._ports, self._client, mail)
+        if self.door.messages.is_over(self.client.ip):
+            return "450 4.7.1 Too many messages from your network, try again later"
+        return _Incoming(self, mail)
 
 
 class _Incoming:
     """One mail that comes in."""
 
-    def __init__(self, ports: InboundPorts, client: Client, mail: Mail) -> None:
-        self._ports = ports
-        self._client = client
+    def __init__(self, session: _Receiving, mail: Mail) -> None:
+        self._session = session
+        self._door = session.door
+        self._ports = session.door.ports
+        self._client = session.client
         self._mail = mail
         self._recipients: list[InboundRecipient] = []
+        self._spf: asyncio.Task[Spf] | None = None
 
     async def rcpt(self, rcpt: Rcpt) -> str:
         """Take whom we know, refuse everybody else at once."""
@@ -187,35 +244,98 @@ class _Incoming:
             log.warning("a recipient cannot be looked up", exc_info=True)
             return NOT_NOW
         if found is None:
-            return "550 5.1.1 No such recipient here"
+            return self._unknown()
+        if len(self._recipients) >= self._door.policy.unproven_recipients and not await self._is_proven():
+            return "452 4.5.3 Too many recipients for a sender without SPF"
         self._recipients.append(found)
+        if self._spf is None and self._ports.judge is not None:
+            # While the client goes on, for as long as nobody is waiting.
+            sender = Sender(self._client.ip, self._client.ehlo, self._mail.reverse_path)
+            self._spf = loop.create_task(self._ports.judge.spf(sender))
         return "250 2.1.5 OK"
+
+    def _unknown(self) -> str:
+        self._door.unknown.count(self._client.ip)
+        self._session.unknown += 1
+        is_guessing = self._session.unknown >= self._door.policy.unknown_recipients
+        if is_guessing or self._door.unknown.is_over(self._client.ip):
+            return TOO_MANY_UNKNOWN
+        return "550 5.1.1 No such recipient here"
+
+    async def _is_proven(self) -> bool:
+        return self._spf is None or (await self._spf).result == "pass"
 
     async def content(self, content: bytes) -> str:
         """Say 250 when the message is stored durably, else ask to come again."""
-        now = self._ports.clock.now()
-        mail_id = f"{int(now.timestamp() * 1000):011x}{self._ports.dice.octets(8).hex()}"
-        inbound = self._envelope(mail_id, now)
-        key = f"inbound/{now:%Y-%m-%d}/{mail_id}"
         loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._ports.executor, self._ports.blobs.put, key, pack_inbound(inbound, content))
-        except EgretError:
-            log.warning("incoming mail cannot be stored", exc_info=True, extra={"inbound": mail_id})
-            return NOT_NOW
-        accounts = sorted({recipient.account for recipient in inbound.recipients})
-        log.info("received", extra={"inbound": mail_id, "accounts": accounts, "size_bytes": len(content)})
-        return f"250 2.0.0 OK {mail_id}"
+        refused = await loop.run_in_executor(self._ports.executor, _refusal, content, self._door.hostname)
+        if refused:
+            return refused
+        verdicts = await self._verdicts(content)
+        if verdicts is not None and self._is_rejected(verdicts):
+            return f"550 5.7.1 DMARC of {verdicts.header_from} fails, and its policy is to reject"
+        arrival = self._arrival()
+        inbound = self._envelope(arrival, verdicts)
+        key = f"inbound/{arrival.at:%Y-%m-%d}/{arrival.id}"
 
-    def _envelope(self, mail_id: str, now: datetime) -> Inbound:
-        return Inbound(
-            id=mail_id,
-            received_at=now.isoformat(),
-            mail_from=self._mail.reverse_path,
-            recipients=self._recipients,
-            remote_ip=self._client.ip,
+        def store() -> None:
+            # In one step: each further copy of a large message is one that others have no memory for.
+            head = pack_inbound(inbound, trace(arrival, verdicts))
+            self._ports.blobs.put(key, b"".join([head, *without_claims(content, arrival.hostname)]))
+
+        try:
+            await loop.run_in_executor(self._ports.executor, store)
+        except EgretError:
+            log.warning("incoming mail cannot be stored", exc_info=True, extra={"inbound": arrival.id})
+            return NOT_NOW
+        self._door.messages.count(self._client.ip)
+        accounts = sorted({recipient.account for recipient in inbound.recipients})
+        log.info("received", extra={"inbound": arrival.id, "accounts": accounts, "size_bytes": len(content)})
+        return f"250 2.0.0 OK {arrival.id}"
+
+    async def _verdicts(self, content: bytes) -> Verdicts | None:
+        if self._ports.judge is None or self._spf is None:
+            return None
+        return await self._ports.judge.verdicts(await self._spf, content)
+
+    def _is_rejected(self, verdicts: Verdicts) -> bool:
+        """Tell whether the From domain wants it refused, and it is no answer to what we sent."""
+        is_failed = verdicts.dmarc == "fail" and verdicts.policy == "reject"
+        return is_failed and self._door.policy.rejects and not any(one.delivery_id for one in self._recipients)
+
+    def _arrival(self) -> Arrival:
+        now = self._ports.clock.now()
+        return Arrival(
+            id=f"{int(now.timestamp() * 1000):011x}{self._ports.dice.octets(8).hex()}",
+            at=now,
+            hostname=self._door.hostname,
+            ip=self._client.ip,
             ehlo=self._client.ehlo,
+            is_extended=self._client.is_extended,
             tls=self._client.tls,
             smtputf8=self._mail.smtputf8,
             require_tls=self._mail.require_tls,
+            mail_from=self._mail.reverse_path,
+            recipient=self._recipients[0].address if len(self._recipients) == 1 else "",
         )
+
+    def _envelope(self, arrival: Arrival, verdicts: Verdicts | None) -> Inbound:
+        return Inbound(
+            id=arrival.id,
+            received_at=arrival.at.isoformat(),
+            mail_from=arrival.mail_from,
+            recipients=self._recipients,
+            remote_ip=arrival.ip,
+            ehlo=arrival.ehlo,
+            tls=arrival.tls,
+            verdicts=verdicts,
+            smtputf8=arrival.smtputf8,
+            require_tls=arrival.require_tls,
+        )
+
+
+def _refusal(content: bytes, hostname: str) -> str:
+    """Return the reply to content that is not taken, "" to all other."""
+    if header_size(content) > MAX_HEADER_BYTES:
+        return "554 5.6.0 The header of the message is too large"
+    return "554 5.4.6 The message goes round in a loop" if is_looping(content, hostname) else ""

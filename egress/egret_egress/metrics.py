@@ -119,7 +119,7 @@ FROM_THE_START: Final[Mapping[Counter | Histogram, tuple[Labels, ...]]] = {
     DNS_SECONDS: _singles("answer", "nxdomain", "timeout", "failure"),
     HANDOFFS: _singles("taken", "refused"),
     SMARTHOST_REFUSALS: _singles("greeting", "mail"),
-    INBOUND: _singles("250", "451", "452", "552", "554"),
+    INBOUND: _singles("250", "451", "452", "550", "552", "554"),
     SUBMISSIONS: _singles("250", "451", "452", "550", "552", "553", "554"),
 }
 """Label sets that are there with 0 before the first one is counted, which a rate could not see else."""

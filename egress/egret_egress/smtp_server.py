@@ -18,11 +18,11 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Network
 from typing import Any, Final, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
 
+from egret.core.authlimits import networks_of
 from egret_egress import esmtp
 from egret_egress.esmtp import Bad, Mail, Rcpt
 from egret_egress.inbound_content import MAX_LINE_BYTES, ByteBudget, ContentReader, Refused, Share
@@ -39,6 +39,8 @@ MAX_AUTH_BYTES: Final = 12_288
 MAX_ERRORS: Final = 10
 """Commands of one connection that make no sense."""
 MAX_NAME_CHARS: Final = 255
+WIDENING: Final = (1, 3, 9)
+"""Times as much as one address may have is what its network may have: IPv4 /32, /26, /21; IPv6 /64, /48, /32."""
 HANDSHAKE_S: Final = 30.0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -53,8 +55,8 @@ class ServerLimits:
     message_bytes: of one message (a DSN may carry back the largest message that we send). in_flight_bytes: received of
     all messages under way; each lies in memory three times while it is stored, on an instance of 1 GiB in all.
     connections: over all addresses. peer_*: of one remote address (IPv6: one /64), so that nobody alone keeps everybody
-    else out; one of the largest messages. session_s: whole life of a connection; idle_s: between two commands
-    (RFC 5321 4.5.3.2.7).
+    else out; one of the largest messages; for the networks around it see WIDENING. session_s: whole life of a
+    connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
     """
 
     message_bytes: int = 32 * 1024 * 1024
@@ -160,6 +162,13 @@ class SmtpServer:
         self.all_ended: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
 
+    def is_full_for(self, networks: Sequence[str]) -> bool:
+        """Tell whether there are too many connections, in all or of somebody's networks."""
+        most = [self.limits.peer_connections * times for times in WIDENING]
+        return len(self.connections) >= self.limits.connections or any(
+            self.connections_of[network] >= limit for network, limit in zip(networks, most, strict=False)
+        )
+
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port."""
         loop = asyncio.get_running_loop()
@@ -200,7 +209,7 @@ class Connection(SMTP):
         self._is_counted = False
         self._is_over = False
         self._errors = 0
-        self._peer = ""
+        self._networks: list[str] = []
         self._client = Client("")
         self._conversation: Conversation
         self._offered: frozenset[str] = frozenset()
@@ -211,19 +220,18 @@ class Connection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn away whoever is too many."""
         owner = self._owner
-        self._peer = _peer_of(transport)
-        is_too_many = len(owner.connections) >= owner.limits.connections
-        if is_too_many or owner.connections_of[self._peer] >= owner.limits.peer_connections:
+        peername = transport.get_extra_info("peername")
+        self._client.ip = str(peername[0]) if peername else ""
+        self._networks = networks_of(self._client.ip)
+        if owner.is_full_for(self._networks):
             # uvloop's transports are no asyncio.WriteTransport by inheritance.
             cast("asyncio.WriteTransport", transport).write(b"421 4.3.2 Too many connections, try again later\r\n")
             transport.close()
             return
         self._is_counted = True
         owner.connections.add(self)
-        owner.connections_of[self._peer] += 1
+        owner.connections_of.update(self._networks)
         self._life = self.loop.call_later(owner.limits.session_s, self.cut)
-        peername = transport.get_extra_info("peername")
-        self._client.ip = str(peername[0]) if peername else ""
         super().connection_made(transport)
         if self._service.is_implicit:
             self._client.tls = _tls_of(transport)
@@ -240,9 +248,10 @@ class Connection(SMTP):
         if self not in owner.connections:
             return
         owner.connections.discard(self)
-        owner.connections_of[self._peer] -= 1
-        if not owner.connections_of[self._peer]:
-            del owner.connections_of[self._peer]
+        owner.connections_of.subtract(self._networks)
+        for network in self._networks:
+            if not owner.connections_of[network]:
+                del owner.connections_of[network]
         if owner.all_ended is not None and not owner.connections:
             owner.all_ended.set()
         for timer in (self._life, self._timeout_handle):
@@ -545,10 +554,10 @@ class Connection(SMTP):
         if not self._recipients:
             await self._say("503 5.5.1 There is no recipient")
             return
-        if not self._owner.budget.has_room(self._peer, self._mail.size or 0):
+        if not self._owner.budget.has_room(self._networks[0], self._mail.size or 0):
             await self._answer(Refused.NO_MEMORY.value)
             return
-        share = Share(self._owner.budget, self._peer)
+        share = Share(self._owner.budget, self._networks[0])
         try:
             await self.push("354 End data with <CR><LF>.<CR><LF>")
             status = await self._receive(ContentReader(self._limits.message_bytes, share), self._transaction)
@@ -626,10 +635,3 @@ def _tls_of(transport: asyncio.BaseTransport) -> str:
     """Return protocol and cipher."""
     session: Any = transport.get_extra_info("ssl_object")
     return f"{session.version()} {session.cipher()[0]}"
-
-
-def _peer_of(transport: asyncio.BaseTransport) -> str:
-    """Return what counts as one peer: an IPv4 address, or the /64 of an IPv6 one."""
-    peername = transport.get_extra_info("peername")
-    host = str(peername[0]).partition("%")[0] if peername else ""
-    return str(IPv6Network((host, 64), strict=False)) if ":" in host else host

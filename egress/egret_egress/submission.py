@@ -17,16 +17,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from egret.contracts.metrics import Metrics, NoMetrics
-from egret.contracts.ports import AuthFailures, Clock, SettingsReader, Submitter
+from egret.contracts.ports import Clock, SettingsReader, Submitter
 from egret.contracts.settings import Account, ApiKey, Scope
 from egret.contracts.submission import Submission, SubmissionRecipient
 from egret.core.address import Address, AddressError
+from egret.core.authlimits import LIMITS as LOGIN_LIMITS
 from egret.core.errors import EgretError
 from egret.core.ids import MAX_RECIPIENTS
 from egret.usecases.admission import MAX_FUTURE_RELEASE
 from egret.usecases.login import log_in
 from egret_egress.esmtp import Mail, Rcpt
 from egret_egress.metrics import SUBMISSIONS
+from egret_egress.rates import Rate, Rates
 from egret_egress.smtp_server import AuthAborted, Challenge, Client, ServerLimits, Service
 from egret_egress.submission_replies import reply_of
 
@@ -51,10 +53,15 @@ class SubmissionPorts:
 
     settings: SettingsReader
     submitter: Submitter
-    failures: AuthFailures
+    failures: Rates
     clock: Clock
     executor: Executor
     metrics: Metrics = field(default_factory=NoMetrics)
+
+
+def failed_logins(clock: Clock) -> Rates:
+    """Return the counts of failed logins, with the limits of the API."""
+    return Rates([Rate(window, limits) for window, limits in LOGIN_LIMITS], clock)
 
 
 def submission_service(ports: SubmissionPorts, hostname: str, tls: ssl.SSLContext, *, is_implicit: bool) -> Service:
@@ -106,9 +113,7 @@ class _Conversation:
 
     def _judge(self, found: tuple[ApiKey, Account] | None) -> str:
         if found is None:
-            counted = self._ports.failures.record(self._client.ip, self._ports.clock.now())
-            log.info("login failed", extra={"peer": self._client.ip})
-            return _UNKNOWN if counted else "421 4.7.0 Too many failed logins from this network, try again later"
+            return self._missed()
         key, account = found
         if account.disabled:
             return "535 5.7.13 This account is disabled"
@@ -117,6 +122,15 @@ class _Conversation:
         self._key = key
         log.info("logged in", extra={"peer": self._client.ip, "account": account.id})
         return "235 2.7.0 Welcome"
+
+    def _missed(self) -> str:
+        """Refuse a login. The limit is looked at only now: a network under attack is not to lock out its owner."""
+        ip, failures = self._client.ip, self._ports.failures
+        log.info("login failed", extra={"peer": ip})
+        if failures.is_over(ip):
+            return "421 4.7.0 Too many failed logins from this network, try again later"
+        failures.count(ip)
+        return _UNKNOWN
 
     async def mail(self, mail: Mail) -> _Transaction | str:
         """Begin, after the login."""

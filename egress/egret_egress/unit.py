@@ -31,15 +31,16 @@ from egret_egress.config import Config
 from egret_egress.contents import Contents
 from egret_egress.courier import Courier
 from egret_egress.destinations import Direct, Fixed, Ourselves, PublicOnly, Resolver, Router
+from egret_egress.dns_blocking import Lookups
 from egret_egress.engine import Capacity, Engine, Parts
-from egret_egress.failed_logins import FailedLogins
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
-from egret_egress.inbound import InboundPorts, InboundServer, OwnLookup, Recipients
+from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, OwnLookup, Recipients
 from egret_egress.journal import FileJournal
+from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.ledger import Ledger
 from egret_egress.opening import Dialing
-from egret_egress.own_certificate import own_context
+from egret_egress.own_certificate import OwnCertificate
 from egret_egress.pacing import Pacing
 from egret_egress.pacing_file import PacingFile
 from egret_egress.pool import Pool, PoolLimits
@@ -53,7 +54,7 @@ from egret_egress.shaping_gauges import watch_pacing
 from egret_egress.smtp_server import SmtpServer
 from egret_egress.sts_fetch import Fetching
 from egret_egress.submission import LIMITS as SUBMISSION_LIMITS
-from egret_egress.submission import SubmissionPorts, submission_service
+from egret_egress.submission import SubmissionPorts, failed_logins, submission_service
 from egret_egress.succession import succeed
 from egret_egress.transports import Routers, Transports
 from egret_egress.volume import open_volume
@@ -63,6 +64,8 @@ log = logging.getLogger(__name__)
 INBOUND_THREADS = 8
 SUBMISSION_THREADS = 8
 """Each waits for the submission function, some 100 ms for a message."""
+JUDGING_THREADS = 16
+"""Wait for the DNS, mostly."""
 CLOSING_S = 5.0
 
 
@@ -71,7 +74,8 @@ class UnitPorts:
     """What a unit needs from outside. exposition: what /metrics shows of what is counted in metrics.
 
     resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
-    inside: of smarthosts, which may have names that only this network knows. submitter: where submission is offered.
+    inside: of smarthosts, which may have names that only this network knows. lookups: the names of the world for those
+    who judge incoming mail, None = nobody does. submitter: where submission is offered.
     """
 
     book: Book
@@ -86,6 +90,7 @@ class UnitPorts:
     tls: TlsStores | None = None
     resolver_answers: Callable[[], Awaitable[bool]] | None = None
     inside: Resolver | None = None
+    lookups: Lookups | None = None
     metrics: Metrics = field(default_factory=NoMetrics)
     exposition: Exposition | None = None
     own_fromids: OwnFromIds | None = None
@@ -130,7 +135,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
     """Run a unit while the context is entered; leaving it drains.
 
     Raises BlockingIOError when another process has the journal directory, OSError when a port is taken, ShapingError
-    when the operator's shaping file cannot be used.
+    when the operator's shaping file cannot be used, CertificateError when his certificate cannot.
     """
     limits = limits or Limits()
     config.journal_dir.mkdir(parents=True, exist_ok=True)
@@ -172,7 +177,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
-        smtp_ports = await _serve_smtp(stack, config, ports, helping)
+        smtp_ports = await _serve_mail(stack, config, ports, helping)
         await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
@@ -251,39 +256,57 @@ async def _serve_http(
     return port
 
 
-async def _serve_smtp(
+async def _serve_mail(
     stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
 ) -> tuple[int, int, int]:
-    """Listen for mail that comes in, and for that of accounts; return the ports."""
-    inbound = await _serve_inbound(stack, config, ports, executor)
-    return (inbound, *await _serve_submission(stack, config, ports))
+    """Listen for mail that comes in, and for that of accounts by STARTTLS and by TLS; return the ports, 0 = none."""
+    certificate = _certificate(stack, config, ports)
+    inbound = await _serve_smtp(stack, config, ports, executor, certificate)
+    return (inbound, *await _serve_submission(stack, config, ports, certificate))
 
 
-async def _serve_inbound(
-    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
+def _certificate(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> OwnCertificate:
+    """Return what our own SMTP servers show; it is kept new."""
+    certificate = OwnCertificate(config.hostname, ports.clock, config.certificate)
+    _on_duty(stack, asyncio.create_task(certificate.keep_renewing()))
+    return certificate
+
+
+async def _serve_smtp(
+    stack: contextlib.AsyncExitStack,
+    config: Config,
+    ports: UnitPorts,
+    executor: ThreadPoolExecutor,
+    certificate: OwnCertificate,
 ) -> int:
     if config.smtp_listen is None:
         return 0
+    judge = None
+    if ports.lookups is not None:
+        judging = stack.enter_context(ThreadPoolExecutor(JUDGING_THREADS, "judge"))
+        judge = Judge(JudgingPorts(ports.lookups, judging))
     recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname, _own_fromids(ports))
-    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics)
-    server = InboundServer(inbound, config.hostname)
+    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge)
+    policy = InboundPolicy(rejects=config.rejects_dmarc, has_requiretls=config.has_requiretls)
+    server = InboundServer(inbound, config.hostname, policy=policy, tls=certificate.context)
     port = await server.start(*config.smtp_listen)
     stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return port
 
 
-async def _serve_submission(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> tuple[int, int]:
-    """Listen for accounts; return the ports by STARTTLS and by TLS, 0 = not offered."""
+async def _serve_submission(
+    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, certificate: OwnCertificate
+) -> tuple[int, int]:
     listens = (config.submission_listen, config.submissions_listen)
     if ports.submitter is None or listens == (None, None):
         return 0, 0
     executor = stack.enter_context(ThreadPoolExecutor(SUBMISSION_THREADS, "submit"))
-    offered = SubmissionPorts(ports.settings, ports.submitter, FailedLogins(), ports.clock, executor, ports.metrics)
-    tls = own_context(config.journal_dir, config.hostname, ports.clock.now())
+    failures = failed_logins(ports.clock)
+    offered = SubmissionPorts(ports.settings, ports.submitter, failures, ports.clock, executor, ports.metrics)
     bound = [0, 0]
     for index, listen in enumerate(listens):
         if listen is not None:
-            service = submission_service(offered, config.hostname, tls, is_implicit=bool(index))
+            service = submission_service(offered, config.hostname, certificate.context, is_implicit=bool(index))
             server = SmtpServer(service, SUBMISSION_LIMITS)
             bound[index] = await server.start(*listen)
             stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))

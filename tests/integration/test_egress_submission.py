@@ -22,10 +22,9 @@ from egret.core.apikey import key_hash
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import Unavailable
 from egret.core.ids import message_of
-from egret.memory.counters import MemoryAuthFailures
 from egret.usecases.answer_submission import AnswerPorts, answer_submission
 from egret_egress.smtp_server import SmtpServer
-from egret_egress.submission import LIMITS, SubmissionPorts, submission_service
+from egret_egress.submission import LIMITS, SubmissionPorts, failed_logins, submission_service
 from tests.certificates import Certificate
 from tests.unit.builders import ACCOUNT, NOW
 from tests.unit.sending import LOGIN, Service
@@ -93,7 +92,7 @@ def listening(certificate: Certificate) -> Iterator[Listening]:
     found = Listening(service, submitter, certificate)
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(4) as executor:
-        ports = SubmissionPorts(service.settings, submitter, MemoryAuthFailures(), service.clock, executor)
+        ports = SubmissionPorts(service.settings, submitter, failed_logins(service.clock), service.clock, executor)
         tls = certificate.server()
         servers = [
             SmtpServer(submission_service(ports, "mail.egret.example", tls, is_implicit=is_implicit), LIMITS)

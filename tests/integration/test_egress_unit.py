@@ -539,7 +539,7 @@ def test_250_comes_after_the_object_is_stored() -> None:
     ((key, stored),) = blobs.objects.items()
     envelope, body = unpack_inbound(stored)
     assert key == f"inbound/2026-05-01/{envelope.id}"
-    assert raw == body
+    assert body.endswith(b"\r\n" + raw)
     assert (envelope.mail_from, envelope.remote_ip, envelope.ehlo) == ("", "127.0.0.1", "client.example")
     expected = [
         InboundRecipient(f"{FROMID}@bounces.a.example", "aaaaaaaa", 1025),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import stat
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,17 +64,21 @@ def test_every_variable_in_the_template_is_read_and_every_one_read_is_set() -> N
 
 
 def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> None:
-    """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer."""
-    found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL"}
+    """The template leaves alone what the entrypoint finds out, what is local mode's, and what has one right answer.
+
+    A certificate of one's own comes as one variable, and the entrypoint makes files of it.
+    """
+    found_out = {"EGRET_EGRESS_BIND", "EGRET_EGRESS_URL", "EGRET_TLS_CERT", "EGRET_TLS_KEY"}
+    of_the_entrypoint = {"EGRET_TLS_PEM"}
     local = {"EGRET_LOCAL", "EGRET_LOCAL_SINK"}
     of_the_image = {"EGRET_RESOLVER", "EGRET_RESOLVER_VALIDATES"}
-    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S"} | of_the_image
+    left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S", "EGRET_REQUIRETLS"} | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     by_the_app = {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID", "EGRET_SUBMIT_FUNCTION"}
     read = names_in_code("egress/egret_egress") | app | by_the_app
     given = {name for name in container_variables() if name.startswith("EGRET_")}
 
-    assert given == read - found_out - local - left_alone
+    assert given - of_the_entrypoint == read - found_out - local - left_alone
     assert found_out == set(re.findall(r"export (\w+)=", (ROOT / "egress/entrypoint.sh").read_text()))
 
 
@@ -461,6 +468,26 @@ def test_the_page_on_deploying_counts_what_costs() -> None:
     assert f"| {len(alarms)} alarms on {metrics} metrics | ${metrics / 10:.2f} |" in page
     every = len(of_type("AWS::SecretsManager::Secret"))
     assert f"| {every - 1} secrets ({every} with a smarthost login) | ${(every - 1) * 0.4:.2f} |" in page
+
+
+def test_the_entrypoint_makes_a_file_of_the_certificate(tmp_path: Path) -> None:
+    """For its owner alone; the unit does not have it in its environment any more."""
+    script = (ROOT / "egress" / "entrypoint.sh").read_text()
+    begin, end = script.index('if [ -z "${1:-}" ] && [ -n "${EGRET_TLS_PEM'), script.index("# The resolver of")
+    part = script[begin:end].replace("/tmp/", f"{tmp_path}/")
+    told = subprocess.run(
+        ["sh", "-euc", part + 'echo "$EGRET_TLS_CERT ${EGRET_TLS_PEM-gone}"'],
+        env={"EGRET_TLS_PEM": "a key\na certificate"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    path = tmp_path / "tls.pem"
+
+    assert told == f"{path} gone\n"
+    assert path.read_text() == "a key\na certificate\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    subprocess.run(["sh", "-euc", part], env={}, check=True)
 
 
 def test_the_entrypoint_can_be_run() -> None:

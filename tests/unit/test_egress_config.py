@@ -17,6 +17,7 @@ from egret_egress.config import DRAIN_S, LOCAL_DRAIN_S, ConfigError, from_enviro
 from egret_egress.destinations import Host
 from egret_egress.health import check
 from egret_egress.logs import JsonFormatter
+from egret_egress.own_certificate import CertificateFiles
 from egret_egress.recorder import THREADS
 from egret_egress.session import Credentials, Timeouts
 from egret_egress.unit import INBOUND_THREADS, SUBMISSION_THREADS
@@ -91,6 +92,16 @@ def test_a_dns_server_and_shorter_waits_can_be_set() -> None:
     assert (from_environment(LEAST).resolver, from_environment(LEAST).timeouts) == (None, Timeouts())
 
 
+def test_what_our_own_servers_show_and_refuse_can_be_set() -> None:
+    """A certificate is made, nothing is refused for DMARC, and REQUIRETLS is offered, unless somebody says else."""
+    own = {"EGRET_TLS_CERT": "/c.pem", "EGRET_TLS_KEY": "/k.pem", "EGRET_REJECT_DMARC": "1", "EGRET_REQUIRETLS": "0"}
+    config, least = from_environment({**LEAST, **own}), from_environment(LEAST)
+
+    assert config.certificate == CertificateFiles(Path("/c.pem"), Path("/k.pem"))
+    assert (config.rejects_dmarc, config.has_requiretls) == (True, False)
+    assert (least.certificate, least.rejects_dmarc, least.has_requiretls) == (None, False, True)
+
+
 @pytest.mark.rfc("5321", "4.5.3.2")
 def test_the_times_of_rfc_5321_are_the_defaults_and_each_can_be_set() -> None:
     """In minutes: greeting 5, MAIL 5, RCPT 5, DATA 2, a block of the message 3, the final answer 10."""
@@ -106,6 +117,8 @@ def test_the_times_of_rfc_5321_are_the_defaults_and_each_can_be_set() -> None:
     [
         {},
         {**LEAST, "EGRET_EGRESS_BIND": "1081"},
+        {**LEAST, "EGRET_TLS_CERT": "/cert.pem"},
+        {**LEAST, "EGRET_TLS_KEY": "/key.pem"},
         {**LEAST, "EGRET_EGRESS_BIND": "127.0.0.1:99999"},
         {**LEAST, "EGRET_ROUTE": "pigeon:coop"},
         {**LEAST, "EGRET_ROUTE": "smarthost:mail.example"},

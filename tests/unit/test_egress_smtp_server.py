@@ -24,6 +24,7 @@ from egret_egress.smtp_server import (
     SmtpServer,
 )
 from tests.certificates import Certificate
+from tests.smtp_client import Wire, dialling
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -69,37 +70,6 @@ class User:
         return "250 2.0.0 OK"
 
 
-class Wire:
-    """A client's end: sends bytes, reads replies."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def reply(self) -> str:
-        """Return a whole reply, its lines joined by LF; "" at the end of the connection."""
-        lines = []
-        while line := (await self.reader.readline()).decode().rstrip("\r\n"):
-            lines.append(line)
-            if line[3:4] != "-":
-                break
-        return "\n".join(lines)
-
-    async def say(self, text: str | bytes) -> str:
-        """Send a line, return the reply."""
-        self.writer.write((text.encode() if isinstance(text, str) else text) + b"\r\n")
-        return await self.reply()
-
-    async def codes(self, *lines: str | bytes) -> list[str]:
-        """Send lines one after the other, return the codes of the replies."""
-        return [(await self.say(line))[:3] for line in lines]
-
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Make the handshake."""
-        await self.writer.start_tls(context, server_hostname="127.0.0.1")
-        # asyncio forgot the reader before 3.12.
-        self.reader._transport = self.writer.transport  # type: ignore[attr-defined]
-
-
 @asynccontextmanager
 async def connected(
     service: Service, limits: ServerLimits | None = None, *, tls: ssl.SSLContext | None = None
@@ -109,9 +79,8 @@ async def connected(
     port = await server.start("127.0.0.1", 0)
     try:
         async with asyncio.timeout(5):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
-            yield server, Wire(reader, writer)
-            writer.close()
+            async with dialling(port, tls) as wire:
+                yield server, wire
     finally:
         await server.stop(0.2)
 

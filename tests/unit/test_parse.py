@@ -16,10 +16,21 @@ from hypothesis import strategies as st
 from egret.core.address import Address, Mailbox
 from egret.core.compose import Draft, File, compose
 from egret.core.dates import parse_date
-from egret.core.mime import MAX_DEPTH, MAX_HEADER_OCTETS, MAX_PARTS, decode_text, decode_words, read_entity
+from egret.core.mime import (
+    MAX_ALL_HEADER_OCTETS,
+    MAX_DEPTH,
+    MAX_HEADER_OCTETS,
+    MAX_PARTS,
+    Entity,
+    decode_text,
+    decode_words,
+    read_entity,
+)
 from egret.core.parse import (
+    MAX_ADDRESS_TOKENS,
     MAX_TEXT_OCTETS,
     NameAddress,
+    NotConforming,
     Structure,
     parse_addresses,
     parse_message,
@@ -448,3 +459,165 @@ def test_header_blocks_are_read_to_their_bound() -> None:
     raw = b"Subject: s\r\n" + b"X: y\r\n" * (MAX_HEADER_OCTETS // 6) + b"To: a@x.example\r\n\r\nbody"
     entity = read_entity(raw)
     assert (entity.text_field("subject"), entity.field("to"), entity.content()) == ("s", b"", b"body")
+
+
+# --- broken and hostile mail
+
+
+@pytest.mark.parametrize(
+    ("raw", "subject", "text"),
+    [
+        (b"\r\nText only\r\n", "", "Text only\n"),
+        (b"\nText only\n", "", "Text only\n"),
+        (b"\n", "", ""),
+        (b"Subject: x\r\n", "x", ""),
+        (b"Subject: x", "x", ""),
+        (b"Subject:\r\nX-Empty:\r\n\r\ntext", "", "text"),
+        (b"Just text\r\nwithout a header\r\n", "", "Just text\nwithout a header\n"),
+        (b"Two\r\n\r\nparagraphs\r\n", "", "Two\n\nparagraphs\n"),
+        (b"From ann@example.net Fri Jan  2 03:04:05 2026\r\nSubject: x\r\n\r\ntext", "x", "text"),
+        (b">From ann@example.net Fri Jan  2 03:04:05 2026\r\n\r\ntext", "", "text"),
+        (b"no field\r\nSubject: x\r\n\r\ntext", "x", "text"),
+        (b"Subject: x\rTo: y\r\rtext\rmore\r", "x", "text\nmore\n"),
+        (b"Subject: x\nTo: y\n\ntext\nmore\n", "x", "text\nmore\n"),
+        (b"Subject: x\r\nTo: y\n\ntext\rmore\n", "x", "text\nmore\n"),
+        (b"Subject: a\rb\r\n\r\ntext", "a b", "text"),
+        (b"Subject: \xc3\xa9\xff\r\n\r\n\xe9", "\u00c3\u00a9\u00ff", "\u00e9"),
+        (b"Subject: x\r\n \r\n\r\ntext", "x", "text"),
+    ],
+)
+def test_the_best_is_made_of_what_is_no_message(raw: bytes, subject: str, text: str) -> None:
+    """No header, no body, lines that end in CR or LF alone, octets of no charset."""
+    message = parse_message(raw)
+
+    assert (message.subject, message.text) == (subject, text)
+
+
+def test_a_part_without_header_is_text() -> None:
+    """Whether the blank line before it is there or not."""
+    raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nHello there\r\n\r\nmore\r\n--b\r\n\r\nx\r\n--b--"
+
+    assert [part_content(raw, [at]) for at in (0, 1)] == [b"Hello there\r\n\r\nmore", b"x"]
+    assert parse_message(raw).text == "Hello there\n\nmore"
+
+
+HEADER = 400_000
+NESTING = b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n"
+BODY = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(raw, id=name)
+        for name, raw in {
+            "routes": b"From: <" + b"@" * HEADER + b">\r\n\r\n",
+            "comments": b"From: " + b"()" * (HEADER // 2) + b"\r\n\r\n",
+            "open comments": b"From: " + b"(" * HEADER + b"\r\n\r\n",
+            "addresses": b"To: " + b"a@b.example, " * (HEADER // 13) + b"\r\n\r\n",
+            "encoded words": b"Subject: " + b"=?x?b?a=?= " * (HEADER // 11) + b"\r\n\r\n",
+            "open words": b"Subject: " + b"=?a?b?" * (HEADER // 6) + b"\r\n\r\n",
+            "parameters": b"Content-Type: text/plain" + b';a="x' * (HEADER // 5) + b"\r\n\r\n",
+            "tiny fields": b"a:\r\n" * (HEADER // 4) + b"\r\n",
+            "near delimiters": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\n--bx" * (BODY // 5),
+            "delimiters": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"\n--b\n\nx" * (BODY // 7),
+            "headers of parts": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+            + (b"\n--b\n" + b"a: b\n" * 200) * (BODY // 1005),
+            "nested": b"".join(NESTING % (n, n) for n in range(99)) + b"\n--" * (BODY // 3),
+            "carriage returns": b"Subject: x\r\n\r\n" + b"\r" * BODY,
+            "quoted-printable": b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=" * BODY,
+            "base64": b"Content-Transfer-Encoding: base64\r\n\r\n" + b"a=b" * (BODY // 3),
+        }.items()
+    ],
+)
+def test_hostile_mail_costs_no_more_than_its_size(raw: bytes) -> None:
+    """What is read of it is bounded: a quadratic reader would not come to the end of these in minutes."""
+    message = parse_message(raw)
+
+    assert len(message.to) <= MAX_ADDRESS_TOKENS
+    entity = read_entity(raw)
+    assert _count(entity) <= MAX_PARTS + 1
+    assert _header_octets(entity) <= MAX_ALL_HEADER_OCTETS
+
+
+def _count(entity: Entity) -> int:
+    return 1 + sum(map(_count, entity.parts))
+
+
+def _header_octets(entity: Entity) -> int:
+    return sum(len(name) + len(value) for name, value in entity.headers) + sum(map(_header_octets, entity.parts))
+
+
+# --- what a pedantic reader refuses
+
+GOOD = (
+    b"From: Ann <ann@example.net>\r\nDate: Fri, 2 Jan 2026 03:04:05 +0100\r\nSubject: \xc3\xa9\r\nMessage-ID: <1@x>\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n"
+    b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b"hello", b"hello", ""),
+        (b"\xc3\xa9\r\n--b", b"\xc3\xa9\x00\r\n--b", "NUL"),
+        (b"MIME-Version: 1.0\r\n", b"MIME-Version: 1.0\n", "CRLF"),
+        (b"MIME-Version: 1.0\r\n", b"MIME-Version: 1.0\r\r\n", "CRLF"),
+        (b"1.0", b"1.0" + b"x" * 1000, "longer than 998"),
+        (b"From: Ann <ann@example.net>\r\n", b"", "from is missing"),
+        (b"Date: Fri, 2 Jan 2026 03:04:05 +0100\r\n", b"", "date is missing"),
+        (b"Fri, 2 Jan", b"Fri, 2 Foo", "date is no date"),
+        (b"Subject: \xc3\xa9", b"Subject: a\r\nSubject: b", "subject stands there 2 times"),
+        (b"<1@x>", b"1@x", "Message-ID"),
+        (b"Subject: \xc3\xa9", b"Subject: \xff", "not UTF-8"),
+        (b"Subject: \xc3\xa9", b"Subject \xc3\xa9 x", "no field"),
+        (b"; boundary=b", b"", "no boundary"),
+        (b"--b--", b"--b", "does not end"),
+        (b"boundary=b\r\n", b"boundary=b\r\nContent-Transfer-Encoding: base64\r\n", "multipart has a Content"),
+        (b"Encoding: 8bit", b"Encoding: 7bit", "7bit has 8-bit"),
+        (b"Encoding: 8bit", b"Encoding: rot13", "unknown Content-Transfer"),
+        (b"aGVsbG8=", b"aGVsb!8=", "no base64"),
+        (b"charset=utf-8", b"charset=nonsense", "unknown charset"),
+    ],
+)
+def test_a_pedantic_reader_refuses_what_the_standards_refuse(old: bytes, new: bytes, why: str) -> None:
+    """And says why; the same mail is read otherwise."""
+    assert GOOD.count(old) >= (old != b"hello")
+    raw = GOOD.replace(old, new, 1)
+
+    parse_message(raw)
+    if not why:
+        assert parse_message(raw, pedantic=True) == parse_message(raw)
+        return
+    with pytest.raises(NotConforming, match=why):
+        parse_message(raw, pedantic=True)
+
+
+@given(st.one_of(st.binary(max_size=300), st.lists(FRAGMENTS, max_size=40).map(b"".join)))
+def test_a_pedantic_reader_refuses_or_reads_the_same(raw: bytes) -> None:
+    """It raises nothing else."""
+    try:
+        strict = parse_message(raw, pedantic=True)
+    except NotConforming:
+        return
+    assert strict == parse_message(raw)
+
+
+def test_what_is_composed_satisfies_a_pedantic_reader() -> None:
+    """Our own mail is as the standards want it."""
+    numbers = count()
+    draft = Draft(
+        from_=(Mailbox("Änne", Address("ann", "x.example")),),
+        message_id="<id@example.com>",
+        date=AT,
+        to=(Mailbox("", Address("bob", "x.example")),),
+        references=("<a@b>",),
+        subject="Grüße " * 30,
+        text="ü\n" * 30,
+        html="<p>\n" + "x" * 2000,
+        attached_files=(File("ö.bin", "", "<c@i>", bytes(range(256))),),
+    )
+
+    parse_message(compose(draft, lambda: f"t{next(numbers)}").raw(), pedantic=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from egret.api.http import PART, RAW
 from egret.contracts import webapi as w
 from egret.contracts.settings import Scope
 
@@ -33,7 +34,7 @@ _COMMON_ERRORS: Final = (w.ErrorCode.PROTOCOL, w.ErrorCode.USER, w.ErrorCode.SER
 class Method:
     """One method of the API.
 
-    summary: one sentence. scopes: which keys may call it. answer: None = the bytes of a message.
+    summary: one sentence. scopes: which keys may call it. answer: None = octets.
     takes_files: file parts of a multipart are accepted. idempotent: takes an Idempotency-Key. errors: its own codes.
     """
 
@@ -46,6 +47,8 @@ class Method:
     errors: tuple[w.ErrorCode, ...] = ()
     takes_files: bool = False
     idempotent: bool = False
+    octets: str = RAW
+    """Content type of an answer that is octets."""
 
     @property
     def all_errors(self) -> tuple[w.ErrorCode, ...]:
@@ -182,6 +185,7 @@ _TABLE: Final = (
         summary="Get the body of a part as it was attached. A large one is a redirect (303) to its content.",
         request=w.MessagePartGetRequest,
         answer=None,
+        octets=PART,
         scopes=_READING,
         errors=(_C.MESSAGE_NOT_FOUND, _C.PART_NOT_FOUND),
     ),

@@ -11,7 +11,7 @@ import msgspec
 from egret.api.examples import EXAMPLES
 from egret.api.methods import METHODS, Method
 from egret.contracts.encoding import encode
-from egret.contracts.webapi import Error, ErrorCode, OutgoingEvent, Wire, go_name
+from egret.contracts.webapi import Error, ErrorCode, IncomingMessage, OutgoingEvent, Wire, go_name
 
 Schema = dict[str, Any]
 
@@ -43,7 +43,10 @@ def describe() -> Schema:
         "servers": [{"url": "/webapi/v0"}],
         "security": [{"basic": []}, {"bearer": []}],
         "paths": {f"/{method.name}": {"post": _operation(method)} for method in METHODS.values()},
-        "webhooks": {"outgoing": {"post": _webhook()}},
+        "webhooks": {
+            "outgoing": {"post": _webhook("What became of a delivery.", OutgoingEvent)},
+            "incoming": {"post": _webhook("Mail that came in, if the account has a webhook for it.", IncomingMessage)},
+        },
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -116,7 +119,7 @@ def _responses(method: Method) -> Schema:
 def _answer(method: Method) -> Schema:
     example = EXAMPLES[method.name].answer
     if method.answer is None or isinstance(example, bytes):
-        return {"description": "The message.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+        return {"description": "The octets.", "content": {method.octets: {"schema": {"type": "string"}}}}
     content = {"schema": _ref(method.answer), "example": msgspec.json.decode(encode(example))}
     return {"description": "Done.", "content": {"application/json": content}}
 
@@ -130,10 +133,10 @@ def _text(description: str) -> Schema:
     return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
-def _webhook() -> Schema:
+def _webhook(summary: str, body: type[Wire]) -> Schema:
     return {
-        "summary": "What became of a delivery. Signed by Standard Webhooks; repeats have the same EventID.",
-        "requestBody": {"content": {"application/json": {"schema": _ref(OutgoingEvent)}}},
+        "summary": f"{summary} Signed by Standard Webhooks; repeats have the same EventID.",
+        "requestBody": {"content": {"application/json": {"schema": _ref(body)}}},
         "responses": {"2XX": {"description": "Received."}, "410": {"description": "Send no more."}},
     }
 
@@ -145,7 +148,7 @@ def _ref(kind: type[Wire]) -> Schema:
 def _schemas() -> Schema:
     """Return the schemas of all wire types; those of answers promise every key and allow further ones."""
     requests = [method.request for method in METHODS.values()]
-    answers = [method.answer for method in METHODS.values() if method.answer] + [Error, OutgoingEvent]
+    answers = [method.answer for method in METHODS.values() if method.answer] + [Error, OutgoingEvent, IncomingMessage]
     _, asked = msgspec.json.schema_components(requests, ref_template=_REF)
     _, answered = msgspec.json.schema_components(answers, ref_template=_REF)
     promised = {name: _promise(schema) if name not in asked else schema for name, schema in answered.items()}

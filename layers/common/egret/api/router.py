@@ -18,7 +18,7 @@ from egret.api import openapi, pages
 from egret.api.auth import AuthPorts, authenticate
 from egret.api.decode import decode
 from egret.api.forms import Upload, read_form
-from egret.api.http import HTML, JSON, PART, RAW, SECURITY_HEADERS, Request, Response, redirect, text_response
+from egret.api.http import HTML, JSON, SECURITY_HEADERS, Request, Response, redirect, text_response
 from egret.api.methods import METHODS, Method
 from egret.contracts.caller import Caller
 from egret.contracts.encoding import encode
@@ -135,7 +135,7 @@ class Api:
         }
         try:
             answer = self._operations[method.name](replace(_call(method, caller, request), facts=facts))
-            return _success(answer, facts)
+            return _success(method, answer, facts)
         except InvalidRequest as error:
             return _error(error, facts)
         except Conflict as error:
@@ -193,10 +193,10 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
-def _success(answer: Wire | RawContent | None, facts: dict[str, object]) -> Response:
+def _success(method: Method, answer: Wire | RawContent | None, facts: dict[str, object]) -> Response:
     if isinstance(answer, RawContent):
-        kind = PART if answer.is_part else RAW
-        response = redirect(answer.url) if answer.url else Response(200, {"Content-Type": kind}, answer.body)
+        kind = {"Content-Type": method.octets}
+        response = redirect(answer.url) if answer.url else Response(200, kind, answer.body)
     else:
         response = Response(200, {"Content-Type": JSON}, _within_limit(encode(answer or Empty())))
     if isinstance(answer, SendResult):

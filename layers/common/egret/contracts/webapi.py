@@ -407,14 +407,10 @@ class MessageGetResult(Wire, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RawContent:
-    """The answer of MessageRawGet and MessagePartGet: octets, or, above MAX_ANSWER_BYTES, a presigned URL of them.
-
-    is_part: they are of any type, and must not be taken for a page by a browser.
-    """
+    """The answer of MessageRawGet and MessagePartGet: octets, or, above MAX_ANSWER_BYTES, a presigned URL of them."""
 
     body: bytes = b""
     url: str = ""
-    is_part: bool = False
 
 
 # --- deliveries ------------------------------------------------------------------------------------------------------

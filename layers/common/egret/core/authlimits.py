@@ -34,7 +34,7 @@ def windows_of(address: str, now: datetime) -> tuple[Window, ...]:
     return tuple(
         _window(network, length, limit, now)
         for length, limits in LIMITS
-        for network, limit in zip(_networks(address), limits, strict=False)
+        for network, limit in zip(networks_of(address), limits, strict=False)
     )
 
 
@@ -43,7 +43,8 @@ def _window(network: str, length: timedelta, limit: int, now: datetime) -> Windo
     return Window(f"{network} {length // timedelta(minutes=1)}m {number}", limit, _START + (number + 1) * length)
 
 
-def _networks(address: str) -> list[str]:
+def networks_of(address: str) -> list[str]:
+    """Return the networks of an IP address, narrowest first; one name for all that are none."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -16,7 +16,8 @@ from urllib.parse import unquote_to_bytes
 MAX_DEPTH = 30
 MAX_PARTS = 1000
 MAX_HEADER_OCTETS = 1 << 19  # per entity; 1,000 recipients with long names need about a quarter
-MAX_ALL_HEADER_OCTETS = 1 << 20  # of all entities together: a header of tiny fields takes 30 times its size in memory
+MAX_ALL_HEADER_OCTETS = 1 << 20  # of all entities together
+MAX_FIELDS = 20_000  # of all entities together: a header of tiny fields takes 30 times its size in memory
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)
@@ -183,6 +184,7 @@ class _Left:
 
     parts: int = MAX_PARTS
     header_octets: int = MAX_ALL_HEADER_OCTETS
+    fields: int = MAX_FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +217,11 @@ def _read_head(raw: bytes, span: tuple[int, int], left: _Left) -> _Head:
     header_end, body = blank.span() if blank else (end, end)
     size = min(header_end - start, MAX_HEADER_OCTETS, left.header_octets)
     left.header_octets -= size
-    lines = _FIELD_END.split(raw[start : start + size])
+    # Behind the last split stands all the rest, as one line.
+    lines = _FIELD_END.split(raw[start : start + size], left.fields)[: left.fields] if left.fields else []
+    left.fields -= len(lines)
     found = [field for line in lines if (field := _FIELD.fullmatch(line))]
-    flaws: tuple[str, ...] = ("a header is too large",) if size < header_end - start else ()
+    flaws: tuple[str, ...] = ("a header is too large",) if size < header_end - start or not left.fields else ()
     if len(found) < len([line for line in lines if line]):
         flaws += ("a line in a header is no field",)
     if not found and not _MBOX_LINE.match(raw, start, end):

@@ -133,7 +133,7 @@ def message_part_get(ports: MailboxPorts, account: str, mail_id: int, path: Sequ
     if content is None:
         raise InvalidRequest(ErrorCode.PART_NOT_FOUND, "The message has no such part.")
     if len(content) <= MAX_ANSWER_BYTES:
-        return RawContent(body=content, is_part=True)
+        return RawContent(body=content)
     return _to_fetch(ports, f"{account}/part-{mail.id}-{'-'.join(map(str, path))}", lambda: content)
 
 
@@ -142,7 +142,7 @@ def _to_fetch(ports: MailboxPorts, name: str, content: Callable[[], bytes]) -> R
     key = f"{TEMPORARY}{name}"
     if ports.blobs.size(key) is None:
         ports.blobs.put(key, content())
-    return RawContent(url=ports.blobs.download_url(key, DOWNLOAD_VALID), is_part=True)
+    return RawContent(url=ports.blobs.download_url(key, DOWNLOAD_VALID))
 
 
 def message_delete(ports: MailboxPorts, account: str, mail_id: int) -> None:

@@ -1,0 +1,155 @@
+"""What a receiving server writes above a mail, and what it reads of the servers before it.
+
+Implements: RFC 5321 sections 4.4 (Return-Path, Received) and 6.3 (loops), 3848 and 6531 section 4.3 (protocol words),
+8601 (Authentication-Results), 8689 section 5 (the requiretls comment). Does no I/O.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from egret.contracts.verdicts import Verdicts
+from egret.core.header import date_time, quoted_string
+
+MAX_RECEIVED: Final = 100
+"""RFC 5321 section 6.3: at least 100 hops are no loop."""
+MAX_OWN: Final = 5
+"""Times that a mail may have come by this very host."""
+
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Of a header; nothing beyond it is looked at."""
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_EHLO = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_TOKEN = re.compile(r"[^\s;()\"]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a mail came. hostname: ours. tls: "" = none. recipient: "" unless there is exactly one."""
+
+    id: str
+    at: datetime
+    hostname: str
+    ip: str
+    ehlo: str
+    is_extended: bool
+    tls: str
+    smtputf8: bool
+    require_tls: bool
+    mail_from: str
+    recipient: str = ""
+
+
+def trace(arrival: Arrival, verdicts: Verdicts | None) -> bytes:
+    """Return the fields to stand above the mail, with CRLF."""
+    results = authentication_results(arrival.hostname, verdicts) if verdicts is not None else ""
+    return f"Return-Path: <{arrival.mail_from}>\r\n{results}{received(arrival)}".encode()
+
+
+def received(arrival: Arrival) -> str:
+    """Return the Received field."""
+    ehlo = arrival.ehlo if _EHLO.fullmatch(arrival.ehlo) else "unknown"
+    tls = f" ({arrival.tls})" if arrival.tls else ""
+    required = " (requiretls)" if arrival.require_tls else ""
+    recipient = f"\tfor <{arrival.recipient}>;" if arrival.recipient else ""
+    end = "" if recipient else ";"
+    lines = [
+        f"Received: from {ehlo} ({_literal(arrival.ip)})",
+        f"\tby {arrival.hostname} with {protocol(arrival)}{tls}{required}",
+        f"\tid {arrival.id}{end}",
+        *([recipient] if recipient else []),
+        f"\t{date_time(arrival.at)}",
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def protocol(arrival: Arrival) -> str:
+    """Return the word behind "with"."""
+    if not arrival.is_extended:
+        return "SMTP"
+    return ("UTF8SMTP" if arrival.smtputf8 else "ESMTP") + ("S" if arrival.tls else "")
+
+
+def authentication_results(hostname: str, verdicts: Verdicts) -> str:
+    """Return the Authentication-Results field. Comments and reasons are our own words."""
+    identity = "smtp.mailfrom" if verdicts.spf_scope == "mfrom" else "smtp.helo"
+    spf = f"spf={verdicts.spf}" + (f" {identity}={verdicts.spf_domain}" if verdicts.spf_domain else "")
+    signatures = [
+        f"dkim={one.result}"
+        + (f" reason={quoted_string(one.reason)}" if one.reason else "")
+        + (f" header.d={one.domain}" if one.domain else "")
+        + (f" header.s={one.selector}" if one.selector else "")
+        for one in verdicts.dkim
+    ]
+    policy = f" (p={verdicts.policy})" if verdicts.record is not None else ""
+    author = f" header.from={verdicts.header_from}" if verdicts.header_from else ""
+    results = [spf, *(signatures or ["dkim=none"]), f"dmarc={verdicts.dmarc}{policy}{author}"]
+    return f"Authentication-Results: {hostname};\r\n\t" + ";\r\n\t".join(results) + "\r\n"
+
+
+def is_looping(content: bytes, hostname: str) -> bool:
+    """Tell whether a mail went through too many servers, or through this one too often."""
+    hops = [field for name, field in _fields(content) if name == b"received"]
+    by_us = re.compile(rb"\bby\s+" + re.escape(hostname.encode()) + rb"(?=[\s;(]|\Z)", re.IGNORECASE)
+    return len(hops) > MAX_RECEIVED or sum(by_us.search(hop) is not None for hop in hops) >= MAX_OWN
+
+
+def without_claims(content: bytes, hostname: str) -> list[memoryview]:
+    """Return the mail in pieces without Authentication-Results that claim to be ours (RFC 8601 section 5)."""
+    view = memoryview(content)
+    pieces, kept = [], 0
+    at = 0
+    for name, field in _fields(content):
+        if name == b"authentication-results" and _claimed(field) == hostname.lower():
+            pieces.append(view[kept:at])
+            kept = at + len(field)
+        at += len(field)
+    return [*pieces, view[kept:]]
+
+
+def header_size(content: bytes) -> int:
+    """Return the octets of the header; a little more than is allowed for all that are too large."""
+    return sum(len(field) for _, field in _fields(content))
+
+
+def _fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield lower-case name and whole field, up to the first line that is none, and one too many at most."""
+    at = 0
+    while at <= MAX_HEADER_BYTES and (match := _FIELD.match(content, at)) is not None:
+        end = content.find(b"\r\n", match.end()) + 2
+        while 2 <= end < len(content) and content[end] in b" \t":
+            end = content.find(b"\r\n", end) + 2
+        end = end if end >= 2 else len(content)
+        yield match[1].lower(), content[at:end]
+        at = end
+
+
+def _claimed(field: bytes) -> str:
+    """Return the authserv-id, in lower case."""
+    value = field.partition(b":")[2].decode("utf-8", "replace")
+    depth, plain = 0, []
+    for character in value[:1000]:
+        depth += character == "("
+        if not depth:
+            plain.append(character)
+        depth -= character == ")" and depth > 0
+    text = "".join(plain).strip()
+    if (quoted := _QUOTED.match(text)) is not None:
+        return quoted[1].lower()
+    token = _TOKEN.match(text)
+    return token[0].rstrip(".").lower() if token is not None else ""
+
+
+def _literal(ip: str) -> str:
+    try:
+        is_v6 = ipaddress.ip_address(ip.partition("%")[0]).version == 6
+    except ValueError:
+        return "[unknown]"
+    return f"[IPv6:{ip.partition('%')[0]}]" if is_v6 else f"[{ip}]"
