@@ -25,6 +25,8 @@ MAX_SIGNATURES: Final = 10
 MAX_SIGNATURE_BYTES: Final = 4096
 MAX_HEADER_BYTES: Final = 128 * 1024
 """Of a header that is looked at, which bounds what expressions of dkimpy may take."""
+MAX_FIELDS: Final = 1000
+"""Of a header that is looked at: dkimpy looks for each name of h= among all of them."""
 MIN_RSA_BITS: Final = 1024
 PIECE_BYTES: Final = 64 * 1024
 
@@ -49,6 +51,8 @@ def check_dkim(names: Names, content: bytes) -> tuple[DkimVerdict, ...]:
     try:
         headers = dkim.rfc822_parse(header)[0] if len(header) <= MAX_HEADER_BYTES else []
     except (dkim.DKIMException, IndexError):
+        return ()
+    if len(headers) > MAX_FIELDS:
         return ()
     bodies = _Bodies(content, body_at)
     count = sum(name.lower() == b"dkim-signature" for name, _ in headers)

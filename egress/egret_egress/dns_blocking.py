@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as TookTooLong
 from typing import Any, Protocol, TypeVar
 
@@ -89,9 +89,15 @@ class BlockingNames:
         return self._answer(self._lookups.txt(domain)).exists
 
     def _answer(self, asking: Coroutine[Any, Any, Answer[T]]) -> Answer[T]:
-        asked: Future[Answer[T]] = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        try:
+            asked: Future[Answer[T]] = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError as error:  # the unit has ended meanwhile
+            asking.close()
+            raise DnsTrouble("nobody looks any more") from error
         try:
             return asked.result(max(0.0, self._until - self._loop.time()))
         except TookTooLong as error:
             asked.cancel()
             raise DnsTrouble("the name servers took too long") from error
+        except CancelledError as error:
+            raise DnsTrouble("nobody looks any more") from error

@@ -267,6 +267,7 @@ class _Incoming:
 
     async def content(self, content: bytes) -> str:
         """Say 250 when the message is stored durably, else ask to come again."""
+        self._door.messages.count(self._client.ip)
         loop = asyncio.get_running_loop()
         refused = await loop.run_in_executor(self._ports.executor, _refusal, content, self._door.hostname)
         if refused:
@@ -288,9 +289,10 @@ class _Incoming:
         except EgretError:
             log.warning("incoming mail cannot be stored", exc_info=True, extra={"inbound": arrival.id})
             return NOT_NOW
-        self._door.messages.count(self._client.ip)
         accounts = sorted({recipient.account for recipient in inbound.recipients})
-        log.info("received", extra={"inbound": arrival.id, "accounts": accounts, "size_bytes": len(content)})
+        dmarc = verdicts.dmarc if verdicts is not None else ""
+        size = len(content)
+        log.info("received", extra={"inbound": arrival.id, "accounts": accounts, "size_bytes": size, "dmarc": dmarc})
         return f"250 2.0.0 OK {arrival.id}"
 
     async def _verdicts(self, content: bytes) -> Verdicts | None:

@@ -25,6 +25,8 @@ MAX_HEADER_BYTES: Final = 1 << 20
 """Of a header; nothing beyond it is looked at."""
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_RESULTS = re.compile(rb"(?:\A|(?<=[\r\n]))authentication-results[ \t]*:", re.IGNORECASE)
+_FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
 _EHLO = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _TOKEN = re.compile(r"[^\s;()\"]+")
@@ -102,15 +104,20 @@ def is_looping(content: bytes, hostname: str) -> bool:
 
 
 def without_claims(content: bytes, hostname: str) -> list[memoryview]:
-    """Return the mail in pieces without Authentication-Results that claim to be ours (RFC 8601 section 5)."""
+    """Return the mail in pieces without Authentication-Results that claim to be ours (RFC 8601 section 5).
+
+    Any line end counts: what one reader of the mail takes for the end of a header, or of a line, another does not.
+    """
+    end = content.find(b"\r\n\r\n")
+    end = min(MAX_HEADER_BYTES, len(content) if end < 0 else end + 2)
     view = memoryview(content)
     pieces, kept = [], 0
-    at = 0
-    for name, field in _fields(content):
-        if name == b"authentication-results" and _claimed(field) == hostname.lower():
-            pieces.append(view[kept:at])
-            kept = at + len(field)
-        at += len(field)
+    for match in _RESULTS.finditer(content, 0, end):
+        last = _FIELD_END.search(content, match.end())
+        field_end = last.end() if last is not None else len(content)
+        if match.start() >= kept and _claimed(content[match.end() : field_end]) == hostname.lower():
+            pieces.append(view[kept : match.start()])
+            kept = field_end
     return [*pieces, view[kept:]]
 
 
@@ -131,11 +138,11 @@ def _fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
-def _claimed(field: bytes) -> str:
+def _claimed(value_octets: bytes) -> str:
     """Return the authserv-id, in lower case."""
-    value = field.partition(b":")[2].decode("utf-8", "replace")
+    value = value_octets[:1000].decode("utf-8", "replace")
     depth, plain = 0, []
-    for character in value[:1000]:
+    for character in value:
         depth += character == "("
         if not depth:
             plain.append(character)

@@ -28,6 +28,8 @@ JUDGING_S: Final = 20.0
 """For all look-ups about one mail."""
 SPF_S: Final = 10.0
 """Of a sender at MAIL."""
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Of a header in which From is looked for; in a larger one there could be another behind."""
 LARGE_BYTES: Final = 1 << 20
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
@@ -116,8 +118,11 @@ def header_from(content: bytes) -> str:
 
     A bare CR or LF ends a line here, as it does for many who show the mail: no second From hides behind one.
     """
+    header = split(content)[0]
+    if len(header) > MAX_HEADER_BYTES:
+        return ""
     fields: list[str] = []
-    for line in _LINE_END.split(split(content)[0].decode("utf-8", "replace")):
+    for line in _LINE_END.split(header.decode("utf-8", "replace")):
         if line[:1] in (" ", "\t") and fields:
             fields[-1] += line
         else:

@@ -44,6 +44,8 @@ WIDENING: Final = (1, 3, 9)
 HANDSHAKE_S: Final = 30.0
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OF_THE_WEB = frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT"})
+"""A browser may be made to send what looks like commands further on."""
 _BEFORE_TLS = frozenset({"NOOP", "EHLO", "STARTTLS", "QUIT"})
 """What may be said before TLS where TLS is a must (RFC 3207 section 4)."""
 
@@ -189,7 +191,7 @@ class SmtpServer:
                 async with asyncio.timeout(grace_s):
                     await self.all_ended.wait()
         for connection in list(self.connections):
-            connection.cut()
+            connection.end()
         self._server = None
 
 
@@ -208,6 +210,7 @@ class Connection(SMTP):
         self._life: asyncio.TimerHandle | None = None
         self._is_counted = False
         self._is_over = False
+        self._is_waiting = False
         self._errors = 0
         self._networks: list[str] = []
         self._client = Client("")
@@ -269,6 +272,12 @@ class Connection(SMTP):
         if self._is_counted:
             super().data_received(data)
 
+    def end(self) -> None:
+        """Close the connection because the server ends; who could say a command hears so (RFC 5321 section 3.8)."""
+        if self._is_waiting and self.transport is not None:
+            self._writer.write(b"421 4.3.2 The server ends, try again later\r\n")
+        self.cut()
+
     def cut(self) -> None:
         """Close the connection, whatever is under way."""
         if self.transport is not None:
@@ -305,7 +314,9 @@ class Connection(SMTP):
                 return
 
     async def _answer_next(self) -> None:
+        self._is_waiting = True
         line = await self._line(MAX_AUTH_BYTES)
+        self._is_waiting = False
         if line is None:
             return
         verb, _, argument = line.partition(" ")
@@ -314,7 +325,9 @@ class Connection(SMTP):
             await self._mistake("500 5.5.2 The line is too long")
             return
         method = self._smtp_methods.get(command) if command.isalpha() else None
-        if method is None:
+        if command in _OF_THE_WEB:
+            await self._say("421 4.7.0 This is no web server")
+        elif method is None:
             await self._mistake("500 5.5.1 Unknown command")
         elif self._service.needs_tls and not self._client.tls and command not in _BEFORE_TLS:
             await self._mistake("530 5.7.0 Say STARTTLS first")

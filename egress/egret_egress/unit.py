@@ -283,7 +283,9 @@ async def _serve_smtp(
         return 0
     judge = None
     if ports.lookups is not None:
-        judging = stack.enter_context(ThreadPoolExecutor(JUDGING_THREADS, "judge"))
+        judging = ThreadPoolExecutor(JUDGING_THREADS, "judge")
+        # Its threads wait for this loop, which must not wait for them.
+        stack.callback(judging.shutdown, wait=False, cancel_futures=True)
         judge = Judge(JudgingPorts(ports.lookups, judging))
     recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname, _own_fromids(ports))
     inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +15,14 @@ import pytest
 from egret.contracts.queues import Inbound, unpack_inbound
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
+from egret_egress.destinations import Answer
 from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.rates import Rate
 from egret_egress.smtp_server import ServerLimits
+from egret_egress.unit import serving
 from tests.certificates import Certificate
-from tests.integration.test_egress_unit import FROMID, KEYS, SeededDice, settings
+from tests.integration.test_egress_unit import FROMID, KEYS, SeededDice, World, config_in, settings
 from tests.smtp_client import Wire, dialling
 from tests.zone import Looking, Zone
 
@@ -225,7 +227,7 @@ def test_who_tries_out_addresses_is_sent_away() -> None:
 
 
 def test_a_network_sends_so_much_in_a_window() -> None:
-    """Then it is asked to come later; what was not stored does not count."""
+    """Then it is asked to come later."""
     server = Port25(policy=InboundPolicy(messages=(Rate(HOUR, (2, 6, 18)),)))
 
     async def later(wire: Wire) -> None:
@@ -236,6 +238,45 @@ def test_a_network_sends_so_much_in_a_window() -> None:
 
     server.talk(mailing(), mailing(), later)
     assert len(server.stored) == 2
+
+
+def test_a_unit_offers_tls_judges_and_ends_at_once(tmp_path: Path) -> None:
+    """With a certificate of its own making; threads that wait for the DNS hold nobody up."""
+    waiting, ended = asyncio.Event(), asyncio.Event()
+
+    class Silent(Looking):
+        async def addresses(self, host: str) -> Answer[str]:
+            waiting.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+            return Answer()
+
+    world = World()
+    zone = Zone(SPF | {"slow.example": ["v=spf1 a -all"]})
+
+    async def run() -> None:
+        ports = replace(world.ports(), lookups=Silent(zone))
+        async with asyncio.timeout(15), serving(config_in(tmp_path), ports) as running:
+            async with dialling(running.smtp_port) as wire:
+                await wire.reply()
+                assert "STARTTLS" in await wire.say("EHLO client.example")
+                await mailing()(wire)
+            async with dialling(running.smtp_port) as wire:
+                await wire.reply()
+                await wire.codes("EHLO client.example", "MAIL FROM:<x@slow.example>", RCPT)
+                await waiting.wait()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not ended.is_set()
+
+    asyncio.run(run())
+    assert isinstance(world.blobs, MemoryBlobs)
+    (stored,) = world.blobs.objects.values()
+    verdicts = unpack_inbound(stored)[0].verdicts
+    assert verdicts is not None
+    assert verdicts.spf == "pass"
 
 
 @pytest.mark.rfc("5321", "6.3")

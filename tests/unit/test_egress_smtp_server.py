@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from egret_egress.esmtp import Mail, Rcpt
 from egret_egress.smtp_server import (
@@ -26,6 +30,11 @@ from egret_egress.smtp_server import (
 from tests.certificates import Certificate
 from tests.smtp_client import Wire, dialling
 
+PIECES = [
+    *(b"EHLO me\r\n", b"HELO me\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<a@b.example>\r\n", b"DATA\r\n", b"RSET\r\n"),
+    *(b"\r\n.\r\n", b"\n.\n", b"AUTH PLAIN\r\n", b"STARTTLS\r\n", b"\r\n", b" ", b"x", b"\x00", b"NOOP\r\n", b"<"),
+]
+REPLY = re.compile(r"(?:250[ -](?:mx\.example|[A-Z0-9]+(?: .*)?)|354 .+|([245])[0-9]{2} \1\.[0-9]{1,3}\.[0-9]{1,3} .+)")
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
 
@@ -250,6 +259,36 @@ def test_who_makes_too_many_mistakes_is_sent_away() -> None:
     run(talk, service_of(User()))
 
 
+def test_a_browser_is_sent_away_at_once() -> None:
+    """What its request says further on is no command, whoever wrote the page that it came from."""
+    user = User()
+
+    async def talk(wire: Wire) -> None:
+        await wire.reply()
+        assert (await wire.say("POST / HTTP/1.1\r\nHost: mx.example\r\n\r\nEHLO me\r\nMAIL FROM:<>"))[:3] == "421"
+        assert await wire.reply() == ""
+
+    run(talk, service_of(user))
+    assert user.mails == []
+
+
+@pytest.mark.rfc("5321", "3.8")
+def test_who_is_connected_when_the_server_ends_hears_so() -> None:
+    """Between two commands; not within a mail, where it would be no reply to anything."""
+
+    async def go() -> list[str]:
+        heard = []
+        for lines in (["EHLO me"], ["EHLO me", "MAIL FROM:<>", "RCPT TO:<a@b.example>", "DATA"]):
+            async with connected(service_of(User())) as (server, wire):
+                await wire.reply()
+                await wire.codes(*lines)
+                await server.stop(0)
+                heard.append((await wire.reply())[:9])
+        return heard
+
+    assert asyncio.run(go()) == ["421 4.3.2", ""]
+
+
 def test_who_is_not_greeted_hears_why() -> None:
     """The user's reply takes the greeting's place."""
 
@@ -421,6 +460,27 @@ def test_auth_is_the_users_within_its_frame(lines: list[str], codes: list[str]) 
         assert await wire.codes("NOOP") == ["250"]
 
     run(talk, replace(service_of(User()), auth_needs_tls=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=15).map(b"".join))
+def test_whatever_is_said_the_replies_are_replies(said: bytes) -> None:
+    """Each has a code of its own and, but for greetings, an enhanced one; the user is told no nonsense."""
+    user = User()
+
+    async def go() -> bytes:
+        async with connected(service_of(user)) as (_, wire):
+            await wire.reply()
+            wire.writer.write(said + b"\r\n.\r\nQUIT\r\n")
+            heard = b""
+            with contextlib.suppress(ConnectionError):
+                while b"\r\n221 " not in b"\r\n" + heard and (more := await wire.reader.read(10_000)):
+                    heard += more
+            return heard
+
+    for line in asyncio.run(go()).decode().split("\r\n")[:-1]:
+        assert REPLY.fullmatch(line), line
+    assert all(content.endswith(b"\r\n") for content in user.contents)
 
 
 def test_an_auth_that_is_given_up_says_so() -> None:
