@@ -19,6 +19,7 @@ from egret.usecases.attachments import UploadPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.reports import ReportListPorts
+from egret.usecases.unsubscribe import UnsubscribePorts
 from functions.send.handler import answer
 from tests.unit.builders import ACCOUNT, NOW
 from tests.unit.sending import LOGIN, SECRETS, Service
@@ -41,6 +42,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
             mailbox=MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor),
+            unsubscribe=UnsubscribePorts(service.store, service.suppressions, service.clock),
         )
     )
 

@@ -29,7 +29,7 @@ from egret.usecases.sweep import SweepPorts
 from functions.deliver import handler as deliver_function
 from tests.aws_events import sqs_event
 from tests.unit.builders import ACCOUNT, MESSAGE_ID, NOW, OK, a_delivery, a_message, a_unit, an_attempt
-from tests.unit.sending import an_account
+from tests.unit.sending import SECRETS, an_account
 
 SECRET = "hunter2-hunter2"
 HOOK = WebhookSettings("https://hooks.example.com/egret", authorization=f"Bearer {SECRET}")
@@ -99,7 +99,9 @@ class World:
     @property
     def ingesting(self) -> IngestPorts:
         """The ports of ingest."""
-        return IngestPorts(self.store, self.blobs, MemoryMailboxes(self.store.table), self.clock, self.settings)
+        return IngestPorts(
+            self.store, self.blobs, MemoryMailboxes(self.store.table), self.clock, self.settings, SECRETS
+        )
 
     @property
     def sweeping(self) -> SweepPorts:

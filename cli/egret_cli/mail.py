@@ -6,22 +6,24 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
 
 from egret.contracts.settings import HoldRule
-from egret.contracts.webapi import AttemptInfo, DeliveryInfo, DeliveryListRequest
+from egret.contracts.webapi import AttemptInfo, DeliveryInfo, DeliveryListRequest, SuppressionAddRequest
 from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest
 from egret.usecases.accounts import account_named
 from egret.usecases.deliveries import DeliveryPorts, delivery_cancel, delivery_get, delivery_list, delivery_release
 from egret.usecases.holds import HoldPorts, hold_add, hold_list, hold_remove
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_list, suppression_remove
-from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, instant
+from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, days, instant
 from egret_cli.text import cell, facts, table
 
 PAGE: Final = 1000
+A_THOUSAND_YEARS: Final = timedelta(days=365_250)
 CURSOR_KEY: Final = os.urandom(32)
 """Cursors never leave this process, so they need no key of the installation."""
 
@@ -157,7 +159,13 @@ def _suppressing(ports: Ports) -> SuppressionPorts:
 def list_suppressions(ports: Ports, arguments: Namespace) -> Answer:
     """List an account's suppressed addresses."""
     rows = [
-        {"address": entry.original_address, "since": entry.created_at, "kind": entry.kind, "reason": entry.reason}
+        {
+            "address": entry.original_address,
+            "since": entry.created_at,
+            "until": entry.expires_at,
+            "kind": entry.kind,
+            "reason": entry.reason,
+        }
         for entry in suppression_list(_suppressing(ports), _account_id(ports, arguments))
     ]
     return Answer(rows, table(rows, "The list is empty."))
@@ -166,8 +174,15 @@ def list_suppressions(ports: Ports, arguments: Namespace) -> Answer:
 def add_suppression(ports: Ports, arguments: Namespace) -> Answer:
     """Put an address on the list."""
     account = _account_id(ports, arguments)
-    suppression_add(_suppressing(ports), account, arguments.address, manual=True, reason=arguments.reason)
-    return Answer({"added": arguments.address}, f"No mail of the account goes to {arguments.address} any more.")
+    address, days_ = arguments.address, arguments.days
+    expires = None if days_ is None else ports.clock.now() + min(days_, A_THOUSAND_YEARS)
+    suppression_add(
+        _suppressing(ports),
+        account,
+        SuppressionAddRequest(email_address=address, manual=True, reason=arguments.reason, expires=expires),
+    )
+    until = "any more" if expires is None else f"until {cell(expires)}"
+    return Answer({"added": address, "until": expires}, f"No mail of the account goes to {address} {until}.")
 
 
 def remove_suppression(ports: Ports, arguments: Namespace) -> Answer:
@@ -290,7 +305,12 @@ COMMANDS = (
         "suppression",
         "add",
         "Put an address on an account's list.",
-        (ACCOUNT, ADDRESS, Argument("--reason", "why, for those who read the list", {**_TEXT, "metavar": "TEXT"})),
+        (
+            ACCOUNT,
+            ADDRESS,
+            Argument("--reason", "why, for those who read the list", {**_TEXT, "metavar": "TEXT"}),
+            Argument("--days", "for how many days (for good)", {"type": days, "metavar": "DAYS"}),
+        ),
         add_suppression,
     ),
     Command("suppression", "remove", "Take an address off an account's list.", (ACCOUNT, ADDRESS), remove_suppression),

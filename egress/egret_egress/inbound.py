@@ -71,7 +71,7 @@ class Recipients:
             address = Address.parse(text)
         except AddressError:
             return None
-        found = self._of_address(text, address)
+        found = self._of_unsubscribe(text, address) or self._of_address(text, address)
         return self._of_role(text, address) if found is None and address.local_part.lower() in ROLES else found
 
     def _of_address(self, text: str, address: Address) -> InboundRecipient | None:
@@ -111,6 +111,17 @@ class Recipients:
         if owned is None and domain != self._hostname:
             return None
         return self._in_charge(text, owned)
+
+    def _of_unsubscribe(self, text: str, address: Address) -> InboundRecipient | None:
+        """Return whose List-Unsubscribe names this address, at a domain of that account."""
+        local_part, domain = address.local_part.lower(), address.domain
+        if not local_part.startswith(fromid.UNSUBSCRIBE):
+            return None
+        genuine = fromid.verify(self._keys, local_part.removeprefix(fromid.UNSUBSCRIBE), fromid.Purpose.UNSUBSCRIBE)
+        owned = self._settings.domain_of_return_path(domain) or self._settings.domain(domain)
+        if owned is None or genuine is None or genuine.account != owned.account:
+            return None
+        return InboundRecipient(text, genuine.account, genuine.delivery_id, unsubscribes=True)
 
     def _in_charge(self, text: str, owned: SendingDomain | None) -> InboundRecipient | None:
         """Return the account marked for it, else the domain's owner, else the oldest account: small ones mark nobody.

@@ -52,7 +52,7 @@ def _log(request: Request, response: Response, duration_s: float) -> None:
         "request",
         extra={
             "http_method": request.method,
-            "path": request.path[:MAX_LOGGED_PATH],
+            "path": request.shown_path[:MAX_LOGGED_PATH],
             "status": response.status,
             "ms": round(duration_s * 1000, 1),
             "request_id": request.id,

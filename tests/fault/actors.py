@@ -13,11 +13,13 @@ from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_i
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
 from egret.contracts.stream import TableChange
-from egret.contracts.webapi import NameAddress, SendRequest
+from egret.contracts.webapi import NameAddress, SendRequest, SuppressionAddRequest
 from egret.core import fromid
-from egret.core.delivery import State
+from egret.core.delivery import Delivery, State
 from egret.core.errors import InvalidRequest, Unavailable
+from egret.core.events import EventKind
 from egret.core.ids import shard_of
+from egret.core.mimescan import normalise_lines, split_header
 from egret.memory.calls import Posted
 from egret.memory.queue import MemoryQueue, Received
 from egret.usecases.deliver import deliver
@@ -27,6 +29,7 @@ from egret.usecases.ingest import ingest
 from egret.usecases.post_webhook import post_webhooks
 from egret.usecases.publish import publish
 from egret.usecases.replay import replay
+from egret.usecases.returned import source_of
 from egret.usecases.send import send
 from egret.usecases.suppressions import suppression_add, suppression_remove
 from egret.usecases.sweep import sweep
@@ -263,7 +266,7 @@ class People:
         """Take an address off the list."""
         world = self.world
         account = pick(world.rng, world.accounts).id
-        listed = world.suppressions.list(account)
+        listed = world.suppressions.list(account, world.clock.now())
         if listed:
             address = pick(world.rng, listed).base_address
             world.note(f"{account} takes {address} off the list")
@@ -276,7 +279,8 @@ class People:
         """Put an address on the list."""
         world = self.world
         account, address = pick(world.rng, world.accounts).id, pick(world.rng, RECIPIENTS)
-        self._allow_refusal(lambda: suppression_add(world.suppressing, account, address, manual=True, reason="m"))
+        request = SuppressionAddRequest(email_address=address, manual=True, reason="m")
+        self._allow_refusal(lambda: suppression_add(world.suppressing, account, request))
 
     def hold(self) -> None:
         """Add a hold rule, or remove one."""
@@ -334,46 +338,114 @@ class Receivers:
 
 
 @dataclass(slots=True)
+class Returned:
+    """A mail that a remote server sends back, and sends again until it hears 250.
+
+    about: the delivery. kind: which event it is to make. tries: how often it was sent; is_taken: 250 was heard.
+    """
+
+    name: str
+    about: Key
+    recipient: InboundRecipient
+    raw: bytes
+    kind: EventKind
+    tries: int = 0
+    is_taken: bool = False
+
+    @property
+    def source(self) -> str:
+        """What its event is known by."""
+        return source_of(f"<{self.name}@mx.example>", split_header(normalise_lines(self.raw))[1])
+
+
+@dataclass(slots=True)
 class Postmasters:
-    """Remote servers that send something back for a message that they took."""
+    """Remote servers that send something back for a message that they took, and the port 25 that they send it to."""
 
     world: World
-    count: int = 0
-    written: dict[str, Key] = field(default_factory=dict)
-    """For each mail the delivery that it is for."""
+    mails: list[Returned] = field(default_factory=list)
 
     def write(self) -> None:
-        """Send a DSN, or a reply that is none, to a fromid."""
+        """Write a DSN, a complaint or a reply: to the fromid, or to the login where the account uses none."""
         world = self.world
         received = sorted({(key.account, key.delivery_id) for key in world.received})
-        known = [world.ever[key] for key in received if world.ever[key].fromid]
+        known = [world.ever[key] for key in received]
         if not known:
             return
         delivery = pick(world.rng, known)
-        genuine = fromid.verify(world.secrets.fromid, delivery.fromid.upper())
+        name = f"mail-{len(self.mails) + 1}"
+        kind, content = _content(world, delivery)
+        if not delivery.fromid and kind is EventKind.UNRECOGNIZED:
+            return
+        raw = f"Message-ID: <{name}@mx.example>\r\n".encode() + content
+        self.mails.append(Returned(name, (delivery.account, delivery.id), self._address(delivery), raw, kind))
+        self.send(self.mails[-1])
+
+    def send_again(self) -> None:
+        """Send what was not heard to be taken."""
+        open_ = [mail for mail in self.mails if not mail.is_taken]
+        if open_:
+            self.send(pick(self.world.rng, open_))
+
+    def _address(self, delivery: Delivery) -> InboundRecipient:
+        """Return what the server makes of the reverse-path at RCPT."""
+        if not delivery.fromid:
+            return InboundRecipient(delivery.reverse_path, delivery.account)
+        genuine = fromid.verify(self.world.secrets.fromid, delivery.fromid.upper())
         if genuine is None or (genuine.account, genuine.delivery_id) != (delivery.account, delivery.id):
             raise Violation(f"the fromid of {delivery.id} does not lead back")
-        self.count += 1
-        source = f"mail-{self.count}"
-        self.written[source] = (delivery.account, delivery.id)
-        recipient = InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
-        envelope = Inbound(source, world.clock.now().isoformat(), "", [recipient])
-        world.memory_blobs.put(f"inbound/{source}", pack_inbound(envelope, _raw(world, delivery.recipient)))
-        for _ in range(1 + (world.rng.random() < 0.3)):
-            world.inbound.put([f"inbound/{source}"])
-        world.note(f"{source} comes back for {delivery.id % 10**7}")
+        return InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
+
+    def send(self, mail: Returned) -> None:
+        """Play port 25 from RCPT to 250: the object is stored, then S3 tells of it, then the server answers."""
+        world = self.world
+        mail.tries += 1
+        id_ = f"{mail.name}-{mail.tries}"
+        key = f"inbound/{id_}"
+        raw = mail.raw if world.build is not Build.NO_REPEATS else mail.raw + id_.encode()
+        body = pack_inbound(Inbound(id_, world.clock.now().isoformat(), "", [mail.recipient]), raw)
+        world.note(f"{id_} comes back for {mail.about[1] % 10**7}")
+        if world.build is Build.EARLY_250:
+            mail.is_taken = True
+        try:
+            world.arriving.put(key, body)
+        finally:
+            if world.memory_blobs.get(key) is not None:
+                world.inbound.put([key] * (1 + (world.rng.random() < 0.3)))
+        world.faults.strike("before 250")
+        mail.is_taken = True
 
 
-def _raw(world: World, recipient: str) -> bytes:
+def _content(world: World, delivery: Delivery) -> tuple[EventKind, bytes]:
+    """Return a mail without its Message-ID, and the event that it is to make."""
     dice = world.rng.random()
     if dice < 0.1:
-        return b"Subject: out of office\r\n\r\nI am away.\r\n"
-    action, status = pick(
-        world.rng, (("failed", "5.1.1"), ("failed", "5.2.2"), ("delayed", "4.4.1"), ("relayed", "2.0.0"))
+        return EventKind.UNRECOGNIZED, b"Subject: out of office\r\n\r\nI am away.\r\n"
+    stored = world.table.messages.get((delivery.account, delivery.message_id))
+    message_id = stored.message.message_id if stored else "<gone@example>"
+    original = f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {message_id}\r\n\r\n--b--\r\n"
+    if dice < 0.25:
+        fields = f"Feedback-Type: abuse\r\nUser-Agent: fbl\r\nVersion: 1\r\nOriginal-Rcpt-To: {delivery.recipient}\r\n"
+        return EventKind.COMPLAINED, _report("feedback-report", fields, original)
+    kind, status = pick(
+        world.rng,
+        (
+            (EventKind.FAILED, "5.1.1"),
+            (EventKind.FAILED, "5.2.2"),
+            (EventKind.DELAYED, "4.4.1"),
+            (EventKind.RELAYED, "2.0.0"),
+        ),
     )
+    fields = (
+        "Reporting-MTA: dns; mx.example\r\n\r\n"
+        f"Final-Recipient: rfc822; {delivery.recipient}\r\nAction: {kind.value}\r\nStatus: {status}\r\n"
+    )
+    return kind, _report("delivery-status", fields, original)
+
+
+def _report(type_: str, fields: str, original: str) -> bytes:
     return (
         "Subject: report\r\nMIME-Version: 1.0\r\n"
-        'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
-        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\n"
-        f"Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: {status}\r\n\r\n--b--\r\n"
+        f'Content-Type: multipart/report; report-type={type_}; boundary="b"\r\n\r\n'
+        f"--b\r\nContent-Type: message/{type_}\r\n\r\n{fields}\r\n{original}"
     ).encode()

@@ -233,7 +233,7 @@ def _own(world: World, account: Account) -> None:
     own = {
         event_id(d.account, d.id, e.seq): d for d in world.ever.values() if d.account == account.id for e in d.events
     }
-    for entry in world.suppressions.list(account.id):
+    for entry in world.suppressions.list(account.id, world.clock.now()):
         if entry.account != account.id or (entry.source_event and entry.source_event not in own):
             raise Violation(f"{account.name} has a suppression that is not its own: {entry}")
     for mail in world.mailboxes.list(account.id, MailFilter(), "", 1000, world.clock.now()).items:
@@ -256,19 +256,21 @@ def _suppressed(world: World) -> None:
     """What a person took off the list comes back only for something that happened later."""
     for (account, address), removed_at in world.people.removed.items():
         entry = world.suppressions.find([(account, address)])[account, address]
-        if entry.is_active and entry.created_at < removed_at:
+        if entry.is_active_at(world.clock.now()) and entry.created_at < removed_at:
             raise Violation(f"{address} was put back on the list of {account} by something old: {entry}")
 
 
 def _taken_in(world: World) -> None:
-    """Every mail that came back stands in its account's Inbox once, and its delivery has one event of it."""
-    for source, (account, id_) in world.postmasters.written.items():
-        kept = [mail for mail in world.table.mails.values() if mail.source == source]
-        if [mail.account for mail in kept] != [account]:
-            raise Violation(f"{source} is in the Inbox of {[mail.account for mail in kept]} instead of {account}")
-        told = [event for event in world.ever[account, id_].events if event.source == source]
-        if len(told) != 1:
-            raise Violation(f"{source} made {len(told)} events of delivery {id_}")
+    """What was answered with 250 stands in its account's Inbox, and made one event, however often it was sent."""
+    for mail in world.postmasters.mails:
+        account, id_ = mail.about
+        tries = {f"{mail.name}-{number + 1}" for number in range(mail.tries)}
+        kept = [one.account for one in world.table.mails.values() if one.source in tries]
+        if set(kept) != {account} or len(kept) > mail.tries:
+            raise Violation(f"{mail.name} is in the Inbox of {kept} instead of {account}, sent {mail.tries} times")
+        told = [event.kind for event in world.ever[account, id_].events if event.source == mail.source]
+        if told != [mail.kind]:
+            raise Violation(f"{mail.name} made {told} of delivery {id_} instead of {mail.kind}")
 
 
 def _notified(world: World) -> None:

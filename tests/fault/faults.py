@@ -42,6 +42,10 @@ class Build(enum.StrEnum):
     """Content is removed by an age rule alone."""
     NO_TENANTS = "no tenants"
     """The suppression list is one for all accounts."""
+    EARLY_250 = "early 250"
+    """Port 25 answers 250 before the mail is stored."""
+    NO_REPEATS = "no repeats"
+    """Mail that is sent again, since its 250 was lost, counts as other mail."""
 
 
 class Crash(BaseException):

@@ -150,7 +150,7 @@ class World:
         ]
 
     def _account(self, id_: str, name: str, *, uses_fromid: bool, in_order: bool) -> Account:
-        events = frozenset({"delivered", "failed"}) if self.rng.random() < 0.3 else frozenset[str]()
+        events = frozenset({"delivered", "failed", "complained"}) if self.rng.random() < 0.3 else frozenset[str]()
         account = Account(
             id=id_,
             name=name,
@@ -220,7 +220,8 @@ class World:
         self.posting = PostPorts(
             sound, mailboxes, blobs, records, self.settings, self.settings, poster, clock, dice, map
         )
-        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock, self.settings)
+        self.ingesting = IngestPorts(sound, blobs, mailboxes, clock, self.settings, SECRETS)
+        self.arriving = faulty(self.memory_blobs, "port 25", faults)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
         self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)
@@ -270,6 +271,7 @@ class World:
             (2, self.mischief.duplicates),
             (2, self.mischief.delays),
             (4, self.postmasters.write),
+            (3, self.postmasters.send_again),
             (3, self.people.steer),
             (2, self.people.unsuppress),
             (1, self.people.suppress),
@@ -393,6 +395,8 @@ class World:
         self.fleet.tick()
         while self.fleet.late:
             self.fleet.arrive()
+        while any(not mail.is_taken for mail in self.postmasters.mails):
+            self.postmasters.send_again()
         self.people.let_go()
         builds.flush(self)
 

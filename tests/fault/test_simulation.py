@@ -44,7 +44,8 @@ def test_the_wild_phase_does_what_it_should() -> None:
     happenings = (
         "CRASH before store", "CRASH after store", "UNAVAILABLE after store.replace", "MEANWHILE, after", "RECEIVED",
         "dies with power", "dies for good", "withdraws", "is cut off", "late at unit", "too long", "is lost",
-        "mail-1 comes back", "off the list", "delivery_cancel", "hold rule for", ": failed", ": delivered",
+        "mail-1-1 comes back", "mail-1-2 comes back", ": complained", "CRASH before port 25", "CRASH after port 25",
+        "off the list", "delivery_cancel", "hold rule for", ": failed", ": delivered",
         ": delayed", ": suppressed", ": canceled", ": relayed", ": unrecognized",
     )  # fmt: skip
 

@@ -444,6 +444,28 @@ def test_known_recipients_are_known() -> None:
         assert None is found(unknown), unknown
 
 
+def test_addresses_of_list_unsubscribe_are_known() -> None:
+    """In any case, at a return-path domain of the account or at its own; a fromid in one is none, nor another's."""
+    found = Recipients(settings(), KEYS).find
+    token = fromid.mint(KEYS, "aaaaaaaa", 1025, fromid.Purpose.UNSUBSCRIBE)
+    genuine = [
+        f"unsubscribe+{token}@bounces.a.example",
+        f"UNSUBSCRIBE+{token.upper()}@Bounces.A.example",
+        f"unsubscribe+{token}@own.example",
+    ]
+
+    assert [found(one) for one in genuine] == [InboundRecipient(one, "aaaaaaaa", 1025, True) for one in genuine]
+    for unknown in (
+        f"unsubscribe+{FROMID}@bounces.a.example",
+        f"unsubscribe+{fromid.mint(KEYS, 'bbbbbbbb', 1025, fromid.Purpose.UNSUBSCRIBE)}@bounces.a.example",
+        f"{token}@bounces.a.example",
+        f"unsubscribe+{token}@other.example",
+        "unsubscribe+@bounces.a.example",
+        "unsubscribe@bounces.a.example",
+    ):
+        assert None is found(unknown), unknown
+
+
 def test_fromids_that_submitters_chose_are_known() -> None:
     """At the return-path domain and behind the separator of their account's domains, in any case; nowhere else."""
     chosen = {("aaaaaaaa", "order-17"): 2048}

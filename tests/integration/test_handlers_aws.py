@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from egret.core import fromid
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
 from egret.core.dmarc_report import compose_xml, compressed
+from egret.core.ids import message_of
 from egret.core.mtasts import StsMode
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
@@ -66,6 +68,7 @@ from tests.unit.test_report_mail import LETTER
 pytestmark = pytest.mark.emulator
 
 KEY = "egretegret"
+LINK = re.compile(rb"<https://[^/]+(/[^>]+)>,\s+<mailto:([^?]+)\?subject=([a-z2-7]+)>")
 DOMAIN = "example.com"
 REMOTE = Remote("mx.example.net", "192.0.2.1")
 AWS_VARIABLES = {"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -363,6 +366,31 @@ def test_a_sender_by_smtp_is_told_with_the_permissions_of_the_template(
     assert stack.refused == []
 
 
+def test_who_unsubscribes_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """By the link, and by mail that the egress knows and ingest reads with the secret of fromids alone."""
+    sender, egress, ingest = stack.function("SendFunction"), stack.egress(), stack.function("DsnIngestFunction")
+    ids = [send(sender, name, Unsubscribe=True)[0] for name in ("ann@example.net", "bob@example.net")]
+    links = [LINK.search(egress.store.content(ACCOUNT, message_of(one)) or b"") for one in ids]
+    ann, bob = (link.groups() for link in links if link is not None)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    got = send_function.answer(webapi(sender), event("POST", ann[0].decode(), b"List-Unsubscribe=One-Click", form))
+    assert got["statusCode"] == 200
+
+    recipient = Recipients(egress.settings, egress.fromid_keys).find(bob[1].decode())
+    assert recipient == InboundRecipient(bob[1].decode(), ACCOUNT, ids[1], unsubscribes=True)
+    key = "inbound/2026-03-04/in-2"
+    envelope = Inbound("in-2", datetime.now(UTC).isoformat(), "bob@example.net", [recipient])
+    egress.blobs.put(key, pack_inbound(envelope, b"Subject: " + bob[2] + b"\r\n\r\n"))
+    assert failed(ingest_function.run(ingest_function.ports_of(ingest), sqs_event(s3_notification(key)))) == []
+
+    listed = call(sender, "SuppressionList", {})["Suppressions"]
+    assert [(one["BaseAddress"], one["Kind"]) for one in listed] == [
+        ("ann@example.net", "unsubscribe"),
+        ("bob@example.net", "unsubscribe"),
+    ]
+    assert stack.refused == []
+
+
 def test_a_missing_permission_is_noticed(stack: Stack) -> None:
     """The tests above can fail: sweep's role may not read settings, and has no secret to send with."""
     app = stack.app("SendFunction", "SweepRole", variables("SendFunction"))
@@ -391,7 +419,7 @@ def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
     egress = stack.egress()
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
-    list(egress.suppressions.list(ACCOUNT))
+    list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
         "SettingsTable#HOLD",

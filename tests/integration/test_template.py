@@ -259,7 +259,7 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
-    """Send and submit mint, deliver hands over; the egress recognises fromids and who hands over, by ECS."""
+    """Send and submit mint, ingest reads whose mail came back, deliver hands over; the egress recognises both, by ECS."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
 
     assert given == {
@@ -269,6 +269,8 @@ def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
         ("SubmitFunction", "EGRET_FROMID_SECRET"),
         ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
         ("ReportsFunction", "EGRET_FROMID_SECRET"),
+        ("DsnIngestFunction", "EGRET_SECRET"),
+        ("DsnIngestFunction", "EGRET_FROMID_SECRET"),
     }
     assert {name for name in container_variables() if name.endswith("SECRET")} == {
         "EGRET_FROMID_SECRET",

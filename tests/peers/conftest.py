@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.installation import Installation, Login
+from tests.peers import exim, opensmtpd
 from tests.peers.access import Access, access_table
 from tests.peers.nameserver import nameserver
 from tests.peers.postfix import ADDRESS, DOMAIN, HOST, Postfix, is_possible, running_postfix
@@ -20,6 +21,10 @@ ZONE = {
     (HOST, "A"): ADDRESS,
     (ASCII_DOMAIN, "MX"): f"10 {ASCII_HOST}.",
     (ASCII_HOST, "A"): ASCII_ADDRESS,
+    (exim.DOMAIN, "MX"): f"10 {exim.HOST}.",
+    (exim.HOST, "A"): exim.ADDRESS,
+    (opensmtpd.DOMAIN, "MX"): f"10 {opensmtpd.HOST}.",
+    (opensmtpd.HOST, "A"): opensmtpd.ADDRESS,
 }
 RETRY_BASE_S = 5
 RECIPIENT_LIMIT = 2

@@ -682,6 +682,19 @@ def test_the_suppression_list_is_kept(machine: Machine) -> None:
     assert machine.data("suppression", "list", "acme") == []
 
 
+def test_an_address_can_be_suppressed_for_some_days(machine: Machine) -> None:
+    """The list says until when; then it is off by itself. A time that is over is refused."""
+    machine.good("suppression", "add", "acme", "ann@example.net", "--days", "2")
+    machine.bad("suppression", "add", "acme", "bob@example.net", "--days", "-1")
+    machine.good("suppression", "add", "acme", "eve@example.net", "--days", "999999999")
+    ann, eve = machine.data("suppression", "list", "acme")
+    machine.clock.advance(timedelta(days=2))
+
+    assert ann["until"].startswith("20")
+    assert eve["until"].startswith("3")
+    assert [one["address"] for one in machine.data("suppression", "list", "acme")] == ["eve@example.net"]
+
+
 def test_replay_queues_the_events_since_a_time(machine: Machine) -> None:
     """For the webhook that is set now; an account can be named."""
     machine.good("webhook", "set", "acme", URL)

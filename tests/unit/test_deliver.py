@@ -228,6 +228,18 @@ def test_a_suppressed_recipient_fails_at_once() -> None:
     assert "suppression list: dead" in world.get(delivery_id(MESSAGE_ID, 1)).events[0].error
 
 
+def test_a_suppression_that_has_expired_lets_mail_through() -> None:
+    """From the instant itself on."""
+    world = World()
+    expired = Suppression(ACCOUNT, 1, "r0@example.net", "r0@example.net", NOW, expires_at=world.clock.now())
+    lasting = replace(expired, base_address="r1@example.net", expires_at=world.clock.now() + timedelta(seconds=1))
+    for entry in (expired, lasting):
+        world.suppressions.put_new(entry)
+    world.deliver(world.accept(*several(2)))
+
+    assert [world.get(delivery_id(MESSAGE_ID, i)).state for i in range(2)] == [State.ATTEMPTING, State.SUPPRESSED]
+
+
 def test_a_hold_rule_stops_it_before_the_claim() -> None:
     """A rule that came after the submission holds it too."""
     world = World()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.fromid import LENGTH, FromId, FromIdKeys, mint, verify
+from egret.core.fromid import LENGTH, FromId, FromIdKeys, Purpose, mint, verify
 from egret.core.ids import MAX_ID
 
 KEYS = FromIdKeys({3: b"three", 4: b"four"}, 4)
@@ -30,6 +30,15 @@ def test_a_changed_character_is_refused(account: str, delivery_id: int, position
     forged = text[:position] + letter + text[position + 1 :]
 
     assert (forged == text) == (verify(KEYS, forged) is not None)
+
+
+@given(accounts, delivery_ids)
+def test_an_address_of_one_purpose_is_none_of_another(account: str, delivery_id: int) -> None:
+    """Who knows where bounces go cannot unsubscribe with it, nor the other way round."""
+    bounce, unsubscribe = mint(KEYS, account, delivery_id), mint(KEYS, account, delivery_id, Purpose.UNSUBSCRIBE)
+
+    assert FromId(account, delivery_id) == verify(KEYS, unsubscribe, Purpose.UNSUBSCRIBE)
+    assert (verify(KEYS, unsubscribe), verify(KEYS, bounce, Purpose.UNSUBSCRIBE)) == (None, None)
 
 
 @given(st.text(max_size=40))

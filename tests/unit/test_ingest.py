@@ -19,10 +19,11 @@ from egret.memory.clock import FakeClock
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
-from egret.usecases.ingest import MAX_DIAGNOSTIC_BYTES, MAX_EVENTS, MAX_FIELD_BYTES, IngestPorts, ingest
+from egret.usecases.ingest import MAX_EVENTS, MAX_FIELD_BYTES, IngestPorts, ingest
+from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, source_of
 from egret.usecases.threads import thread_of
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message
-from tests.unit.sending import an_account
+from tests.unit.sending import SECRETS, an_account
 
 KEY = "inbound/2026-03-04/1"
 RETURN_PATH = InboundRecipient("x@bounces.example.com", ACCOUNT, MESSAGE_ID)
@@ -37,14 +38,15 @@ def block(recipient: str = "ann@example.net", action: str = "failed", **fields: 
     return "\r\n".join([*lines, *(f"{name.replace('_', '-')}: {value}" for name, value in values.items())]) + "\r\n"
 
 
-def dsn(*blocks: str) -> bytes:
-    """Return a delivery status notification with these blocks."""
+def dsn(*blocks: str, message_id: str = "<dsn@example.net>", returned: str = "") -> bytes:
+    """Return a delivery status notification with these blocks. returned: header of the message that it returns."""
+    original = f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\n{returned}\r\n" if returned else ""
     status = "\r\n".join(["Reporting-MTA: dns; mx.example.net\r\n", *blocks])
     return (
-        "From: mailer-daemon@example.net\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\n"
+        f"From: mailer-daemon@example.net\r\nSubject: Undelivered\r\nMessage-ID: {message_id}\r\nMIME-Version: 1.0\r\n"
         'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
         "--b\r\nContent-Type: text/plain\r\n\r\nSorry.\r\n"
-        f"--b\r\nContent-Type: message/delivery-status\r\n\r\n{status}\r\n--b--\r\n"
+        f"--b\r\nContent-Type: message/delivery-status\r\n\r\n{status}\r\n{original}--b--\r\n"
     ).encode()
 
 
@@ -86,7 +88,7 @@ class World:
 
     def ingest(self, key: str = KEY) -> int:
         """Take in what is stored."""
-        return ingest(IngestPorts(self.store, self.blobs, self.mailboxes, self.clock, self.settings), key)
+        return ingest(IngestPorts(self.store, self.blobs, self.mailboxes, self.clock, self.settings, SECRETS), key)
 
     def delivery(self, account: str = ACCOUNT) -> Delivery:
         """Return the delivery as stored."""
@@ -136,7 +138,8 @@ def test_what_mail_to_a_reverse_path_tells(world: World, raw: bytes, expected: t
 
 def test_a_failed_report_takes_the_delivery_back(world: World) -> None:
     """What the next hop took has not arrived: the state says so; the report's words are in the event."""
-    world.receive(dsn(block(Diagnostic_Code="smtp; 550 5.1.1 no such user", Remote_MTA="dns; mx2.example.net")))
+    raw = dsn(block(Diagnostic_Code="smtp; 550 5.1.1 no such user", Remote_MTA="dns; mx2.example.net"))
+    world.receive(raw)
     event = world.delivery().events[1]
 
     assert world.delivery().state == State.FAILED
@@ -144,7 +147,7 @@ def test_a_failed_report_takes_the_delivery_back(world: World) -> None:
         "550 5.1.1 no such user",
         ("550 5.1.1 no such user",),
         "mx2.example.net",
-        "in1",
+        source_of("<dsn@example.net>", raw.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n")),
         LATER,
     )
 
@@ -175,7 +178,6 @@ def test_a_single_block_is_about_the_recipient_whatever_address_it_names(world: 
             (EventKind.DELAYED, True, 400, "4.2.2"),
         ),
         ((block("bob@example.net"), block("carl@example.net")), (EventKind.UNRECOGNIZED, True, 0, "")),
-        ((block(""), block("not an address")), (EventKind.UNRECOGNIZED, True, 0, "")),
     ],
 )
 def test_of_several_blocks_the_recipients_own_counts(
@@ -198,9 +200,17 @@ def test_the_same_mail_again_changes_nothing(world: World) -> None:
 def test_two_mails_that_say_the_same_are_two(world: World) -> None:
     """Each mail is an event of its own."""
     world.receive(dsn(block()))
-    world.receive(dsn(block()), id_="in2", key="inbound/2026-03-04/2")
+    world.receive(dsn(block(), message_id="<another@example.net>"), id_="in2", key="inbound/2026-03-04/2")
 
     assert (len(world.told()), len(world.inbox())) == (2, 2)
+
+
+def test_a_mail_that_is_sent_again_is_told_once(world: World) -> None:
+    """A server that did not hear our 250, or somebody who replays a report: other trace fields, the same mail."""
+    world.receive(dsn(block()))
+    world.receive(b"Received: from elsewhere\r\n" + dsn(block()), id_="in2", key="inbound/2026-03-04/2")
+
+    assert len(world.told()) == 1
 
 
 def test_the_mail_is_kept_with_its_envelope(world: World) -> None:
@@ -262,7 +272,7 @@ def test_what_belongs_to_a_delivery_is_no_news(world: World) -> None:
 def test_mail_about_a_message_is_in_its_thread(world: World) -> None:
     """A DSN by the message that it returns or the address that it went to, a reply by what it refers to."""
     original = a_message().message_id
-    returned = dsn(block()).replace(
+    returned = dsn(block(), message_id="<dsn2@example.net>").replace(
         b"\r\n--b--", b"\r\n--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <o@x>\r\n--b--"
     )
     reply = PLAIN.replace(b"<r@", b"<r2@").replace(b"\r\n\r\n", f"\r\nIn-Reply-To: {original}\r\n\r\n".encode())
@@ -332,7 +342,7 @@ def test_mail_about_a_forgotten_delivery_is_kept(world: World) -> None:
 def test_a_flood_of_mail_does_not_swell_the_delivery(world: World) -> None:
     """A delivery hears of a bounded number of mails, each in a bounded number of bytes."""
     raw = dsn(block(Diagnostic_Code="smtp; 550 5.1.1 .." + "\U0001f4a3" * 10_000))
-    told = [world.receive(raw, id_=f"in{n}", key=f"inbound/2026-03-04/{n}") for n in range(MAX_EVENTS + 5)]
+    told = [world.receive(raw + b"%d" % n, id_=f"in{n}", key=f"inbound/2026-03-04/{n}") for n in range(MAX_EVENTS + 5)]
 
     assert (sum(told), len(world.delivery().events), len(world.inbox())) == (MAX_EVENTS - 1, MAX_EVENTS, 100)
     assert len(world.delivery().events[1].error.encode()) == MAX_DIAGNOSTIC_BYTES

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from egret.contracts.records import IdempotencyState
-from egret.contracts.webapi import SendResult
+from egret.contracts.webapi import SendResult, SuppressionAddRequest
 from egret.core.delivery import State
 from egret.core.errors import Unavailable
 from egret.usecases.internal import REMEMBERED, InternalMail, send_internal
@@ -92,7 +92,7 @@ def test_a_from_domain_of_the_account_signs_and_takes_bounces() -> None:
 def test_a_suppressed_recipient_gets_nothing() -> None:
     """An address that bounced is dead for reports, too."""
     service = Service()
-    suppression_add(service.suppressing, ACCOUNT, "ann@example.net", manual=True, reason="")
+    suppression_add(service.suppressing, ACCOUNT, SuppressionAddRequest(email_address="ann@example.net"))
 
     assert service.delivery(queued(service).submissions[0].queue_msg_id).state is State.SUPPRESSED
 

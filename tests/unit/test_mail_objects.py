@@ -14,7 +14,7 @@ from egret.usecases.mail_objects import UNSEEN_PATIENCE, drop_object
 from egret.usecases.mailbox import message_delete
 from egret.usecases.publish import PublishPorts, publish
 from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
-from tests.unit.sending import Service
+from tests.unit.sending import SECRETS, Service
 from tests.unit.test_mailbox import RAW, ports
 
 KEY = "inbound/2026-03-04/1"
@@ -25,7 +25,9 @@ def receive(service: Service, *, taken_in: bool = True) -> None:
     recipients = [InboundRecipient("app@example.com", ACCOUNT), InboundRecipient("app@example.org", OTHER_ACCOUNT)]
     service.blobs.put(KEY, pack_inbound(Inbound("in1", NOW.isoformat(), "ann@example.net", recipients), RAW))
     if taken_in:
-        ingest(IngestPorts(service.store, service.blobs, service.mailboxes, service.clock, service.settings), KEY)
+        ingest(
+            IngestPorts(service.store, service.blobs, service.mailboxes, service.clock, service.settings, SECRETS), KEY
+        )
 
 
 def tell(service: Service) -> None:

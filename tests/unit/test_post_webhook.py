@@ -210,6 +210,7 @@ def test_a_payload_is_complete(world: World) -> None:
         ("RemoteMX", "mx.example.net"),
         ("Reply", ["2.0.0 ok"]),
         ("EventID", f"evt_{ACCOUNT}_{MESSAGE_ID:x}_1"),
+        ("Failure", ""),
     ]
 
 

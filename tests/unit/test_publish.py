@@ -168,7 +168,7 @@ def test_an_account_without_webhook_still_suppresses(world: World, webhook: Webh
     world.set_webhook(webhook)
 
     assert world.publish(StreamRecord(None, with_events(FAILED))) == []
-    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT)] == ["ann@example.net"]
+    assert [entry.base_address for entry in world.suppressions.list(ACCOUNT, NOW)] == ["ann@example.net"]
 
 
 def test_an_unknown_account_stops_nobody(world: World) -> None:

@@ -24,7 +24,7 @@ from egret.usecases.report_intake import MAX_ROWS, ReportIntake, take_in
 from tests.unit import notifying, test_ingest, test_post_webhook
 from tests.unit.builders import ACCOUNT, LATER, NEVER, NOW, OTHER_ACCOUNT, a_delivery, a_message
 from tests.unit.reporting import a_row, a_tls_report, an_aggregate
-from tests.unit.sending import Service, an_account
+from tests.unit.sending import SECRETS, Service, an_account
 from tests.unit.test_report_mail import LETTER
 
 POSTMASTER = "postmast"
@@ -178,7 +178,7 @@ def test_of_a_large_report_the_largest_rows_are_kept(world: World) -> None:
 def test_ingest_takes_reports_in_and_keeps_the_mail() -> None:
     """Beside all that it does."""
     world, own = World(), test_ingest.World()
-    ports = IngestPorts(own.store, own.blobs, own.mailboxes, own.clock, own.settings, world.intake)
+    ports = IngestPorts(own.store, own.blobs, own.mailboxes, own.clock, own.settings, SECRETS, reports=world.intake)
     own.receive(a_dmarc_mail(), TO_US)
     ingest(ports, test_ingest.KEY)
 

@@ -294,6 +294,19 @@ def test_a_suppressed_recipient_ends_at_once_with_its_event() -> None:
     assert (bob.state, service.hints.waiting) == (State.QUEUED, [Hint(ACCOUNT, [bob.id])])
 
 
+def test_a_suppression_ends_with_its_time() -> None:
+    """Mail queued from then on goes out."""
+    service = Service()
+    entry = Suppression(ACCOUNT, 1, "ann@example.net", "ann@example.net", NOW, expires_at=NOW + timedelta(days=1))
+    service.suppressions.put_new(entry)
+    states = []
+    for _ in range(2):
+        states.append(service.delivery(service.send().submissions[0].queue_msg_id).state)
+        service.clock.advance(timedelta(days=1))
+
+    assert states == [State.SUPPRESSED, State.QUEUED]
+
+
 def test_the_suppressions_of_others_do_not_matter() -> None:
     """No account learns from another's list."""
     service = Service()

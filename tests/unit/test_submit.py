@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egret.contracts.settings import HoldRule
 from egret.contracts.submission import Submission, SubmissionRecipient, Trouble
-from egret.contracts.webapi import ErrorCode, SendResult
+from egret.contracts.webapi import ErrorCode, SendResult, SuppressionAddRequest
 from egret.core import fromid
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import InvalidRequest
@@ -196,7 +196,7 @@ def test_the_daily_limit_is_that_of_the_account() -> None:
 def test_suppressed_and_held_recipients_are_so_here() -> None:
     """As in Send."""
     service = Service()
-    suppression_add(service.suppressing, ACCOUNT, "ann@example.net", manual=True, reason="")
+    suppression_add(service.suppressing, ACCOUNT, SuppressionAddRequest(email_address="ann@example.net"))
     service.settings.put_hold_rule(HoldRule("1", recipient="example.org"))
     result = submitted(service, recipients=to("ann@example.net", "bob@example.org"))
 

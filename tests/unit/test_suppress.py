@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from egret.contracts.settings import Suppression
+from egret.contracts.webapi import SuppressionAddRequest
 from egret.core.changes import Record
 from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
@@ -24,7 +25,7 @@ from egret.core.trace import SessionTrace
 from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.suppressions import MemorySuppressions
-from egret.usecases.suppress import Happening, suppress
+from egret.usecases.suppress import MAX_EVIDENCE_BYTES, Happening, failure_of, suppress
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_remove
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, REMOTE, a_delivery, an_attempt
 
@@ -59,7 +60,7 @@ class World:
     def is_active(self) -> bool:
         """Mail to ann is refused."""
         entry = self.entry()
-        return entry is not None and entry.is_active
+        return entry is not None and entry.is_active_at(NOW)
 
     def strikes(self) -> int:
         """How many failures in a row ann has."""
@@ -118,6 +119,15 @@ def test_what_an_event_does_to_the_list(world: World, event: dict[str, Any], sup
 
     assert world.judge(one) == ({one.id} if suppresses else set())
     assert (world.is_active(), world.strikes()) == (suppresses, strikes)
+
+
+@pytest.mark.parametrize("kind", [EventKind.FAILED, EventKind.COMPLAINED, EventKind.UNSUBSCRIBED])
+def test_what_a_message_id_alone_vouches_for_suppresses_nobody(world: World, kind: EventKind) -> None:
+    """Everybody who got the message could have written it."""
+    one = happening(0, kind=kind, code=550, enhanced_code="5.1.1", dsn=True, by_message_id=True)
+
+    assert world.judge(one) == set()
+    assert (world.is_active(), world.strikes()) == (False, 0)
 
 
 def test_the_reason_names_source_and_code(world: World) -> None:
@@ -238,10 +248,31 @@ def test_strikes_cleared_since_do_not_change_what_the_event_did(world: World) ->
 
 def test_an_address_that_a_person_listed_is_nobody_elses(world: World) -> None:
     """The person's entry stays, with its reason."""
-    suppression_add(world.ports(NOW - HOUR), ACCOUNT, "ann@example.net", manual=True, reason="asked")
+    request = SuppressionAddRequest(email_address="ann@example.net", reason="asked")
+    suppression_add(world.ports(NOW - HOUR), ACCOUNT, request)
 
     assert world.judge(happening(0, **HARD)) == set()
-    assert [entry.reason for entry in world.list.list(ACCOUNT)] == ["asked"]
+    assert [entry.reason for entry in world.list.list(ACCOUNT, NOW)] == ["asked"]
+
+
+def test_an_entry_quotes_what_was_said(world: World) -> None:
+    """The whole reply, as far as there is room for it: who doubts the entry wants to read it."""
+    world.judge(happening(0, **HARD, reply=("5.1.1 unknown user", "5.1.1 " + "ü" * 900)))
+
+    entry = world.entry()
+    assert entry is not None
+    assert entry.evidence.startswith("5.1.1 unknown user 5.1.1 üü")
+    assert len(entry.evidence.encode()) <= MAX_EVIDENCE_BYTES
+
+
+def test_a_dead_address_outlives_an_entry_for_a_time(world: World) -> None:
+    """The event is news, and its entry lasts; the person's would have ended."""
+    request = SuppressionAddRequest(email_address="ann@example.net", expires=NOW + HOUR)
+    suppression_add(world.ports(NOW - HOUR), ACCOUNT, request)
+
+    dead = happening(0, **HARD)
+    assert world.judge(dead) == {dead.id}
+    assert [(entry.kind, entry.expires_at) for entry in world.list.list(ACCOUNT, NOW)] == [("bounce", None)]
 
 
 def test_a_failure_of_storage_between_strike_and_entry_is_made_good(world: World) -> None:
@@ -420,3 +451,17 @@ def test_a_message_that_arrives_writes_nothing(world: World) -> None:
     world.judge(happening(1, **DELIVERED))
 
     assert racing.writes == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (HARD, "address-dead"),
+        ({**HARD, "kind": EventKind.DELAYED, "enhanced_code": "4.2.2", "code": 452}, "mailbox-full"),
+        ({**HARD, "kind": EventKind.DELIVERED}, ""),
+        ({"kind": EventKind.FAILED}, ""),
+    ],
+)
+def test_an_event_tells_why_it_failed(event: dict[str, Any], expected: str) -> None:
+    """The class that suppression and reports go by, for whoever hears of it."""
+    assert failure_of(Event(1, at=NOW, **event)) == expected

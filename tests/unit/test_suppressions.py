@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from egret.contracts.webapi import ErrorCode
+from egret.contracts.webapi import ErrorCode, SuppressionAddRequest
 from egret.core.errors import InvalidRequest
 from egret.core.suppression import Strike, Strikes
 from egret.usecases.suppressions import (
@@ -21,9 +21,12 @@ from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
 from tests.unit.sending import Service
 
 
-def add(service: Service, address: str, account: str = ACCOUNT, reason: str = "") -> None:
+def add(
+    service: Service, address: str, account: str = ACCOUNT, reason: str = "", expires: datetime | None = None
+) -> None:
     """Add as a person does."""
-    suppression_add(service.suppressing, account, address, manual=True, reason=reason)
+    request = SuppressionAddRequest(email_address=address, manual=True, reason=reason, expires=expires)
+    suppression_add(service.suppressing, account, request)
 
 
 def code_of(call: Any, *args: Any, **kwargs: Any) -> str:
@@ -149,6 +152,41 @@ def test_a_bad_address_is_refused(address: str) -> None:
     assert code_of(add, service, address) == ErrorCode.BAD_ADDRESS
     assert code_of(suppression_remove, service.suppressing, ACCOUNT, address) == ErrorCode.BAD_ADDRESS
     assert code_of(suppression_present, service.suppressing, ACCOUNT, address) == ErrorCode.BAD_ADDRESS
+
+
+def test_an_entry_for_a_time_ends_by_itself() -> None:
+    """From the instant on it is neither listed nor found nor removable, and the address can be added anew."""
+    service = Service()
+    add(service, "ann@example.net", expires=NOW + timedelta(days=1))
+    service.clock.advance(timedelta(days=1) - timedelta(seconds=1))
+    last = suppression_present(service.suppressing, ACCOUNT, "ann@example.net")
+    (entry,) = suppression_list(service.suppressing, ACCOUNT)
+    service.clock.advance(timedelta(seconds=1))
+
+    assert (last, entry.expires_at) == (True, NOW + timedelta(days=1))
+    assert not suppression_present(service.suppressing, ACCOUNT, "ann@example.net")
+    assert suppression_list(service.suppressing, ACCOUNT) == []
+    assert code_of(suppression_remove, service.suppressing, ACCOUNT, "ann@example.net") == ErrorCode.ERROR
+    add(service, "ann@example.net")
+    assert suppression_present(service.suppressing, ACCOUNT, "ann@example.net")
+
+
+def test_a_longer_entry_takes_the_place_of_a_shorter_one() -> None:
+    """And never the other way round."""
+    service, day = Service(), timedelta(days=1)
+    add(service, "ann@example.net", expires=NOW + day)
+
+    assert code_of(add, service, "ann@example.net", expires=NOW + day) == ErrorCode.ERROR
+    add(service, "ann@example.net", expires=NOW + 2 * day)
+    add(service, "ann@example.net")
+    assert code_of(add, service, "ann@example.net", expires=NOW + 3 * day) == ErrorCode.ERROR
+    assert [entry.expires_at for entry in suppression_list(service.suppressing, ACCOUNT)] == [None]
+
+
+@pytest.mark.parametrize("expires", [NOW, NOW - timedelta(days=1), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_an_entry_must_end_in_the_future(expires: datetime) -> None:
+    """One that is over is a mistake, and so is the end of time."""
+    assert code_of(add, Service(), "ann@example.net", expires=expires) == ErrorCode.USER
 
 
 def test_a_reason_has_a_limit() -> None:

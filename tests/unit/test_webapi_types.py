@@ -23,7 +23,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.SendRequest,
             (
                 "From To CC BCC ReplyTo MessageID References Date Subject Text HTML Extra Headers AlternativeFiles"
-                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent"
+                " InlineFiles AttachedFiles RequireTLS FutureRelease SaveSent Unsubscribe"
             ),
         ),
         (w.File, "Name ContentType ContentID Data UploadID"),
@@ -38,8 +38,11 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             ("SourceIP Count Disposition DKIM SPF HeaderFrom EnvelopeFrom EnvelopeTo Reasons DKIMResults SPFResults"),
         ),
         (w.DomainTLSInfo, "Domain Updated STARTTLS RequireTLS"),
-        (w.SuppressionInfo, "ID Created Account BaseAddress OriginalAddress Manual Reason"),
-        (w.SuppressionAddRequest, "EmailAddress Manual Reason"),
+        (
+            w.SuppressionInfo,
+            "ID Created Account BaseAddress OriginalAddress Manual Reason Kind SourceEvent Evidence Expires",
+        ),
+        (w.SuppressionAddRequest, "EmailAddress Manual Reason Expires"),
         (w.MessageGetResult, "Message Structure Meta"),
         (w.MessageContent, "From To CC BCC ReplyTo MessageID References Date Subject Text HTML"),
         (w.Structure, "ContentType ContentTypeParams ContentID ContentDisposition Filename DecodedSize Parts"),
@@ -54,7 +57,7 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
             w.OutgoingEvent,
             (
                 "Version Event DSN Suppressing QueueMsgID FromID MessageID Subject WebhookQueued SMTPCode"
-                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID"
+                " SMTPEnhancedCode Error Extra Recipient Attempt RemoteMX Reply EventID Failure"
             ),
         ),
         (

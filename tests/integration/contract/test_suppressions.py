@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from uuid import uuid4
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from egret.contracts.settings import Suppression
 from egret.core.suppression import Strike, Strikes, add
@@ -25,6 +30,18 @@ def _entry(account: str, number: int = 1, address: str = ADDRESS) -> Suppression
         kind="bounce",
         source_event=f"evt_{number}",
     )
+
+
+Made = tuple[datetime, datetime | None, datetime | None, str]
+"""When an entry was made, expires, and was removed; its kind."""
+ENDS = st.none() | st.integers(1, 4)
+KINDS = st.sampled_from(["bounce", "unsubscribe", "complaint", "manual"])
+
+
+def _of_times(created: int, ends: int | None, removed: int | None, kind: str) -> Made:
+    """Return instants an hour apart; no entry ends before it begins."""
+    after = None if ends is None else NOON + (created + ends) * HOUR
+    return NOON + created * HOUR, after, None if removed is None else NOON + removed * HOUR, kind
 
 
 def _stored(backend: Backend, account: str, address: str = ADDRESS) -> Suppression | None:
@@ -57,7 +74,7 @@ def test_removal_marks_the_entry(backend: Backend, account: str) -> None:
 
     assert answers == [True, False]
     assert replace(_entry(account), removed_at=NOON + HOUR) == _stored(backend, account)
-    assert backend.suppressions.list(account) == []
+    assert backend.suppressions.list(account, NOON) == []
 
 
 def test_removing_what_is_not_there_is_false(backend: Backend, account: str) -> None:
@@ -74,7 +91,7 @@ def test_replay_never_undoes_a_removal(backend: Backend, account: str) -> None:
 
     assert backend.suppressions.put_new(_entry(account, 1)) == removed
     assert backend.suppressions.put_new(_entry(account, 59)) == removed
-    assert backend.suppressions.list(account) == []
+    assert backend.suppressions.list(account, NOON) == []
 
 
 def test_event_after_the_removal_suppresses_again(backend: Backend, account: str) -> None:
@@ -84,7 +101,48 @@ def test_event_after_the_removal_suppresses_again(backend: Backend, account: str
 
     assert backend.suppressions.put_new(_entry(account, 61)) is None
     assert _entry(account, 61) == _stored(backend, account)
-    assert backend.suppressions.list(account) == [_entry(account, 61)]
+    assert backend.suppressions.list(account, NOON) == [_entry(account, 61)]
+
+
+def test_entry_that_expires_is_stored_whole(backend: Backend, account: str) -> None:
+    """With its end to the microsecond and what was said."""
+    entry = replace(_entry(account), expires_at=NOON + HOUR + EXACT, evidence="5.1.1 sagt der Server: ü")
+
+    assert backend.suppressions.put_new(entry) is None
+    assert entry == _stored(backend, account)
+
+
+def test_expired_entry_is_found_and_no_longer_listed(backend: Backend, account: str) -> None:
+    """From the instant itself on; nor can it be removed."""
+    entry = replace(_entry(account), expires_at=NOON + HOUR)
+    backend.suppressions.put_new(entry)
+
+    assert backend.suppressions.list(account, NOON + HOUR - MINUTE) == [entry]
+    assert backend.suppressions.list(account, NOON + HOUR) == []
+    assert not backend.suppressions.remove(account, ADDRESS, NOON + HOUR)
+    assert entry == _stored(backend, account)
+    assert backend.suppressions.remove(account, ADDRESS, NOON + HOUR - MINUTE)
+
+
+@given(
+    known=st.builds(_of_times, st.integers(0, 3), ENDS, st.none() | st.integers(0, 4), KINDS),
+    new=st.builds(_of_times, st.integers(0, 3), ENDS, st.none(), KINDS),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_entry_gives_way_as_the_rule_says(backend: Backend, account: str, known: Made, new: Made) -> None:
+    """Whatever was there, removed or not, for good or for a time: every store keeps to `Suppression.gives_way_to`."""
+    address = f"{uuid4().hex}@example.net"
+    created, ends, removed, kind = known
+    old = replace(_entry(account, address=address), created_at=created, expires_at=ends, kind=kind)
+    backend.suppressions.put_new(old)
+    if removed is not None and backend.suppressions.remove(account, address, removed):
+        old = replace(old, removed_at=removed)
+    fresh = replace(old, id=2, created_at=new[0], expires_at=new[1], kind=new[3], removed_at=None)
+
+    answer = backend.suppressions.put_new(fresh)
+
+    assert answer == (None if old.gives_way_to(fresh) else old)
+    assert _stored(backend, account, address) == (fresh if answer is None else old)
 
 
 def test_list_shows_active_entries_oldest_first(backend: Backend, account: str) -> None:
@@ -94,7 +152,7 @@ def test_list_shows_active_entries_oldest_first(backend: Backend, account: str) 
         backend.suppressions.put_new(entry)
     backend.suppressions.remove(account, entries[3].base_address, NOON + HOUR)
 
-    assert entries[:3] + entries[4:] == backend.suppressions.list(account)
+    assert entries[:3] + entries[4:] == backend.suppressions.list(account, NOON)
 
 
 def test_many_are_found_at_once(backend: Backend, account: str, other: str) -> None:
@@ -184,7 +242,7 @@ def test_accounts_know_nothing_of_each_other(backend: Backend, account: str, oth
     backend.suppressions.put_strikes(account, ADDRESS, Strikes(), Strikes((Strike(NOON, "evt_1"),)))
 
     assert _stored(backend, other) is None
-    assert backend.suppressions.list(other) == []
+    assert backend.suppressions.list(other, NOON) == []
     assert backend.suppressions.find_strikes([(other, ADDRESS)]) == {}
     assert not backend.suppressions.remove(other, ADDRESS, NOON + HOUR)
     assert backend.suppressions.put_new(_entry(other, 2)) is None

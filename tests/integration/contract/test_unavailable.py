@@ -75,7 +75,7 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "suppressions.find": lambda on: on.suppressions.find([(A, "bob@example.net")]),
     "suppressions.put_new": lambda on: on.suppressions.put_new(SUPPRESSION),
     "suppressions.remove": lambda on: on.suppressions.remove(A, "bob@example.net", NOON),
-    "suppressions.list": lambda on: on.suppressions.list(A),
+    "suppressions.list": lambda on: on.suppressions.list(A, NOON),
     "find_strikes": lambda on: on.suppressions.find_strikes([(A, "bob@example.net")]),
     "put_strikes": lambda on: on.suppressions.put_strikes(A, "bob@example.net", Strikes(), STRUCK),
     "put_strikes, changed": lambda on: on.suppressions.put_strikes(A, "bob@example.net", STRUCK, Strikes((), NOON)),

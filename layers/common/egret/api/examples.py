@@ -73,6 +73,9 @@ _SUPPRESSION: Final = w.SuppressionInfo(
     base_address="gone@example.net",
     original_address="gone+news@example.net",
     reason="The address does not exist (550 5.1.1).",
+    kind="bounce",
+    source_event="evt_mfzwizlt_1d90a3c000400_1",
+    evidence="5.1.1 <gone+news@example.net>: user unknown",
 )
 
 _MESSAGE: Final = w.MessageGetResult(

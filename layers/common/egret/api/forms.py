@@ -44,7 +44,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a POST carried. request: the JSON text of the call."""
+    """What a POST carried. request: the JSON text of the call, or the field that was asked for."""
 
     request: bytes
     uploads: tuple[Upload, ...] = ()
@@ -55,14 +55,17 @@ def refuse(sentence: str) -> InvalidRequest:
     return InvalidRequest("protocol", sentence)
 
 
+def read_field(request: Request, name: str) -> bytes:
+    """Return the first field of this name of a form, b"" when it has none; errors as of `read_form`."""
+    form = _form(request, name)
+    return b"" if form is None else form.request
+
+
 def read_form(request: Request) -> Form:
     """Return the form of a POST. Raises InvalidRequest `protocol` when there is none or it is damaged."""
-    media_type, parameters = _content_type(request.headers.get("Content-Type", ""))
-    if media_type == "multipart/form-data":
-        form = _multipart(request.body, parameters.get("boundary", ""))
-    elif media_type == "application/x-www-form-urlencoded":
-        form = _urlencoded(request.body)
-    else:
+    form = _form(request, "request")
+    if form is None:
+        media_type, _ = _content_type(request.headers.get("Content-Type", ""))
         raise refuse(
             f"The body is {media_type}. Send the JSON text in the field `request` of a form"
             " (application/x-www-form-urlencoded or multipart/form-data)."
@@ -70,6 +73,14 @@ def read_form(request: Request) -> Form:
     if not form.request:
         raise refuse("The form has no field `request`, or it is empty: that field holds the JSON text.")
     return form
+
+
+def _form(request: Request, name: str) -> Form | None:
+    """Return the form, with the field of this name as its request; None when the body is something else."""
+    media_type, parameters = _content_type(request.headers.get("Content-Type", ""))
+    if media_type == "multipart/form-data":
+        return _multipart(request.body, parameters.get("boundary", ""), name)
+    return _urlencoded(request.body, name) if media_type == "application/x-www-form-urlencoded" else None
 
 
 def _content_type(value: str) -> tuple[str, dict[str, str]]:
@@ -103,7 +114,7 @@ def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text.startswith('"') else text
 
 
-def _urlencoded(body: bytes) -> Form:
+def _urlencoded(body: bytes, wanted: str) -> Form:
     if len(body) > MAX_FORM_BYTES:
         raise refuse(
             "The form is larger than 10 MiB. Send files as parts of a multipart form, or through UploadCreate."
@@ -112,7 +123,7 @@ def _urlencoded(body: bytes) -> Form:
         raise refuse(f"The form has more than {MAX_PARTS} fields.")
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
-        if _decoded(name) == b"request":
+        if _decoded(name) == wanted.encode():
             return Form(_decoded(value))
     return Form(b"")
 
@@ -124,7 +135,7 @@ def _decoded(text: bytes) -> bytes:
     return binascii.a2b_qp(text.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"="))
 
 
-def _multipart(body: bytes, boundary: str) -> Form:
+def _multipart(body: bytes, boundary: str, wanted: str) -> Form:
     if not boundary or len(boundary) > MAX_BOUNDARY or not _BOUNDARY.fullmatch(boundary):
         raise refuse("The multipart form has no usable boundary.")
     request = b""
@@ -139,7 +150,7 @@ def _multipart(body: bytes, boundary: str) -> Form:
         field_bytes += len(data)
         if field_bytes > MAX_FORM_BYTES:
             raise refuse("The fields of the form that are not files are larger than 10 MiB.")
-        if key == "request" and not request:
+        if key == wanted and not request:
             request = data
     return Form(request, tuple(uploads))
 

@@ -27,6 +27,7 @@ def request_of(event: Mapping[str, Any]) -> Request:
         source_ip=context["http"].get("sourceIp", ""),
         query=event.get("rawQueryString", ""),
         id=context.get("requestId", ""),
+        host=context.get("domainName", ""),
     )
 
 

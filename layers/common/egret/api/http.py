@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from egret.contracts.webapi import UNSUBSCRIBE_PATH
+
 TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 JSON: Final = "application/json; charset=utf-8"
@@ -50,6 +52,7 @@ class Request:
     """An HTTP request.
 
     path: decoded, without the query. body: as sent. source_ip: of the client, "" when unknown. id: for the log.
+    host: the name that was called, as the gateway knows it, "" when unknown.
     """
 
     method: str
@@ -59,6 +62,12 @@ class Request:
     source_ip: str = ""
     query: str = ""
     id: str = ""
+    host: str = ""
+
+    @property
+    def shown_path(self) -> str:
+        """The path for logs: without the token of a link to unsubscribe, with which anybody could."""
+        return f"{UNSUBSCRIBE_PATH}…" if self.path.startswith(UNSUBSCRIBE_PATH) else self.path
 
 
 @dataclass(frozen=True, slots=True)

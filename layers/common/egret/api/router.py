@@ -73,20 +73,25 @@ class Call:
 
 Operation = Callable[[Call], Wire | RawContent | None]
 """A use case bound to its ports. None answers `{}`."""
+Page = Callable[[Request], Response]
+"""Answers for people, without a login."""
 
 
 class Api:
     """The HTTP API.
 
-    operations: one for each method. auth: how callers are known.
+    operations: one for each method. auth: how callers are known. pages: what answers below a folder, which ends in `/`.
     """
 
-    def __init__(self, auth: AuthPorts, operations: Mapping[str, Operation]) -> None:
+    def __init__(
+        self, auth: AuthPorts, operations: Mapping[str, Operation], pages: Mapping[str, Page] | None = None
+    ) -> None:
         missing = METHODS.keys() ^ operations.keys()
         if missing:
             raise ValueError(f"methods and operations differ: {sorted(missing)}")
         self._auth = auth
         self._operations = operations
+        self._pages = pages or {}
 
     def handle(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong inside is logged here and told to nobody."""
@@ -96,7 +101,7 @@ class Api:
             _logger.warning("unavailable: %s", error, extra={"request_id": request.id})
             response = text_response(503, error.public, {"Retry-After": str(RETRY_AFTER_S)})
         except Exception:
-            _logger.exception("request failed", extra={"request_id": request.id, "path": request.path})
+            _logger.exception("request failed", extra={"request_id": request.id, "path": request.shown_path})
             response = text_response(500, f"Something went wrong here. It was noted as request {request.id}.")
         return replace(response, headers={**SECURITY_HEADERS, **response.headers})
 
@@ -110,6 +115,9 @@ class Api:
             return Response(200, {"Content-Type": HTML}, pages.index())
         if path == f"{BASE}openapi.json":
             return _document(request)
+        page = self._pages.get(path[: path.find("/", 1) + 1])
+        if page is not None:
+            return page(request)
         method = METHODS.get(path.removeprefix(BASE)) if path.startswith(BASE) else None
         if method is None:
             return text_response(404, "There is nothing here. The methods are listed at /webapi/v0/.")
@@ -128,6 +136,7 @@ class Api:
         caller = authenticate(self._auth, request)
         if isinstance(caller, Response):
             return replace(caller, facts={"api_method": method.name})
+        caller = replace(caller, host=request.host)
         facts: dict[str, object] = {
             "api_method": method.name,
             "account": caller.account.id,

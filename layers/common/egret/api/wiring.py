@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from egret.api import unsubscribe
 from egret.api.auth import AuthPorts
 from egret.api.router import Api, Call, Operation
+from egret.api.unsubscribe import PagePorts
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
+from egret.core.unsubscribe import keys_of
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, reports, suppressions
 from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class ApiPorts:
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
     reports: reports.ReportListPorts
+    unsubscribe: UnsubscribePorts
 
 
 def api_of(ports: ApiPorts) -> Api:
@@ -39,7 +44,9 @@ def api_of(ports: ApiPorts) -> Api:
         **_mailbox(ports.mailbox),
         **_reports(ports.reports),
     }
-    return Api(ports.auth, MappingProxyType(operations))
+    links = PagePorts(ports.unsubscribe, ports.auth.failures, keys_of(ports.send.secrets.fromid))
+    pages = {w.UNSUBSCRIBE_PATH: lambda request: unsubscribe.answer(links, request)}
+    return Api(ports.auth, MappingProxyType(operations), MappingProxyType(pages))
 
 
 def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str, Operation]:
@@ -77,10 +84,7 @@ def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation
         return w.SuppressionListResult(suppressions=tuple(_suppression_info(entry, name) for entry in entries))
 
     def add(call: Call) -> None:
-        request: w.SuppressionAddRequest = call.request
-        suppressions.suppression_add(
-            ports, _account(call), request.email_address, manual=request.manual, reason=request.reason
-        )
+        suppressions.suppression_add(ports, _account(call), call.request)
 
     def remove(call: Call) -> None:
         suppressions.suppression_remove(ports, _account(call), call.request.email_address)
@@ -106,6 +110,10 @@ def _suppression_info(entry: Suppression, account_name: str) -> w.SuppressionInf
         original_address=entry.original_address,
         manual=entry.manual,
         reason=entry.reason,
+        kind=entry.kind,
+        source_event=entry.source_event,
+        evidence=entry.evidence,
+        expires=entry.expires_at,
     )
 
 

@@ -69,6 +69,7 @@ class App:
             retry=self._retry,
             local=self._is_local,
             pedantic=self._environ.get("EGRET_PEDANTIC") == "1",
+            public_url=self._environ.get("EGRET_PUBLIC_URL", ""),
         )
 
     @property

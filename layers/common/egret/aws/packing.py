@@ -64,6 +64,7 @@ class PackedEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     source: str
     facts: PackedFacts | None
     dsn: bool
+    by_message_id: bool = False
 
 
 class PackedLease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -241,7 +242,14 @@ def _pack_event(event: Event, attempts: tuple[Attempt, ...]) -> PackedEvent:
     facts = PackedFacts(event.code, event.enhanced_code, event.error, event.reply, remote.mx_host, remote.address)
     told = 0 < event.attempt <= len(attempts) and facts == _facts_of_attempt(attempts[event.attempt - 1])
     return PackedEvent(
-        event.seq, event.kind.value, micros(event.at), event.attempt, event.source, None if told else facts, event.dsn
+        event.seq,
+        event.kind.value,
+        micros(event.at),
+        event.attempt,
+        event.source,
+        None if told else facts,
+        event.dsn,
+        event.by_message_id,
     )
 
 
@@ -259,4 +267,5 @@ def _unpack_event(packed: PackedEvent, attempts: tuple[Attempt, ...]) -> Event:
         error=facts.error,
         reply=facts.lines,
         remote=Remote(facts.mx_host, facts.address),
+        by_message_id=packed.by_message_id,
     )

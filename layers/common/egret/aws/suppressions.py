@@ -22,6 +22,7 @@ class _PackedSuppression(msgspec.Struct, array_like=True, frozen=True, gc=False)
     reason: str
     kind: str
     source_event: str
+    evidence: str = ""
 
 
 class _PackedStrikes(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -31,35 +32,46 @@ class _PackedStrikes(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_PackedSuppression).decode
+_NEVER = 1 << 62
+"""Microseconds, later than every instant."""
 _decode_strikes = msgspec.msgpack.Decoder(_PackedStrikes).decode
 
 
 class DynamoSuppressions:
-    """The `Suppressions` port. `d`: the entry packed, `x`: removed_at in microseconds."""
+    """The `Suppressions` port.
+
+    `d`: the entry packed. In microseconds: `c`: created_at, `x`: removed_at, `e`: expires_at. `r`: the owner's word.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Suppression]:
-        """Return the entries (removed ones included) of many (account, base address)."""
+        """Return the entries (removed and expired ones included) of many (account, base address)."""
         found = map(_read, self._table.get_many(_key(*key) for key in keys).values())
         return {(entry.account, entry.base_address): entry for entry in found}
 
     def put_new(self, entry: Suppression) -> Suppression | None:
-        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
-        free = Condition("attribute_not_exists(pk) OR x <= :created", {":created": n(micros(entry.created_at))})
-        known = self._table.put_if(_item(entry), free)
+        """Add an entry unless one is there that does not give way to it: then return that."""
+        ends = _NEVER if entry.expires_at is None else micros(entry.expires_at)
+        # As `Suppression.gives_way_to` has it; what an item does not have compares as false.
+        less = "(e < :ends OR attribute_not_exists(r))" if entry.is_of_recipient else "e < :ends"
+        free = f"attribute_not_exists(pk) OR x <= :created OR (attribute_not_exists(x) AND c <= :created AND {less})"
+        values = {":created": n(micros(entry.created_at)), ":ends": n(ends)}
+        known = self._table.put_if(_item(entry), Condition(free, values))
         return None if known is None else _read(known)
 
     def remove(self, account: str, base_address: str, at: datetime) -> bool:
-        """Mark as removed; False when there is no active entry."""
-        active = Condition("attribute_exists(pk) AND attribute_not_exists(x)")
+        """Mark as removed; False when there is none that is active at that time."""
+        lasting = "(attribute_not_exists(e) OR e > :at)"
+        active = Condition(f"attribute_exists(pk) AND attribute_not_exists(x) AND {lasting}")
         return self._table.update_if(_key(account, base_address), "SET x = :at", {":at": n(micros(at))}, active) is None
 
-    def list(self, account: str) -> list[Suppression]:
+    def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         entries = map(_read, self._table.query(Range.prefix(account_partition(account), "S#")))
-        return sorted((entry for entry in entries if entry.is_active), key=lambda entry: (entry.created_at, entry.id))
+        active = (entry for entry in entries if entry.is_active_at(now))
+        return sorted(active, key=lambda entry: (entry.created_at, entry.id))
 
     def find_strikes(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Strikes]:
         """Return the failures in a row of many (account, base address), those without any left out."""
@@ -98,8 +110,13 @@ def _item(entry: Suppression) -> Item:
         entry.reason,
         entry.kind,
         entry.source_event,
+        entry.evidence,
     )
-    item = {"pk": s(pk), "sk": s(sk), "d": b(_encode(packed))}
+    item = {"pk": s(pk), "sk": s(sk), "d": b(_encode(packed)), "c": n(micros(entry.created_at))}
+    if entry.expires_at is not None:
+        item["e"] = n(micros(entry.expires_at))
+    if entry.is_of_recipient:
+        item["r"] = n(1)
     return item if entry.removed_at is None else item | {"x": n(micros(entry.removed_at))}
 
 
@@ -120,6 +137,8 @@ def _read(item: Item) -> Suppression:
         kind=packed.kind,
         source_event=packed.source_event,
         removed_at=instant(number(item, "x")) if "x" in item else None,
+        evidence=packed.evidence,
+        expires_at=instant(number(item, "e")) if "e" in item else None,
     )
 
 

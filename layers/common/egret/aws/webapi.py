@@ -14,6 +14,7 @@ from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
 from egret.usecases.reports import ReportListPorts
 from egret.usecases.suppressions import SuppressionPorts
+from egret.usecases.unsubscribe import UnsubscribePorts
 
 
 def webapi(app: App) -> Api:
@@ -28,5 +29,6 @@ def webapi(app: App) -> Api:
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
             reports=ReportListPorts(app.received_reports, app.clock, app.secrets.cursor),
+            unsubscribe=UnsubscribePorts(app.store, app.suppressions, app.clock),
         )
     )

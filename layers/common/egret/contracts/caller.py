@@ -12,8 +12,10 @@ class Caller:
     """An authenticated caller.
 
     login: the login address of the key, in canonical form: the default From, and what decides about fromid.
+    host: the name (in local mode with the port) at which the API was called, "" = not known.
     """
 
     account: Account
     login: str
     scope: Scope
+    host: str = ""

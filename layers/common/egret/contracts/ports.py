@@ -209,18 +209,21 @@ class Suppressions(Protocol):
     """Suppression list and strikes, per account, keyed by base address."""
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Suppression]:
-        """Return the entries (removed ones included) of many (account, base address)."""
+        """Return the entries (removed and expired ones included) of many (account, base address)."""
         ...
 
     def put_new(self, entry: Suppression) -> Suppression | None:
-        """Add an entry unless an active one, or one removed after entry.created_at, is there: then return that one."""
+        """Add an entry unless one is there that does not give way to it: then return that.
+
+        See `Suppression.gives_way_to`.
+        """
         ...
 
     def remove(self, account: str, base_address: str, at: datetime) -> bool:
-        """Mark as removed; False when there is no active entry."""
+        """Mark as removed; False when there is none that is active at that time."""
         ...
 
-    def list(self, account: str) -> list[Suppression]:
+    def list(self, account: str, now: datetime) -> list[Suppression]:
         """Return the active entries of an account, oldest first."""
         ...
 

@@ -52,11 +52,16 @@ class Inbound(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InboundRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One accepted recipient. delivery_id: 0 unless the address is a genuine fromid of the account."""
+    """One accepted recipient.
+
+    delivery_id: 0 unless the address is a genuine one of a delivery of the account: a fromid, or, where `unsubscribes`
+    is set, the one that List-Unsubscribe names.
+    """
 
     address: str
     account: str
     delivery_id: int = 0
+    unsubscribes: bool = False
 
 
 _inbound_decoder = msgspec.json.Decoder(Inbound)

@@ -58,7 +58,7 @@ class Account:
     dsn_to_mailbox: bool = True
     """DSNs about its failed, delayed and suppressed deliveries are put into its Inbox."""
     unsubscribe: bool = False
-    """Send adds List-Unsubscribe (RFC 8058) unless a call says otherwise."""
+    """Send adds List-Unsubscribe (RFC 8058) unless a call says otherwise; a message then has one recipient."""
     keeps_extra_headers: bool = False
     """X-Mox-Extra-* fields of submitted mail stay in it."""
     is_postmaster: bool = False
@@ -204,7 +204,9 @@ class Transport:
 class Suppression:
     """An address that an account's mail no longer goes to.
 
-    base_address: `Address.base_address()`, the key. source_event: id of the event that put it here, "" if a person did.
+    base_address: `Address.base_address()`, the key. kind: "bounce", "complaint", "unsubscribe" or "manual".
+    source_event: id of the event that put it here, "" if there is none. evidence: what was said or done, in its own
+    words, for those who doubt it. expires_at: from then on the entry counts as absent, None = it stays.
     removed_at: set when a person took it off; the entry then only keeps a replay from putting it back.
     """
 
@@ -218,11 +220,35 @@ class Suppression:
     kind: str = "bounce"
     source_event: str = ""
     removed_at: datetime | None = None
+    evidence: str = ""
+    expires_at: datetime | None = None
+
+    def is_active_at(self, now: datetime) -> bool:
+        """Mail to it is refused."""
+        return self.removed_at is None and not self.has_expired(now)
+
+    def has_expired(self, now: datetime) -> bool:
+        """It was for a time, and the time is over."""
+        return self.expires_at is not None and self.expires_at <= now
+
+    def gives_way_to(self, other: Suppression) -> bool:
+        """Tell whether another entry of the address, an event of old replayed perhaps, may take the place of this one.
+
+        One that was removed gives way to what happened later. An active one gives way to what came later and lasts
+        longer, and to the recipient's own word: who takes off what a bounce has left must still see that.
+        """
+        if self.removed_at is not None:
+            return self.removed_at <= other.created_at
+        if self.created_at > other.created_at:
+            return False
+        if other.is_of_recipient and not self.is_of_recipient:
+            return True
+        return self.expires_at is not None and (other.expires_at is None or self.expires_at < other.expires_at)
 
     @property
-    def is_active(self) -> bool:
-        """Mail to it is refused."""
-        return self.removed_at is None
+    def is_of_recipient(self) -> bool:
+        """The recipient wants no mail."""
+        return self.kind in ("complaint", "unsubscribe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +273,7 @@ class Installation:
     hostname: the egress's public name (EHLO, Received, Reporting-MTA, Message-ID of accounts without a domain).
     max_message_bytes: of a composed message. local: local mode (loopback webhooks allowed).
     pedantic: MessageGet refuses mail that the standards do not allow, instead of making the best of it.
+    public_url: https URL of the API for links in mail, "" = that at which it is called.
     """
 
     hostname: str
@@ -254,3 +281,4 @@ class Installation:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     local: bool = False
     pedantic: bool = False
+    public_url: str = ""

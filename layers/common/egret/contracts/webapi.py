@@ -16,6 +16,8 @@ import msgspec
 
 MAX_ANSWER_BYTES: Final = 4_400_000
 """Larger raw answers are redirected to a presigned URL: a Lambda answers 6 MB, base64 included."""
+UNSUBSCRIBE_PATH: Final = "/unsubscribe/"
+"""Before the token of a link of List-Unsubscribe."""
 MAX_LIST: Final = 1000
 """The most items that a listing returns at once."""
 
@@ -117,6 +119,8 @@ class SendRequest(Wire, frozen=True, kw_only=True):
     date: the Date header. headers: (name, value), added behind the standard ones. extra: echoed in webhooks.
     require_tls: true = REQUIRETLS, false = `TLS-Required: No`, null = the recipient's policy decides.
     future_release: no attempt earlier, up to 60 days ahead. save_sent: keep a copy in the mailbox Sent.
+    unsubscribe: an addition to the reference: true = add List-Unsubscribe with a link of one click (RFC 8058), for one
+    recipient; null = as the account is set.
     """
 
     from_: tuple[NameAddress, ...] = ()
@@ -138,6 +142,7 @@ class SendRequest(Wire, frozen=True, kw_only=True):
     require_tls: bool | None = None
     future_release: Instant | None = None
     save_sent: bool = False
+    unsubscribe: bool | None = None
 
 
 class Submission(Wire, frozen=True, kw_only=True):
@@ -178,7 +183,12 @@ class UploadCreateResult(Wire, frozen=True, kw_only=True):
 
 
 class SuppressionInfo(Wire, frozen=True, kw_only=True):
-    """An address that the account's mail no longer goes to. account: the account's name."""
+    """An address that the account's mail no longer goes to.
+
+    account: the account's name. From `kind` on: additions to the reference. kind: bounce, complaint, unsubscribe or
+    manual. source_event: the event that put it here, as in the webhook, "" without one. evidence: what the server, the
+    report or the recipient said. expires: when mail goes to it again, null = not by itself.
+    """
 
     id: Int64 = 0
     created: Instant | None = None
@@ -187,6 +197,10 @@ class SuppressionInfo(Wire, frozen=True, kw_only=True):
     original_address: str = ""
     manual: bool = False
     reason: str = ""
+    kind: str = ""
+    source_event: str = ""
+    evidence: str = ""
+    expires: Instant | None = None
 
 
 class SuppressionListResult(Wire, frozen=True, kw_only=True):
@@ -196,11 +210,15 @@ class SuppressionListResult(Wire, frozen=True, kw_only=True):
 
 
 class SuppressionAddRequest(Wire, frozen=True, kw_only=True):
-    """Puts an address on the list; manual: a person did it."""
+    """Puts an address on the list. manual: a person did it. expires: until when, null = for good.
+
+    An entry for good takes the place of one that expires, and a longer one that of a shorter one.
+    """
 
     email_address: str = ""
     manual: bool = False
     reason: str = ""
+    expires: Instant | None = None
 
 
 class SuppressionRemoveRequest(Wire, frozen=True, kw_only=True):
@@ -453,6 +471,8 @@ class EventInfo(Wire, frozen=True, kw_only=True):
     smtp_enhanced_code: str = ""
     error: str = ""
     dsn: bool = False
+    failure: str = ""
+    """Why it failed or was delayed: one of the classes of docs/bounces.md."""
 
 
 class DeliveryInfo(Wire, frozen=True, kw_only=True):
@@ -666,7 +686,8 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
 
     webhook_queued: when the call was made up. From `recipient` on: additions to the reference.
     attempt: number of the attempt that caused the event, 0 if none did. remote_mx: the MX host that answered.
-    reply: every line of its answer. event_id: the same for every repeat of the event.
+    reply: every line of its answer; of `unsubscribed`, how the recipient asked. event_id: the same for every repeat of
+    the event. failure: why it failed or was delayed, one of the classes of docs/bounces.md, "" for other events.
     """
 
     version: int = 0
@@ -687,6 +708,7 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True):
     remote_mx: str = ""
     reply: tuple[str, ...] = ()
     event_id: str = ""
+    failure: str = ""
 
 
 class IncomingMeta(Wire, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ does not say whose delivery it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
@@ -21,11 +21,11 @@ from egret.core.mimescan import (
     Part,
     decode_text,
     first,
-    leaf_parts,
     read_fields,
-    split_header,
+    read_mail,
     strip_comments,
 )
+from egret.core.report_text import original_fields
 
 ACTIONS = frozenset({"failed", "delayed", "delivered", "relayed", "expanded"})
 """RFC 3464 section 2.3.3."""
@@ -34,7 +34,6 @@ MAX_RECIPIENTS = 1_000
 MAX_STATUS_BYTES = 1024 * 1024
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
-_ORIGINAL_TYPES = frozenset({"message/rfc822", "message/global", "message/rfc822-headers", "message/global-headers"})
 _RECIPIENT_FIELDS = frozenset({"final-recipient", "original-recipient"})
 _BLOCK_FIELDS = _RECIPIENT_FIELDS | {"action", "status"}
 
@@ -85,6 +84,8 @@ class DsnReport:
     arrival_date: datetime | None
     original_message_id: str
     """The Message-ID of the returned message with `<` and `>`, or ""."""
+    original: Fields
+    """The header of the returned message."""
     fields: Fields
     """The per-message block as it came, unfolded."""
     recipients: tuple[DsnRecipient, ...]
@@ -99,16 +100,22 @@ def parse_dsn(raw: bytes) -> DsnReport | None:
     Never raises; looks at no more than `mimescan.MAX_SCAN_BYTES` and MAX_RECIPIENTS.
     RFC 3464 sections 2.1 to 2.3; RFC 6533 section 3.
     """
-    parts = list(leaf_parts(raw))
+    return read_dsn(read_mail(raw).parts)
+
+
+def read_dsn(parts: Sequence[Part]) -> DsnReport | None:
+    """Parse a delivery status notification whose leaves are these; None as `parse_dsn`."""
     index = next((i for i, part in enumerate(parts) if part.content_type in _STATUS_TYPES), None)
     if index is None:
         return None
+    original = original_fields([*parts[index + 1 :], *parts[:index]])
     message, *blocks = _groups(_blocks(parts[index]))
     return DsnReport(
-        reporting_mta=_name(first(message, "reporting-mta")),
+        reporting_mta=mta_name(first(message, "reporting-mta")),
         original_envelope_id=first(message, "original-envelope-id"),
         arrival_date=parse_date(first(message, "arrival-date")),
-        original_message_id=_original_message_id([*parts[index + 1 :], *parts[:index]]),
+        original_message_id=message_id(original),
+        original=original,
         fields=message,
         recipients=tuple(_recipient(block) for block in blocks[:MAX_RECIPIENTS]),
     )
@@ -166,7 +173,7 @@ def _groups(blocks: Iterable[Fields]) -> list[Fields]:
 def _recipient(block: Fields) -> DsnRecipient:
     final_type, final = _address(first(block, "final-recipient"))
     original_type, original = _address(first(block, "original-recipient"))
-    diagnostic_type, diagnostic_text = _typed(first(block, "diagnostic-code"))
+    diagnostic_type, diagnostic_text = typed(first(block, "diagnostic-code"))
     status = status_code(first(block, "status"))
     # A bare number of another type is the exit status of a program (x-unix), not a reply.
     is_exit_status = diagnostic_type != "smtp" and diagnostic_text.isdigit()
@@ -178,7 +185,7 @@ def _recipient(block: Fields) -> DsnRecipient:
         original_recipient_type=original_type,
         action=_action(first(block, "action")),
         status=status,
-        remote_mta=_name(first(block, "remote-mta")),
+        remote_mta=mta_name(first(block, "remote-mta")),
         diagnostic_type=diagnostic_type,
         diagnostic_text=diagnostic_text,
         code=code,
@@ -189,14 +196,15 @@ def _recipient(block: Fields) -> DsnRecipient:
     )
 
 
-def _typed(value: str) -> tuple[str, str]:
+def typed(value: str) -> tuple[str, str]:
     """Split `type; text`; the type is "" if there is none (RFC 3464 section 2.1.2)."""
     match = _TYPED.fullmatch(value)
     return (match[1].lower(), match[2].strip()) if match else ("", value.strip())
 
 
-def _name(value: str) -> str:
-    return strip_comments(_typed(value)[1])
+def mta_name(value: str) -> str:
+    """Return the name of an MTA field without type and comments (RFC 3464 section 2.1.2)."""
+    return strip_comments(typed(value)[1])
 
 
 def _action(value: str) -> str:
@@ -207,7 +215,7 @@ def _action(value: str) -> str:
 
 def _address(value: str) -> tuple[str, str]:
     """Return (type, address): `rfc822; <@relay:ann@example.net> (Ann)` gives ("rfc822", "ann@example.net")."""
-    kind, text = _typed(value)
+    kind, text = typed(value)
     text = _TRAILING_COMMENT.sub("", text)
     if text.startswith("<"):
         text = text[1:].partition(">")[0].strip()
@@ -226,16 +234,8 @@ def _embedded_character(match: re.Match[str]) -> str:
     return chr(number) if is_character else match[0]
 
 
-def _original_message_id(parts: Iterable[Part]) -> str:
-    """Return the Message-ID of the returned message, or of its headers, whatever type they were given."""
-    candidates = sorted(parts, key=lambda part: part.content_type not in _ORIGINAL_TYPES)
-    for part in candidates:
-        is_original = part.content_type in _ORIGINAL_TYPES or part.content_type.startswith("text/rfc822")
-        if not is_original:
-            continue
-        fields, _ = split_header(part.body[:MAX_STATUS_BYTES].lstrip(b"\n"))
-        message_id = first(fields, "message-id")
-        found = _MESSAGE_ID.search(message_id)
-        if found or message_id:
-            return found[0] if found else message_id
-    return ""
+def message_id(original: Fields) -> str:
+    """Return the Message-ID of a returned message's header with `<` and `>`, or ""; as it stands if it is malformed."""
+    value = first(original, "message-id")
+    found = _MESSAGE_ID.search(value)
+    return found[0] if found else value

@@ -52,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a delivery.
 
     seq: 1, 2, 3 … within the delivery. attempt: number of the attempt that caused it, 0 if none did.
-    source: "" for our own doing, else the id of the incoming mail that caused it (drops repeats); dsn: that was a DSN.
+    source: "" for our own doing, else the id of what caused it, mail that came in (drops repeats); dsn: that was a DSN.
     code: SMTP code or 0; enhanced_code: "5.1.1" or ""; reply: every line of the answer.
     """
 
@@ -67,6 +67,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
     reply: tuple[str, ...] = ()
     remote: Remote = NOWHERE
+    by_message_id: bool = False
+    """Its mail was matched by the Message-ID or ENVID alone, which many know: it is told, and never suppresses."""
 
 
 def event_id(account: str, delivery_id: int, seq: int) -> str:

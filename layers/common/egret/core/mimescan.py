@@ -13,6 +13,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 MAX_SCAN_BYTES = 4 * 1024 * 1024
 """What a report says stands before the returned message; what is beyond is content that nobody here reads."""
@@ -58,16 +59,29 @@ class Part:
         return self.encoded
 
 
-def leaf_parts(raw: bytes) -> Iterator[Part]:
-    """Return the leaves of a message in order; an attached message (message/*) is one leaf.
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A message, cut into leaves."""
+
+    fields: Fields
+    """The message's own header."""
+    parts: tuple[Part, ...]
+    """The leaves in order; an attached message (message/*) is one leaf."""
+
+
+def read_mail(raw: bytes) -> Mail:
+    """Return a message's header and leaves.
 
     raw: a whole message, any line ends. Bytes beyond MAX_SCAN_BYTES and leaves beyond MAX_PARTS are left out.
     """
     message = normalise_lines(raw[:MAX_SCAN_BYTES]).lstrip(b"\n")
-    for count, part in enumerate(_walk(message, 0)):
-        if count == MAX_PARTS:
-            return
-        yield part
+    fields, body = split_header(message)
+    return Mail(fields, tuple(islice(_leaves(fields, body, 0), MAX_PARTS)))
+
+
+def leaf_parts(raw: bytes) -> Iterator[Part]:
+    """Return the leaves of a message, as `read_mail` does."""
+    return iter(read_mail(raw).parts)
 
 
 def read_fields(text: str) -> Fields:
@@ -122,8 +136,7 @@ def split_header(message: bytes) -> tuple[Fields, bytes]:
     return read_fields(decode_text(header[:MAX_HEADER_BYTES])), body
 
 
-def _walk(message: bytes, depth: int) -> Iterator[Part]:
-    fields, body = split_header(message)
+def _leaves(fields: Fields, body: bytes, depth: int) -> Iterator[Part]:
     content_type, boundary = _content_type(first(fields, "content-type"))
     # A report that went through an old mail store may have lost its own Content-Type, while its parts kept theirs.
     is_stripped = depth == 0 and not first(fields, "content-type") and _DELIMITER_GUESS.search(body) is not None
@@ -131,7 +144,7 @@ def _walk(message: bytes, depth: int) -> Iterator[Part]:
         yield Part(content_type, fields, body)
         return
     for section in _sections(body, boundary):
-        yield from _walk(section, depth + 1)
+        yield from _leaves(*split_header(section), depth + 1)
 
 
 def _content_type(value: str) -> tuple[str, bytes]:

@@ -145,7 +145,7 @@ class _Fleet:
 def _settle(ports: DeliverPorts, deliveries: list[Delivery], fleet: _Fleet, tally: Tally) -> list[Delivery]:
     """End, or pass over, what is not to be tried now; return the rest."""
     now = ports.clock.now()
-    suppressed = _suppressed(ports.suppressions, deliveries)
+    suppressed = _suppressed(ports.suppressions, deliveries, now)
     waiting: list[Delivery] = []
     for delivery in deliveries:
         if delivery.state is State.ATTEMPTING and delivery.lease and fleet.is_gone(delivery.lease.unit):
@@ -180,14 +180,14 @@ def _may_be_claimed(delivery: Delivery, now: datetime) -> bool:
     return not isinstance(apply(delivery, probe), Refusal)
 
 
-def _suppressed(suppressions: Suppressions, deliveries: list[Delivery]) -> dict[Key, str]:
+def _suppressed(suppressions: Suppressions, deliveries: list[Delivery], now: datetime) -> dict[Key, str]:
     """Return why, for each (account, delivery id) whose recipient stands on its account's list."""
     bases = {(d.account, d.id): (d.account, str(Address.parse(d.recipient).base_address())) for d in deliveries}
     entries = suppressions.find(sorted(set(bases.values())))
     return {
         key: f"the recipient is on the suppression list: {entry.reason}" if entry.reason else SUPPRESSED
         for key, base in bases.items()
-        if (entry := entries.get(base)) is not None and entry.is_active
+        if (entry := entries.get(base)) is not None and entry.is_active_at(now)
     }
 
 

@@ -31,6 +31,7 @@ from egret.core.ids import MAX_ID, message_of
 from egret.core.lifecycle import GIVEN_UP, Refusal
 from egret.core.outcome import error_of, name_of
 from egret.usecases.change import Make, change
+from egret.usecases.suppress import failure_of
 from egret.usecases.waiting import Surroundings, explain
 from egret.usecases.way import OWN_WAY, way_of
 
@@ -263,4 +264,5 @@ def _event_info(delivery: Delivery, event: Event) -> EventInfo:
         smtp_enhanced_code=event.enhanced_code,
         error=event.error,
         dsn=event.dsn,
+        failure=failure_of(event),
     )

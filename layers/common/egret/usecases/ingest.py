@@ -1,7 +1,7 @@
-"""Take in mail that came back: read DSNs, tell the delivery they belong to, and keep the mail in the account's Inbox.
+"""Take in mail that came back: recognise it, tell the deliveries it is about, and keep it in the account's Inbox.
 
-The reverse-path decides whose mail it is (a genuine fromid, checked when the recipient was accepted); the report
-decides what it says. Everything is idempotent by the id of the incoming mail.
+A token under a MAC decides whose mail it is (`usecases.returned`); what the mail says decides what is told. Everything
+is idempotent: what is told by what the mail is, what is kept by the id that it was given when it came.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from egret.contracts.ports import Blobs, Clock, Mailboxes, MailStore, SettingsRe
 from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
 from egret.contracts.records import StoredMail
 from egret.contracts.verdicts import Verdicts
-from egret.core.address import Address, AddressError
 from egret.core.changes import Report
 from egret.core.delivery import Delivery
-from egret.core.dsn import DsnRecipient, DsnReport, parse_dsn
 from egret.core.errors import ContractError, Unavailable
-from egret.core.events import Event, EventKind, webhook_number
+from egret.core.events import Event, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
 from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
-from egret.core.outcome import Remote
+from egret.core.mimescan import normalise_lines, split_header
 from egret.core.parse import ParsedMessage, parse_message
+from egret.core.recognise import MailKind, recognise
+from egret.core.secrets import Secrets
 from egret.usecases import own_reports
 from egret.usecases.change import change
 from egret.usecases.report_intake import ReportIntake, take_in
+from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, cut, event_of, source_of, told_of
 from egret.usecases.threads import thread_of
+from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +40,9 @@ RECORDED = "recorded"
 FORGOTTEN = "the delivery is forgotten"
 MAX_ID_TRIES = 16
 """Ids tried for one mail; each is free with overwhelming likelihood."""
-KIND_OF_ACTION = {
-    "failed": EventKind.FAILED,
-    "delayed": EventKind.DELAYED,
-    "delivered": EventKind.DELIVERED,
-    "relayed": EventKind.RELAYED,
-    "expanded": EventKind.EXPANDED,
-}
-"""RFC 3464 section 2.3.3; every other action is `unrecognized`."""
 MAX_EVENTS = 100
 """Of one delivery: beyond that, mail to its reverse-path is only kept. Its address may be known to many by then, and
 each event is stored in the delivery itself."""
-MAX_DIAGNOSTIC_BYTES = 500
-"""Of a report's text in an event, in UTF-8: with `MAX_EVENTS` of them a delivery's item stays far below its 400 KB."""
 MAX_FIELD_BYTES = 4096
 """Of a header field in a mailbox's item, in UTF-8; a sender may write any length, the message itself keeps it whole."""
 MAX_ADDRESS_BYTES = 320
@@ -60,13 +52,19 @@ MAX_TO = 100
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What taking in needs. reports: None = nobody looks for reports."""
+    """What taking in needs.
+
+    unsubscribe: does what mail to an address of List-Unsubscribe asks, None = nothing does. reports: None = nobody
+    looks for reports.
+    """
 
     store: MailStore
     blobs: Blobs
     mailboxes: Mailboxes
     clock: Clock
     settings: SettingsReader
+    secrets: Secrets
+    unsubscribe: MailUnsubscribe | None = None
     reports: ReportIntake | None = None
 
 
@@ -78,8 +76,12 @@ class _Mail:
     envelope: Inbound
     raw: bytes
     parsed: ParsedMessage
-    report: DsnReport | None
-    received_at: datetime
+    returned: ReturnedMail
+
+    @property
+    def received_at(self) -> datetime:
+        """When the server took it."""
+        return self.returned.received_at
 
 
 def ingest(ports: IngestPorts, key: str) -> int:
@@ -96,10 +98,16 @@ def ingest(ports: IngestPorts, key: str) -> int:
     if ports.reports is not None:
         take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     for recipient in mail.envelope.recipients:
-        outcome = _tell(ports, mail, recipient) if recipient.delivery_id else FORGOTTEN
-        told += outcome == RECORDED
+        outcomes = []
+        if recipient.unsubscribes:
+            told += ports.unsubscribe is not None and ports.unsubscribe(_asked(mail, recipient))
+        else:
+            about = told_of(mail.returned.recognised, recipient, ports.secrets, ports.store)
+            outcomes = [_tell(ports, mail, one) for one in about]
+            told += outcomes.count(RECORDED)
         # What belongs to a delivery is told as its event, or not at all.
-        _keep(ports, mail, recipient, is_news=outcome == FORGOTTEN)
+        is_news = not recipient.unsubscribes and all(outcome == FORGOTTEN for outcome in outcomes)
+        _keep(ports, mail, recipient, is_news=is_news)
     return told
 
 
@@ -111,84 +119,42 @@ def _read(key: str, body: bytes) -> _Mail:
         raise ContractError(detail=f"{key}: {error}") from error
     if received_at.tzinfo is None:
         raise ContractError(detail=f"{key}: the time of receipt has no zone")
-    return _Mail(key, envelope, raw, parse_message(raw), parse_dsn(raw), received_at)
+    parsed = parse_message(raw)
+    source = source_of(parsed.message_id, split_header(normalise_lines(raw))[1])
+    return _Mail(key, envelope, raw, parsed, ReturnedMail(recognise(raw), source, received_at))
 
 
-def _tell(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
-    """Add the event to the delivery that the reverse-path belongs to; return what became of it."""
-    now = ports.clock.now()
+def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
+    how = f"mail {mail.envelope.id} from <{cut(mail.envelope.mail_from, MAX_DIAGNOSTIC_BYTES)}>"
+    return Asked(recipient.account, recipient.delivery_id, mail.parsed.subject, Heard(mail.received_at, how))
+
+
+def _tell(ports: IngestPorts, mail: _Mail, told: Told) -> str:
+    """Add the event to the delivery; return what became of it."""
+    event = event_of(told, mail.returned)
     result = change(
         ports.store,
-        recipient.account,
-        recipient.delivery_id,
-        lambda delivery: delivery if len(delivery.events) >= MAX_EVENTS else Report(_event(mail, delivery)),
-        now,
+        told.account,
+        told.delivery_id,
+        lambda delivery: delivery if len(delivery.events) >= MAX_EVENTS else Report(event),
+        ports.clock.now(),
     )
-    outcome = _outcome(mail, result)
-    ids = {"account": recipient.account, "delivery": recipient.delivery_id, "mail": mail.envelope.id}
-    log.info("mail for a delivery", extra={**ids, "outcome": outcome})
+    outcome = _outcome(event, result)
+    ids = {"account": told.account, "delivery": told.delivery_id, "mail": mail.envelope.id}
+    found = {"kind": event.kind.value, "format": mail.returned.recognised.format, "is_weak": told.is_weak}
+    log.info("mail for a delivery", extra={**ids, **found, "outcome": outcome})
     return outcome
 
 
-def _outcome(mail: _Mail, result: Delivery | Refusal | None) -> str:
+def _outcome(event: Event, result: Delivery | Refusal | None) -> str:
     match result:
         case None:
             return FORGOTTEN
         case Refusal():
             return result.value
         case Delivery():
-            heard = any(event.source == mail.envelope.id for event in result.events)
+            heard = any(known.source == event.source for known in result.events)
             return RECORDED if heard else "it has heard enough"
-
-
-def _event(mail: _Mail, delivery: Delivery) -> Event:
-    source = mail.envelope.id
-    if mail.report is None:
-        return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source)
-    block = _block_for(mail.report, delivery)
-    kind = KIND_OF_ACTION.get(block.action) if block else None
-    if block is None or kind is None:
-        return Event(0, EventKind.UNRECOGNIZED, mail.received_at, source=source, dsn=True)
-    said = _cut(block.diagnostic_text, MAX_DIAGNOSTIC_BYTES)
-    return Event(
-        seq=0,
-        kind=kind,
-        at=mail.received_at,
-        source=source,
-        dsn=True,
-        code=block.code,
-        enhanced_code=block.enhanced_code,
-        error=said if kind in (EventKind.FAILED, EventKind.DELAYED) else "",
-        reply=(said,) if said else (),
-        remote=Remote(_cut(block.remote_mta, MAX_DIAGNOSTIC_BYTES)),
-    )
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    """Return the beginning of a text, at most so many bytes of UTF-8."""
-    return text.encode("utf-8", "replace")[:size_bytes].decode(errors="ignore")
-
-
-def _block_for(report: DsnReport, delivery: Delivery) -> DsnRecipient | None:
-    """Return what the report says of the delivery's recipient.
-
-    The reverse-path is the recipient's own, so a single block is about it whatever address it names (forwarding);
-    of several blocks, the one that names the address.
-    """
-    if len(report.recipients) == 1:
-        return report.recipients[0]
-    wanted = _base(delivery.recipient)
-    for block in report.recipients:
-        if wanted in (_base(block.original_recipient), _base(block.final_recipient)):
-            return block
-    return None
-
-
-def _base(text: str) -> str:
-    try:
-        return str(Address.parse(text).base_address())
-    except AddressError:
-        return text.lower()
 
 
 def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> None:
@@ -214,7 +180,7 @@ def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
 
 def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
     """Tell whether it is a DSN of a report that we sent: others' dead report addresses are no news to anybody."""
-    if mail.report is None or not recipient.delivery_id:
+    if mail.returned.recognised.kind is not MailKind.BOUNCE or not recipient.delivery_id:
         return False
     message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
     return message is not None and own_reports.is_own_report(message)
@@ -236,14 +202,14 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
         received_at=mail.received_at,
         mail_from=envelope.mail_from,
         rcpt_to=recipient.address,
-        header_from=_cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
-        subject=_cut(parsed.subject, MAX_FIELD_BYTES),
-        message_id=_cut(parsed.message_id, MAX_FIELD_BYTES),
+        header_from=cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
+        subject=cut(parsed.subject, MAX_FIELD_BYTES),
+        message_id=cut(parsed.message_id, MAX_FIELD_BYTES),
         remote_ip=envelope.remote_ip,
-        is_dsn=mail.report is not None,
+        is_dsn=mail.returned.recognised.kind is MailKind.BOUNCE,
         flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=envelope.id,
-        to=tuple(_cut(person.address, MAX_ADDRESS_BYTES) for person in people),
+        to=tuple(cut(person.address, MAX_ADDRESS_BYTES) for person in people),
         thread=_thread(ports, mail, recipient),
         mail_from_validated=verdicts.mail_from_validated,
         msg_from_validated=verdicts.msg_from_validated,
@@ -256,8 +222,8 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
 def _thread(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
     """Return the conversation of a mail: of what it refers to, returns, or whose delivery's address it went to."""
     references = [*mail.parsed.references]
-    if not references and mail.report is not None:
-        references += [mail.report.original_message_id]
+    if not references and mail.returned.recognised.original_message_id:
+        references += [mail.returned.recognised.original_message_id]
     if not any(references) and recipient.delivery_id:
         message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
         references += [message.message_id] if message else []

@@ -130,7 +130,7 @@ def _terms(ports: SendPorts, job: _Job) -> Terms:
     return Terms(
         account=job.account,
         recipients=job.recipients,
-        suppressed=suppressed(ports.suppressions, job.account.id, job.recipients),
+        suppressed=suppressed(ports.suppressions, job.account.id, job.recipients, job.now),
         return_path=ReturnPath(job.from_, job.domain, is_null=not job.mail.uses_fromid),
         uses_fromid=job.mail.uses_fromid,
         not_before=job.now,

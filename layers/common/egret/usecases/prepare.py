@@ -13,10 +13,12 @@ from egret.core import header, messageid
 from egret.core.compose import Composed, Draft, File, compose, received
 from egret.core.delivery import Delivery, Message
 from egret.core.errors import InvalidRequest
-from egret.core.ids import RANDOM_BITS, message_id_number
+from egret.core.ids import RANDOM_BITS, delivery_id, message_id_number
+from egret.core.unsubscribe import Wish
 from egret.usecases.accept import Ready, SendPorts
 from egret.usecases.admission import Admitted, admit
 from egret.usecases.attachments import load_files
+from egret.usecases.list_headers import Headers, base_url_of, feedback_id, list_unsubscribe, unsubscribes
 from egret.usecases.recipients import ReturnPath, Terms, deliveries_of, suppressed
 
 
@@ -31,17 +33,21 @@ class Job:
     suppressed: tuple[Suppression | None, ...]
     """For each recipient the entry that suppresses it."""
     now: datetime
+    unsubscribe_url: str = ""
+    """Where the API takes the recipient's wish, "" = the message has no List-Unsubscribe."""
 
 
 def job_of(ports: SendPorts, caller: Caller, request: SendRequest) -> Job:
     """Check a request and fetch its files and the suppression of its recipients. Raises InvalidRequest."""
     now = ports.clock.now()
     admitted = admit(ports.settings, caller, request, now)
+    base_url = base_url_of(ports.installation, caller.host)
+    unsubscribe_url = base_url if unsubscribes(caller, request, admitted, base_url) else ""
     groups = (request.alternative_files, request.inline_files, request.attached_files)
     limit = ports.installation.max_message_bytes
     files = load_files(ports.blobs, caller.account.id, groups, limit) if any(groups) else ((), (), ())
-    entries = suppressed(ports.suppressions, caller.account.id, admitted.recipients.addresses)
-    return Job(caller, request, admitted, tuple(tuple(group) for group in files), entries, now)
+    entries = suppressed(ports.suppressions, caller.account.id, admitted.recipients.addresses, now)
+    return Job(caller, request, admitted, tuple(tuple(group) for group in files), entries, now, unsubscribe_url)
 
 
 def prepare(ports: SendPorts, job: Job) -> Ready:
@@ -49,7 +55,8 @@ def prepare(ports: SendPorts, job: Job) -> Ready:
     account = job.caller.account.id
     number = message_id_number(job.now, ports.dice.bits(RANDOM_BITS))
     message_id = job.request.message_id or _new_message_id(ports, job, number)
-    composed = compose(_draft(ports, job, message_id), lambda: ports.dice.octets(15).hex())
+    draft = _draft(ports, job, message_id, _headers(ports, job, number))
+    composed = compose(draft, lambda: ports.dice.octets(15).hex())
     if composed.size_bytes > ports.installation.max_message_bytes:
         limit = ports.installation.max_message_bytes
         raise InvalidRequest(ErrorCode.MESSAGE_TOO_LARGE, f"The message is larger than {limit} bytes.")
@@ -88,7 +95,17 @@ def _new_message_id(ports: SendPorts, job: Job, number: int) -> str:
     return messageid.mint(ports.secrets.message_id[0], job.caller.account.id, number, domain)
 
 
-def _draft(ports: SendPorts, job: Job, message_id: str) -> Draft:
+def _headers(ports: SendPorts, job: Job, number: int) -> Headers:
+    """Return the caller's headers and ours behind them; number: the message's id."""
+    admitted, account = job.admitted, job.caller.account.id
+    ours = feedback_id(account, admitted.headers, is_list=bool(job.unsubscribe_url))
+    if job.unsubscribe_url and admitted.domain is not None:
+        wish = Wish(account, delivery_id(number, 0), str(admitted.recipients.addresses[0]))
+        ours += list_unsubscribe(ports.secrets.fromid, admitted.domain, wish, job.unsubscribe_url)
+    return (*admitted.headers, *ours)
+
+
+def _draft(ports: SendPorts, job: Job, message_id: str, headers: Headers) -> Draft:
     request, admitted = job.request, job.admitted
     return Draft(
         from_=(admitted.from_,),
@@ -102,7 +119,7 @@ def _draft(ports: SendPorts, job: Job, message_id: str) -> Draft:
         subject=request.subject,
         text=request.text,
         html=request.html,
-        headers=admitted.headers,
+        headers=headers,
         alternative_files=job.files[0],
         inline_files=job.files[1],
         attached_files=job.files[2],

@@ -68,10 +68,12 @@ class Terms:
     max_attempts: int = 0
 
 
-def suppressed(list_: Suppressions, account: str, recipients: Sequence[Address]) -> tuple[Suppression | None, ...]:
+def suppressed(
+    list_: Suppressions, account: str, recipients: Sequence[Address], now: datetime
+) -> tuple[Suppression | None, ...]:
     """Return for each recipient the entry of the account's list that suppresses it."""
     keys = [(account, suppression_key(address)) for address in recipients]
-    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active}
+    active = {key: entry for key, entry in list_.find(list(dict.fromkeys(keys))).items() if entry.is_active_at(now)}
     return tuple(active.get(key) for key in keys)
 
 

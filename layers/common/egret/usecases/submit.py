@@ -85,7 +85,8 @@ def _submit(
     if admitted.own_fromid and fromid.verify(ports.secrets.fromid, admitted.own_fromid) is not None:
         raise InvalidRequest(Trouble.FROMID_USED, "The fromid in the reverse-path is one of ours.")
     addresses = [address for address, _ in admitted.recipients]
-    job = _Job(caller, submission, admitted, suppressed(ports.suppressions, caller.account.id, addresses), now)
+    entries = suppressed(ports.suppressions, caller.account.id, addresses, now)
+    job = _Job(caller, submission, admitted, entries, now)
     ready = _prepare(ports, job)
     charge(ports, caller.account, now, len(addresses))
     return accept(ports, ready, lambda: _prepare(ports, job), reservation)

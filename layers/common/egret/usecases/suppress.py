@@ -15,6 +15,7 @@ from egret.contracts.settings import Suppression
 from egret.core.address import Address
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
+from egret.core.failure import classify
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
 from egret.core.reply import Reply
 from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 NULL_MX = "5.1.10"
 """RFC 7505 section 4.2."""
+MAX_EVIDENCE_BYTES = 500
+"""Of what an entry quotes, in UTF-8: it is read for every recipient of every message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,14 @@ class Happening:
         return Voice.SMARTHOST if self.attempt is not None and self.attempt.trace.is_relayed else Voice.SERVER
 
 
+def failure_of(event: Event) -> str:
+    """Return the class of what failed or was delayed, "" for other events and where nothing was said."""
+    is_trouble = event.kind in (EventKind.FAILED, EventKind.DELAYED)
+    if not is_trouble or not (event.code or event.enhanced_code or event.reply):
+        return ""
+    return classify(event.code, event.enhanced_code, " ".join(event.reply)).value
+
+
 def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
     """Judge events in order; return the ids of those that put their address on the list (now or when seen before).
 
@@ -74,6 +85,8 @@ def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set
 
 
 def _concerns_the_list(one: Happening) -> bool:
+    if one.event.by_message_id:
+        return False
     match one.event.kind:
         case EventKind.DELIVERED | EventKind.COMPLAINED | EventKind.UNSUBSCRIBED:
             return True
@@ -167,6 +180,10 @@ def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
     return entry is not None and entry.source_event == one.id
 
 
+def _cut(text: str) -> str:
+    return text.encode("utf-8", "replace")[:MAX_EVIDENCE_BYTES].decode(errors="ignore")
+
+
 def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:
     account, base_address = one.key
     entry = Suppression(
@@ -178,6 +195,7 @@ def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> 
         reason=reason,
         kind=kind,
         source_event=one.id,
+        evidence=_cut(" ".join(one.event.reply)),
     )
     known = suppressions.put_new(entry)
     if known is None:

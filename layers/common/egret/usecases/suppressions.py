@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
 
 from egret.contracts.ports import Clock, Dice, Suppressions
 from egret.contracts.settings import Suppression
+from egret.contracts.webapi import SuppressionAddRequest
 from egret.core.address import Address, AddressError
 from egret.core.errors import InvalidRequest
 from egret.core.ids import message_id_number
@@ -14,6 +17,8 @@ from egret.usecases.strikes import change_strikes
 
 MAX_REASON_CHARACTERS = 1000
 """Kept small: the entry is read for every recipient of every message."""
+_END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""A day later, other time zones have no name for the instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +41,32 @@ def suppression_list(ports: SuppressionPorts, account: str) -> list[Suppression]
         replace(
             entry, base_address=_for_people(entry.base_address), original_address=_for_people(entry.original_address)
         )
-        for entry in ports.suppressions.list(account)
+        for entry in ports.suppressions.list(account, ports.clock.now())
     ]
 
 
-def suppression_add(ports: SuppressionPorts, account: str, address: str, *, manual: bool, reason: str) -> None:
-    """Put an address on an account's list.
+def suppression_add(ports: SuppressionPorts, account: str, request: SuppressionAddRequest) -> None:
+    """Put an address on an account's list, for good or for a time.
 
-    Raises InvalidRequest: `badAddress`, `user` for a reason too long, `error` when a variant of it is there already.
+    Raises InvalidRequest: `badAddress`, `user` for a reason too long or a time that is over, `error` when a variant of
+    it is there already and would not end sooner.
     """
-    if len(reason) > MAX_REASON_CHARACTERS:
+    now, expires = ports.clock.now(), request.expires
+    if len(request.reason) > MAX_REASON_CHARACTERS:
         raise InvalidRequest("user", f"The reason is longer than {MAX_REASON_CHARACTERS} characters.")
-    parsed, now = _parse(address), ports.clock.now()
+    if expires is not None and not now < expires <= _END_OF_TIME:
+        raise InvalidRequest("user", "Expires must lie ahead, before the year 9999.")
+    parsed = _parse(request.email_address)
     entry = Suppression(
         account=account,
         id=message_id_number(now, ports.dice.bits(9)),
         base_address=suppression_key(parsed),
         original_address=parsed.unicode_form,
         created_at=now,
-        manual=manual,
-        reason=reason,
+        manual=request.manual,
+        reason=request.reason,
         kind="manual",
+        expires_at=None if expires is None else expires.astimezone(UTC),
     )
     if ports.suppressions.put_new(entry) is not None:
         raise InvalidRequest("error", "The address, or a variant of it, is already on the suppression list.")
@@ -78,7 +88,7 @@ def suppression_present(ports: SuppressionPorts, account: str, address: str) -> 
     """Tell whether an address, in any variant, is on an account's list. Raises InvalidRequest `badAddress`."""
     key = (account, suppression_key(_parse(address)))
     entry = ports.suppressions.find([key]).get(key)
-    return entry is not None and entry.is_active
+    return entry is not None and entry.is_active_at(ports.clock.now())
 
 
 def _parse(text: str) -> Address:

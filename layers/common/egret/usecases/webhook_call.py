@@ -13,7 +13,7 @@ from egret.contracts.webapi import OutgoingEvent
 from egret.core.delivery import Message
 from egret.core.events import EventKind, webhook_number
 from egret.core.signature import sign, timestamp_header
-from egret.usecases.suppress import Happening
+from egret.usecases.suppress import Happening, failure_of
 
 TIMEOUT = timedelta(seconds=30)
 """For a whole call, as Standard Webhooks advises; connecting may take 10 s of it."""
@@ -44,6 +44,7 @@ def payload(call: Call, one: Happening, message: Message) -> bytes:
             remote_mx=event.remote.mx_host,
             reply=event.reply,
             event_id=one.id,
+            failure=failure_of(event),
         )
     )
 

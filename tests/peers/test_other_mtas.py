@@ -1,0 +1,81 @@
+"""Exim and OpenSMTPD take a message, bounce it later, and their DSNs come in over the real port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.installation import wait_until
+from tests.peers import daemon, exim, opensmtpd
+from tests.peers.conftest import Peers
+
+pytestmark = pytest.mark.peers
+
+Found = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def the_exim(peers: Peers) -> Iterator[exim.Exim]:
+    """An Exim that sends its bounces to us."""
+    if not daemon.is_possible(exim.PROGRAM):
+        pytest.skip("needs Exim, and root")
+    with exim.running_exim(peers.installation.ports["SMTP_PORT"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def the_opensmtpd(peers: Peers) -> Iterator[opensmtpd.OpenSmtpd]:
+    """An OpenSMTPD that sends its bounces to us."""
+    if not daemon.is_possible(opensmtpd.PROGRAM):
+        pytest.skip("needs OpenSMTPD, and root")
+    with opensmtpd.running_opensmtpd(peers.installation.ports["SMTP_PORT"]) as running:
+        yield running
+
+
+@pytest.mark.usefixtures("the_exim")
+def test_exim_bounces_a_message_that_it_had_taken(peers: Peers) -> None:
+    """Its Status says nothing (5.0.0) and it writes no Diagnostic-Code: the reply stands in the text alone."""
+    bounces_later(peers, exim.GONE)
+
+
+@pytest.mark.usefixtures("the_opensmtpd")
+def test_opensmtpd_bounces_a_message_that_it_had_taken(peers: Peers) -> None:
+    """Its report is not even multipart/report, and its Status says nothing."""
+    bounces_later(peers, opensmtpd.GONE)
+
+
+def bounces_later(peers: Peers, address: str) -> None:
+    """Send to an address; it is delivered, then failed by the DSN, and suppressed."""
+    queue_msg_id = peers.installation.send(address, login=peers.login)["QueueMsgID"]
+
+    def has_failed(found: Found) -> bool:
+        return bool(found["State"] == "failed")
+
+    delivery = peers.installation.await_delivery(queue_msg_id, has_failed, peers.login)
+
+    assert [(attempt["Outcome"], attempt["Code"]) for attempt in delivery["Attempts"]] == [("delivered", 250)]
+    assert [(e["Event"], e["DSN"]) for e in delivery["Events"]] == [("delivered", False), ("failed", True)]
+    failed = delivery["Events"][-1]
+    assert (failed["SMTPCode"], failed["SMTPEnhancedCode"]) == (550, "5.1.1")
+
+    def is_suppressed() -> bool:
+        present = peers.installation.ask("SuppressionPresent", {"EmailAddress": address}, peers.login)
+        return bool(present["Present"])
+
+    wait_until(is_suppressed, "suppressed")
+
+
+def test_exim_delivers_other_mail(peers: Peers, the_exim: exim.Exim) -> None:
+    """It is a whole server, not one that refuses everything."""
+    queue_msg_id = peers.installation.send(f"ann@{exim.DOMAIN}", login=peers.login)["QueueMsgID"]
+    assert peers.installation.await_end(queue_msg_id, peers.login)["State"] == "delivered"
+    wait_until(lambda: the_exim.mails("mailbox"), "in the mailbox")
+
+
+def test_opensmtpd_delivers_other_mail(peers: Peers, the_opensmtpd: opensmtpd.OpenSmtpd) -> None:
+    """It is a whole server, not one that refuses everything."""
+    queue_msg_id = peers.installation.send(f"ann@{opensmtpd.DOMAIN}", login=peers.login)["QueueMsgID"]
+    assert peers.installation.await_end(queue_msg_id, peers.login)["State"] == "delivered"
+    wait_until(lambda: the_opensmtpd.behind.mails, "behind it")
