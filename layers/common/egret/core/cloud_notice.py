@@ -14,6 +14,7 @@ from egret.core.mimescan import Mail
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import notice_text
 
+
 _SUCCESS = "delivered"
 
 

@@ -9,8 +9,8 @@ from email.utils import getaddresses
 
 from egret.core.dsn import message_id, mta_name, parse_date
 from egret.core.mimescan import Fields, Mail, Part, decode_text, first, read_fields
-from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import notice_text, original_fields
+from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.wording import holds_any, phrases, words
 
 UNWANTED_TYPES = frozenset(
