@@ -13,6 +13,7 @@ import pytest
 from egret.contracts.records import IdempotencyState
 from egret.contracts.reports import DmarcEvaluation, DnsSilent, ReportKind, ReportSuppression
 from egret.contracts.settings import Installation
+from egret.contracts.webapi import SuppressionAddRequest
 from egret.core.delivery import Delivery, Message
 from egret.core.dmarc_reading import read_dmarc
 from egret.core.dmarc_report import AggregateReport, PublishedPolicy
@@ -330,7 +331,7 @@ def test_the_newest_policy_is_reported_and_asked(world: World) -> None:
 
 def test_an_address_that_bounced_is_dead_for_reports_too(world: World) -> None:
     """The postmaster's own suppression list counts."""
-    suppression_add(world.service.suppressing, ACCOUNT, "dmarc@example.net", manual=True, reason="")
+    suppression_add(world.service.suppressing, ACCOUNT, SuppressionAddRequest(email_address="dmarc@example.net"))
     world.evaluate()
     (queued,) = world.dmarc()
 
