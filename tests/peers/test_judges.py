@@ -26,7 +26,7 @@ def judged(folder: Path, *mails: bytes) -> list[dict[str, Any]]:
     paths = [folder / f"{number}.eml" for number in range(len(mails))]
     for path, mail in zip(paths, mails, strict=True):
         path.write_bytes(mail)
-    script = Path(__file__).parent / "judges.py"
+    script = Path(__file__).parent / "report_judge.py"
     done = subprocess.run(
         [str(JUDGES), str(script), *map(str, paths)], capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
