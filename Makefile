@@ -14,6 +14,7 @@
 #   make simulate    crash the path of a message at every step     SEEDS=20000
 #   make kill        kill each process while mail is sent          SENDS=2000
 #   make fuzz        random input for every parser                 N=20000
+#   make bounces     recognise the mails of a folder               BOUNCES=folder  OUT=.bounces/predicted.jsonl
 #   make moto        a moto server on 127.0.0.1                    PORT=5000
 #   make lock        requirements/*.in to hashed *.txt             UPGRADE=1
 #   make clean       remove environments, caches and builds
@@ -25,6 +26,7 @@ SEEDS ?= 20000
 N ?= 20000
 SENDS ?= 2000
 PORT ?= 5000
+OUT ?= .bounces/predicted.jsonl
 ARGS ?=
 
 ifeq ($(OS),Windows_NT)
@@ -50,7 +52,7 @@ SUITES := $(wildcard tests/unit tests/integration tests/conformance tests/fault 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve egret test compiled peers lint fmt build deploy bench bench-egress simulate kill fuzz moto lock clean
+.PHONY: help serve egret test compiled peers lint fmt build deploy bench bench-egress simulate kill fuzz bounces moto lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -111,6 +113,9 @@ kill: .venv/.ready .venv-emulator/.ready
 
 fuzz: .venv/.ready
 	@$(RUN) tests/fuzz.py --n $(N) $(ARGS)
+
+bounces: .venv/.ready
+	@$(RUN) tests/bounces.py "$(BOUNCES)" --out "$(OUT)"
 
 moto: .venv/.ready
 	@$(RUN) -m tests.emulators --port $(PORT)
@@ -176,4 +181,4 @@ lock: .venv/.uv
 	$(COMPILE) requirements/sam.in -c requirements/uv.txt -o requirements/sam.txt
 
 clean:
-	rm -rf .venv .venv-bench .venv-emulator .venv-judges .venv-sam .compiled .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-emulator .venv-judges .venv-sam .compiled .bounces .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ import logging
 import random
 import sys
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,12 +35,14 @@ from egret.contracts.records import StoredMail
 from egret.contracts.webapi import SendRequest
 from egret.core.address import Address, AddressError, Mailbox
 from egret.core.compose import Draft, File, compose
+from egret.core.diagnostic import status_code
 from egret.core.dmarc_reading import read_dmarc
 from egret.core.dmarc_report import AggregateReport, PublishedPolicy, Row, compose_xml, compressed
 from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
 from egret.core.parse import MAX_TEXT_OCTETS, NotConforming, Structure, parse_message, part_content
+from egret.core.recognise import MailKind, recognise
 from egret.core.reply import Reply
 from egret.core.report_destinations import agreed, destinations
 from egret.core.report_payload import payloads, unpacked
@@ -52,9 +55,16 @@ from egret_egress.envelope import Envelope
 from egret_egress.exchange import Exchange, Step
 from egret_egress.transcript import MAX_BYTES, transcript
 from egret_egress.wire import Peer, ReplyReader, peer_of, printable, stuffed
+from tests.unit.bounce_styles import STYLES
+from tests.unit.test_plain_bounce import mail as plain_mail
 
 MAX_S_PER_MB = 2.0
 """Far above what is measured (tens of milliseconds): a parser that needs this is not slow, it is stuck."""
+MAX_RECOGNISER_S_PER_MB = 0.05
+MAX_BYTES_PER_BYTE = 20
+"""Of memory that the recogniser may need; a megabyte at least."""
+MEMORY_EVERY = 50
+"""Tracing memory is slow: one input in so many."""
 FAILURE = Path("fuzz-failure.bin")
 
 
@@ -66,6 +76,7 @@ class Target:
     parse: Callable[[bytes], object]
     seeds: Sequence[bytes]
     own: tuple[type[Exception], ...] = ()
+    max_s_per_mb: float = MAX_S_PER_MB
 
 
 def _mail() -> bytes:
@@ -206,7 +217,7 @@ def _report_mail(data: bytes) -> bytes:
     )
 
 
-def _reports(raw: bytes) -> object:
+def _read_reports(raw: bytes) -> object:
     """Read every report of a mail."""
     return [read_tls(each.data) if each.is_json else read_dmarc(each.data) for each in payloads(raw)]
 
@@ -241,6 +252,28 @@ def _stuffing(data: bytes) -> object:
     return sent
 
 
+def _recognise(data: bytes) -> object:
+    """Recognise a mail; what it says must be of its kind, in bounded memory."""
+    is_traced = data.count(b"e") % MEMORY_EVERY == 0
+    if is_traced:
+        tracemalloc.start()
+    found = recognise(data)
+    if is_traced:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < MAX_BYTES_PER_BYTE * max(len(data), 1 << 20), f"{peak} bytes of memory"
+    assert not found.recipients or found.kind in (MailKind.BOUNCE, MailKind.COMPLAINT)
+    assert bool(found.feedback_type) == (found.kind is MailKind.COMPLAINT)
+    assert all(one.status == status_code(one.status) for one in found.recipients)
+    return found
+
+
+def _reports() -> list[bytes]:
+    """Return reports of many kinds, those of the unit tests and a complaint."""
+    complaint = DSN.replace(b"delivery-status", b"feedback-report").replace(b"Action:", b"Feedback-Type:")
+    return [DSN, complaint, *(plain_mail(style) for style in STYLES)]
+
+
 def targets() -> list[Target]:
     """Return every parser with valid inputs for it."""
     mail = _mail()
@@ -257,6 +290,7 @@ def targets() -> list[Target]:
             "pedantic parse_message", lambda b: parse_message(b, pedantic=True), [mail, DSN, MIXED], (NotConforming,)
         ),
         Target("parse_dsn", parse_dsn, [DSN, mail]),
+        Target("recognise", _recognise, [mail, *_reports()], max_s_per_mb=MAX_RECOGNISER_S_PER_MB),
         Target(
             "Address.parse",
             lambda b: Address.parse(b.decode("utf-8", "replace")),
@@ -284,7 +318,7 @@ def targets() -> list[Target]:
         Target("TLS report", read_tls, [_tls_report()]),
         Target(
             "mail with reports",
-            _reports,
+            _read_reports,
             [_report_mail(compressed(_aggregate().decode())), _report_mail(_zipped(b"{}"))],
         ),
         Target(
@@ -368,7 +402,7 @@ def attempt(target: Target, data: bytes) -> str:
     except Exception as error:  # noqa: BLE001 (the point of it all)
         return f"{type(error).__name__}: {error}"
     took = time.process_time() - started
-    return f"took {took:.1f} s" if took > MAX_S_PER_MB * max(1.0, len(data) / (1 << 20)) else ""
+    return f"took {took:.1f} s" if took > target.max_s_per_mb * max(1.0, len(data) / (1 << 20)) else ""
 
 
 def fuzz(inputs: int, seed: int) -> str:

@@ -15,7 +15,9 @@ def run_replay(ports: Ports, arguments: Namespace) -> Answer:
     """Derive events again."""
     since = instant(ports.clock.now())(arguments.since)
     account = account_named(ports.settings_writer, arguments.account).id if arguments.account else ""
-    bundle = ReplayPorts(ports.store, ports.settings_writer, ports.suppressions, ports.call_queue, ports.clock)
+    bundle = ReplayPorts(
+        ports.store, ports.mailboxes, ports.settings_writer, ports.suppressions, ports.call_queue, ports.clock
+    )
     calls = replay(bundle, since, account)
     return Answer({"since": since, "calls": calls}, f"Queued {calls} webhook calls.")
 
@@ -55,8 +57,8 @@ COMMANDS = (
     Command(
         "replay",
         "",
-        "Tell webhooks every event since a time again, and judge them for the suppression lists again. "
-        "Events keep their ids, so that receivers can drop what they know.",
+        "Tell webhooks every event and mail since a time again, and judge events for the suppression lists again. "
+        "They keep their ids, so that receivers can drop what they know.",
         (
             Argument("--since", "2026-01-31T12:00Z, or 36h for 36 hours ago", {"required": True, "metavar": "TIME"}),
             Argument("--account", "only this account's", {"default": "", "metavar": "NAME"}),

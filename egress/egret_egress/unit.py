@@ -37,6 +37,7 @@ from egret_egress.engine import Capacity, Engine, Parts
 from egret_egress.gauges import Watched, watch
 from egret_egress.handoff import Exposition, HandoffSettings, application
 from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, OwnLookup, Recipients
+from egret_egress.inbound_content import ByteBudget
 from egret_egress.journal import FileJournal
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.ledger import Ledger
@@ -310,11 +311,13 @@ async def _serve_submission(
     executor = stack.enter_context(ThreadPoolExecutor(SUBMISSION_THREADS, "submit"))
     failures = failed_logins(ports.clock)
     offered = SubmissionPorts(ports.settings, ports.submitter, failures, ports.clock, executor, ports.metrics)
+    budget = ByteBudget(SUBMISSION_LIMITS.in_flight_bytes, SUBMISSION_LIMITS.peer_in_flight_bytes)
     bound = [0, 0]
     for index, listen in enumerate(listens):
         if listen is not None:
             service = submission_service(offered, config.hostname, certificate.context, is_implicit=bool(index))
             server = SmtpServer(service, SUBMISSION_LIMITS)
+            server.budget = budget
             bound[index] = await server.start(*listen)
             stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return bound[0], bound[1]

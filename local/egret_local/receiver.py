@@ -12,7 +12,11 @@ from egret_local.settings import HOST
 
 
 def line(payload: dict[str, Any]) -> str:
-    """Return the line that is printed for an event."""
+    """Return the line that is printed for an event, or for mail that came in."""
+    if "Meta" in payload:
+        sender = ", ".join(one["Address"] for one in payload["From"])
+        to = payload["Meta"]["RcptTo"]
+        return f"webhook  incoming      {sender} to {to}  #{payload['Meta']['MsgID']}  {payload['Subject']!r}"
     parts = [f"{payload.get('Event', '?'):<12}", str(payload.get("Recipient", "")), f"#{payload.get('QueueMsgID', 0)}"]
     if payload.get("SMTPCode"):
         parts.append(f"{payload['SMTPCode']} {payload.get('SMTPEnhancedCode', '')}".rstrip())
@@ -35,7 +39,7 @@ async def receive(request: web.Request) -> web.Response:
 
 def main() -> None:
     """Serve until interrupted."""
-    app = web.Application(client_max_size=1 << 20)
+    app = web.Application(client_max_size=16 << 20)
     app.router.add_post("/webhook", receive)
     web.run_app(app, host=HOST, port=int(sys.argv[1]), print=None, access_log=None)
 

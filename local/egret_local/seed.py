@@ -21,7 +21,7 @@ RETURN_PATH_DOMAIN = "bounces.localhost"
 
 
 def seed(environ: Mapping[str, str], webhook_url: str) -> None:
-    """Make account, key, domain and webhook unless they are there; the webhook's URL follows the receiver's port."""
+    """Make account, key, domain and webhooks unless they are there; the webhooks' URL follows the receiver's port."""
     app = App.from_environment(environ)
     operator = OperatorPorts(app.settings_writer, app.clock, app.dice)
     if app.settings_writer.account_by_name(ACCOUNT) is None:
@@ -33,5 +33,9 @@ def seed(environ: Mapping[str, str], webhook_url: str) -> None:
         domains = DomainPorts(operator, app.key_wrapper, make_dkim_key, app.installation.hostname)
         domain_add(domains, ACCOUNT, DomainWish(DOMAIN, return_path_domain=RETURN_PATH_DOMAIN))
     known = app.settings_writer.account_by_name(ACCOUNT)
-    if known is not None and (known.webhook is None or known.webhook.url != webhook_url):
-        webhook_set(operator, ACCOUNT, WebhookWish(webhook_url), UrlPolicy(allow_http=True, allow_loopback=True))
+    if known is None:
+        return
+    policy = UrlPolicy(allow_http=True, allow_loopback=True)
+    for incoming, webhook in ((False, known.webhook), (True, known.incoming_webhook)):
+        if webhook is None or webhook.url != webhook_url:
+            webhook_set(operator, ACCOUNT, WebhookWish(webhook_url, incoming=incoming), policy)

@@ -186,7 +186,7 @@ class Supervisor:
             return
         last = max(path.stat().st_mtime for path in checkpoints)
         app = App.from_environment(common)
-        ports = ReplayPorts(app.store, app.settings_writer, app.suppressions, app.call_queue, app.clock)
+        ports = ReplayPorts(app.store, app.mailboxes, app.settings_writer, app.suppressions, app.call_queue, app.clock)
         replay(ports, datetime.fromtimestamp(last, UTC) - REPLAY_MARGIN)
         for path in checkpoints:
             path.unlink()

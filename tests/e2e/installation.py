@@ -179,6 +179,18 @@ class Installation:
         self, method: str, request: object, login: Login | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Call a method of the API; raises OSError when nobody answers."""
+        status, body = self._request(method, request, login, headers)
+        return Answer(status, json.loads(body))
+
+    def raw(self, mail_id: int, login: Login | None = None) -> bytes:
+        """Return a mail of the account's mailboxes as it is."""
+        status, body = self._request("MessageRawGet", {"MsgID": mail_id}, login, None)
+        assert status == 200, body
+        return body
+
+    def _request(
+        self, method: str, request: object, login: Login | None, headers: Mapping[str, str] | None
+    ) -> tuple[int, bytes]:
         who = login or Login()
         token = base64.b64encode(f"{who.address}:{who.key}".encode()).decode()
         body = urllib.parse.urlencode({"request": json.dumps(request)}).encode()
@@ -186,10 +198,10 @@ class Installation:
         fields = {"Authorization": f"Basic {token}", **(headers or {})}
         try:
             with urllib.request.urlopen(urllib.request.Request(url, body, fields), timeout=30) as answer:
-                return Answer(answer.status, json.loads(answer.read()))
+                return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, json.loads(error.read()))
+                return error.code, error.read()
 
     def ask(self, method: str, request: object, login: Login | None = None) -> dict[str, Any]:
         """Call a method that must succeed; return its result."""

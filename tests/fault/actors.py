@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,14 +14,16 @@ from egret.contracts.queues import Call, Hint, Inbound, InboundRecipient, pack_i
 from egret.contracts.records import PostAnswer
 from egret.contracts.settings import HoldRule, Scope
 from egret.contracts.stream import TableChange
+from egret.contracts.submission import Submission, SubmissionRecipient
 from egret.contracts.webapi import NameAddress, SendRequest, SuppressionAddRequest
 from egret.core import fromid
-from egret.core.delivery import Delivery, State
+from egret.core.delivery import UNSEEN_RETENTION, Delivery, State
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.events import EventKind
 from egret.core.ids import shard_of
 from egret.core.mimescan import normalise_lines, split_header
 from egret.memory.calls import Posted
+from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue, Received
 from egret.usecases.deliver import deliver
 from egret.usecases.deliveries import delivery_cancel, delivery_hold, delivery_release
@@ -31,6 +34,7 @@ from egret.usecases.publish import publish
 from egret.usecases.replay import replay
 from egret.usecases.returned import source_of
 from egret.usecases.send import send
+from egret.usecases.submit import submit
 from egret.usecases.suppressions import suppression_add, suppression_remove
 from egret.usecases.sweep import sweep
 from tests.fault.faults import Build, Crash, Violation, pick
@@ -50,11 +54,15 @@ KEY_KEPT: Final = timedelta(hours=20)
 
 @dataclass(slots=True)
 class Wish:
-    """What one client wants to send, once. key: its Idempotency-Key, "" for none. answers: the ids it was told."""
+    """What one client wants to send, once. key: its Idempotency-Key, "" for none. answers: the ids it was told.
+
+    mail_from: the reverse-path of one that comes by SMTP, "" = by HTTP.
+    """
 
     caller: Caller
     request: SendRequest
     key: str
+    mail_from: str = ""
     answers: list[tuple[int, ...]] = field(default_factory=list)
     is_over: bool = False
 
@@ -85,8 +93,17 @@ class Clients:
             extra={"wish": str(number)},
         )
         caller = Caller(account, account.addresses[0], Scope.FULL)
-        self.wishes.append(Wish(caller, request, f"key-{number}" if rng.random() < 0.5 else ""))
+        key = f"key-{number}" if rng.random() < 0.5 else ""
+        is_smtp = not request.save_sent and number % 4 == 3
+        self.wishes.append(Wish(caller, request, key, self._mail_from(caller, number, count) if is_smtp else ""))
         self.ask(self.wishes[-1])
+
+    def _mail_from(self, caller: Caller, number: int, count: int) -> str:
+        """Return a reverse-path; one for a single recipient may have a fromid of the client's own."""
+        domain = self.world.settings.domain(caller.login.rpartition("@")[2])
+        if domain is None or count > 1 or number % 8 == 3:
+            return caller.login
+        return f"own-{number}@{domain.return_path_domain}"
 
     def ask_again(self) -> None:
         """Ask again with a key: for an answer that was lost, or although there was one."""
@@ -103,12 +120,29 @@ class Clients:
             wish.is_over = True
             return
         try:
-            result = send(world.sending, wish.caller, wish.request, wish.key)
+            if wish.mail_from:
+                result = submit(world.sending, wish.caller, submission_of(wish))
+            else:
+                result = send(world.sending, wish.caller, wish.request, wish.key)
         except InvalidRequest as error:
             world.note(f"refused: {error}")
             return
         wish.answers.append(tuple(one.queue_msg_id for one in result.submissions))
         world.note(f"answered: {[id_ % 10**7 for id_ in wish.answers[-1]]}")
+
+
+def submission_of(wish: Wish) -> Submission:
+    """Return a wish as the SMTP listener hands it on."""
+    request, later = wish.request, wish.request.future_release
+    fields = [f"From: {wish.caller.login}", f"Subject: {request.subject}", f"X-Mox-Extra-Wish: {request.extra['wish']}"]
+    fields += [f"Egret-Idempotency-Key: {wish.key}"] if wish.key else []
+    return Submission(
+        key_hash="",
+        mail_from=wish.mail_from,
+        recipients=tuple(SubmissionRecipient(person.address) for person in request.to),
+        content="\r\n".join([*fields, "", *textwrap.wrap(request.text, 900), ""]).encode(),
+        future_release=f"until;{later.isoformat()}" if later is not None else "",
+    )
 
 
 @dataclass(slots=True)
@@ -316,10 +350,11 @@ class People:
 
 @dataclass(slots=True)
 class Receivers:
-    """The servers of the accounts' webhooks. told: every event that reached one, by account."""
+    """The servers of the accounts' webhooks. told: every event that reached one, by account; mails: ids of mail."""
 
     world: World
     told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    mails: dict[str, set[int]] = field(default_factory=dict)
     first_heard: dict[str, datetime] = field(default_factory=dict)
     are_well: bool = False
 
@@ -331,9 +366,12 @@ class Receivers:
         dice = 0.0 if self.are_well else self.world.rng.random()
         if dice > 0.8:
             return PostAnswer(500 if dice > 0.9 else 0, error="down")
-        self.told.setdefault(account, []).append(payload)
+        if "Event" in payload:
+            self.told.setdefault(account, []).append(payload)
+        else:
+            self.mails.setdefault(account, set()).add(payload["Meta"]["MsgID"])
         self.first_heard.setdefault(payload["id"], self.world.clock.now())
-        self.world.note(f"{account} hears {payload['id']}: {payload['Event']}")
+        self.world.note(f"{account} hears {payload['id']}: {payload.get('Event', 'mail')}")
         return PostAnswer(0, error="the answer was lost") if dice > 0.7 else PostAnswer(200)
 
 
@@ -364,10 +402,18 @@ class Postmasters:
 
     world: World
     mails: list[Returned] = field(default_factory=list)
+    strangers: dict[str, str] = field(default_factory=dict)
+    """For each mail that has nothing to do with a delivery the account that it is for."""
 
     def write(self) -> None:
-        """Write a DSN, a complaint or a reply: to the fromid, or to the login where the account uses none."""
+        """Write a DSN, a complaint or a reply: to the fromid, or to the login where the account uses none.
+
+        Now and then a stranger writes to an address of an account.
+        """
         world = self.world
+        if world.has_strangers and world.rng.random() < 0.2:
+            self._write_as_stranger()
+            return
         received = sorted({(key.account, key.delivery_id) for key in world.received})
         known = [world.ever[key] for key in received]
         if not known:
@@ -376,6 +422,8 @@ class Postmasters:
         name = f"mail-{len(self.mails) + 1}"
         kind, content = _content(world, delivery)
         if not delivery.fromid and kind is EventKind.UNRECOGNIZED:
+            return
+        if delivery.fromid and not self._leads_back(delivery):
             return
         raw = f"Message-ID: <{name}@mx.example>\r\n".encode() + content
         self.mails.append(Returned(name, (delivery.account, delivery.id), self._address(delivery), raw, kind))
@@ -391,10 +439,19 @@ class Postmasters:
         """Return what the server makes of the reverse-path at RCPT."""
         if not delivery.fromid:
             return InboundRecipient(delivery.reverse_path, delivery.account)
-        genuine = fromid.verify(self.world.secrets.fromid, delivery.fromid.upper())
-        if genuine is None or (genuine.account, genuine.delivery_id) != (delivery.account, delivery.id):
-            raise Violation(f"the fromid of {delivery.id} does not lead back")
-        return InboundRecipient(delivery.reverse_path, genuine.account, genuine.delivery_id)
+        return InboundRecipient(delivery.reverse_path, delivery.account, delivery.id)
+
+    def _write_as_stranger(self) -> None:
+        world = self.world
+        account = pick(world.rng, world.accounts)
+        name = f"stranger-{len(self.strangers) + 1}"
+        self.strangers[name] = account.id
+        raw = f"From: eve@a.example\r\nSubject: hello\r\nMessage-ID: <{name}@a.example>\r\n\r\nHello.\r\n".encode()
+        recipient = InboundRecipient(account.addresses[0], account.id)
+        envelope = Inbound(name, world.clock.now().isoformat(), "", [recipient])
+        world.memory_blobs.put(f"inbound/{name}", pack_inbound(envelope, raw))
+        world.inbound.put([f"inbound/{name}"] * (1 + (world.rng.random() < 0.3)))
+        world.note(f"{name} comes for {account.name}")
 
     def send(self, mail: Returned) -> None:
         """Play port 25 from RCPT to 250: the object is stored, then S3 tells of it, then the server answers."""
@@ -414,6 +471,20 @@ class Postmasters:
                 world.inbound.put([key] * (1 + (world.rng.random() < 0.3)))
         world.faults.strike("before 250")
         mail.is_taken = True
+
+    def _leads_back(self, delivery: Delivery) -> bool:
+        """Tell whether a fromid is still known; raise Violation when it leads elsewhere, or is forgotten too early."""
+        world = self.world
+        found: tuple[str, int] | None
+        if genuine := fromid.verify(world.secrets.fromid, delivery.fromid.upper()):
+            found = genuine.account, genuine.delivery_id
+        else:
+            own = MemoryOwnFromIds(world.table).find(delivery.account, delivery.fromid.lower(), world.clock.now())
+            found = (delivery.account, own) if own else None
+        is_old = world.clock.now() >= delivery.expires_at + UNSEEN_RETENTION
+        if found != (delivery.account, delivery.id) and not (found is None and is_old):
+            raise Violation(f"the fromid of {delivery.id} does not lead back")
+        return found is not None
 
 
 def _content(world: World, delivery: Delivery) -> tuple[EventKind, bytes]:

@@ -59,6 +59,12 @@ def has_open_wishes(world: World) -> bool:
     return any(wish.key and not wish.answers and not wish.is_over for wish in world.clients.wishes)
 
 
+def before_replay(world: World) -> None:
+    """Check what a replay would mend, for want of an order that shows it: mail is told without one."""
+    for account in world.accounts:
+        _told_of_mail(world, account)
+
+
 def at_the_end(world: World) -> None:
     """Check every promise when all has come to rest and nothing is forgotten yet."""
     for wish in world.clients.wishes:
@@ -178,6 +184,19 @@ def _told(world: World, account: Account) -> None:
         if webhook.in_order and first_heard != sorted(first_heard) and _is_quick(world, delivery):
             raise Violation(f"events of {delivery.id} were told in the order {first_heard}")
     _consistent(world, account, told)
+
+
+def _told_of_mail(world: World, account: Account) -> None:
+    """Mail of strangers is in the mailbox once; all news is told, and what belongs to a delivery is not."""
+    mails = [mail for (owner, _), mail in world.table.mails.items() if owner == account.id and mail.is_news]
+    strangers = world.postmasters.strangers
+    kept = sorted(mail.source for mail in mails if mail.source in strangers)
+    if kept != sorted(source for source, owner in strangers.items() if owner == account.id):
+        raise Violation(f"{account.name} has the mail {kept} of {strangers}")
+    given_up = {id_ for (_, id_, seq), record in world.table.calls.items() if seq == 0 and record.state == GIVEN_UP}
+    wanted, heard = {mail.id for mail in mails}, world.receivers.mails.get(account.id, set())
+    if wanted - heard - given_up or heard - wanted:
+        raise Violation(f"{account.name} was told of the mail {heard} instead of {wanted}")
 
 
 def _given_up(world: World, delivery: Delivery) -> set[int]:

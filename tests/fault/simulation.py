@@ -104,6 +104,8 @@ class World:
     def __init__(self, seed: int, build: Build = Build.SOUND, steps: int = STEPS) -> None:
         self.seed, self.build, self.steps = seed, build, steps
         self.rng = Random(seed)
+        self.has_strangers = seed % 3 == 0
+        """People write to the accounts who have nothing to do with a delivery."""
         self.trace: list[str] = []
         self.clock = FakeClock(START)
         rate = pick(self.rng, (0.002, 0.01, 0.03))
@@ -158,6 +160,7 @@ class World:
             uses_fromid=uses_fromid,
             keep_deliveries=timedelta(days=30 if self.rng.random() < 0.5 else 0),
             webhook=WebhookSettings(f"https://hooks.example/{id_}", events=events, in_order=in_order),
+            incoming_webhook=WebhookSettings(f"https://hooks.example/mail/{id_}"),
         )
         self.settings.put_account(account)
         self.settings.put_domain(SendingDomain(f"{name}.example", id_, f"bounces.{name}.example"))
@@ -224,7 +227,7 @@ class World:
         self.arriving = faulty(self.memory_blobs, "port 25", faults)
         self.steering = DeliveryPorts(sound, self.settings, units, hints, clock, SECRETS.cursor)
         self.suppressing = SuppressionPorts(suppressions, clock, dice)
-        self.replaying = ReplayPorts(sound, self.settings, suppressions, calls, clock)
+        self.replaying = ReplayPorts(sound, mailboxes, self.settings, suppressions, calls, clock)
         self.holding = HoldPorts(self.settings, self.settings, sound, clock, dice)
 
     # --- what is seen
@@ -371,6 +374,7 @@ class World:
             self.step()
         self._calm_down()
         self._settle()
+        checks.before_replay(self)
         self.people.replay()
         self._settle()
         self._look()

@@ -28,7 +28,8 @@ from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call,
 from egret.contracts.records import DeliveryFilter, PostAnswer, StsPolicy, Unit
 from egret.contracts.reports import ReportKind
 from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
-from egret.contracts.submission import Submission, SubmissionRecipient
+from egret.contracts.submission import STAGING, Submission, SubmissionRecipient, Trouble
+from egret.contracts.submission import encode as encode_submission
 from egret.contracts.tls import TlsSupport
 from egret.contracts.verdicts import DmarcRecord, Verdicts
 from egret.core import fromid
@@ -43,6 +44,7 @@ from egret.core.report_mail import dmarc_mail
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
+from egret.usecases.login import log_in
 from egret.usecases.record_outcome import RecordPorts, record_outcome
 from egret.usecases.submit import submit
 from egret.usecases.tls_reports import TlsReporting
@@ -53,6 +55,7 @@ from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
 from functions.reports import handler as reports_function
 from functions.send import handler as send_function
+from functions.submit import handler as submit_function
 from functions.sweep import handler as sweep_function
 from functions.webhook import handler as webhook_function
 from tests.api_service import event
@@ -316,6 +319,42 @@ def test_one_message_all_the_way_with_the_permissions_of_the_template(
     }
 
 
+def test_mail_that_comes_in_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken in, told, shown, changed by every method, removed, its object too; no role lacks anything."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    sender = stack.function("SendFunction")
+    hook = WebhookSettings("https://hooks.example.com/mail")
+    operator = App.from_environment(stack.resources.environment(stack.endpoint_url))
+    operator.settings_writer.put_account(an_account(incoming_webhook=hook))
+    envelope = Inbound("in-2", datetime.now(UTC).isoformat(), "ann@example.net", [InboundRecipient(LOGIN, ACCOUNT)])
+    key = "inbound/2026-03-04/in-2"
+    raw = b"From: ann@example.net\r\nIn-Reply-To: <1@x>\r\nSubject: Hello\r\n\r\nGood morning.\r\n"
+    operator.blobs.put(key, pack_inbound(envelope, raw))
+    ports = ingest_function.ports_of(stack.function("DsnIngestFunction"))
+    for _ in range(2):
+        assert failed(ingest_function.run(ports, sqs_event(s3_notification(key)))) == []
+    publish(stack)
+    assert post(stack, 200) == 1
+
+    (mail,) = call(sender, "MessageList", {"Subject": "HELLO", "GroupByThread": True})["Messages"]
+    named = {"MsgID": mail["MsgID"]}
+    call(sender, "MailboxCreate", {"MailboxName": "Clients"})
+    call(sender, "MessageFlagsAdd", {**named, "Flags": [r"\seen"]})
+    call(sender, "MessageMove", {**named, "DestMailboxName": "Clients"})
+    call(sender, "MessageFlagsRemove", {**named, "Flags": [r"\seen"]})
+    assert call(sender, "MessageGet", named)["Meta"]["MailboxName"] == "Clients"
+    quiet = [each for each in stream_records(stack) if each["eventName"] == "MODIFY"]
+    assert [passes_filter(each) for each in quiet] == [False] * len(quiet)
+    call(sender, "MessageDelete", named)
+    call(sender, "MailboxDelete", {"MailboxName": "Clients"})
+    assert [one["Name"] for one in call(sender, "MailboxList", {})["Mailboxes"]][-1] == "Rejects"
+    assert operator.blobs.size(key) is not None
+    publish(stack)
+
+    assert operator.blobs.size(key) is None
+    assert stack.refused == []
+
+
 def test_large_and_many_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Content in S3, several recipients, a lost submission repaired, a failing webhook, a cancelled delivery."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
@@ -414,14 +453,41 @@ def test_whose_mail_it_is_with_the_permissions_of_the_template(stack: Stack) -> 
     assert stack.refused == []
 
 
+def test_a_submission_with_the_permissions_of_the_template(stack: Stack) -> None:
+    """The egress checks the login and stages; the function takes it, removes what was staged; a bounce leads back."""
+    egress, function = stack.egress(), stack.function("SubmitFunction")
+    found = log_in(egress.settings, LOGIN, KEY)
+    assert found is not None
+    content = f"From: {LOGIN}\r\nSubject: Hi\r\n\r\n".encode() + b"x\r\n" * 200_000
+    egress.blobs.put(STAGING + "1", content)
+    path = f"Order-17@bounces.{DOMAIN}"
+    submission = Submission(
+        key_hash=found[0].hash, mail_from=path, recipients=(SubmissionRecipient("ann@example.net"),), key=STAGING + "1"
+    )
+    called = json.loads(encode_submission(submission))
+    answer = submit_function.answer(submit_function.ports_of(function), called)
+    own = egress.own_fromids
+    recipients = Recipients(
+        egress.settings, egress.fromid_keys, own=lambda account, text: own.find(account, text, egress.clock.now())
+    )
+
+    assert set(answer) == {"id", "message_id"}
+    assert recipients.find(path) == InboundRecipient(path, ACCOUNT, answer["id"])
+    assert function.blobs.get(STAGING + "1") is None
+    assert submit_function.answer(submit_function.ports_of(function), called)["code"] == Trouble.UNAVAILABLE
+    assert stack.refused == []
+
+
 def test_the_egress_reads_nothing_that_it_has_no_use_for(stack: Stack) -> None:
-    """No hold rules and routes, no suppressions; and no secret but that of fromids."""
+    """No list of API keys, no hold rules and routes, no suppressions; and no secret but that of fromids."""
     egress = stack.egress()
+    egress.settings_writer.keys(ACCOUNT)
     egress.settings_writer.hold_rules()
     egress.settings_writer.routes()
     list(egress.suppressions.list(ACCOUNT, egress.clock.now()))
 
     assert [place for _, _, place in stack.refused] == [
+        "SettingsTable#KEY",
         "SettingsTable#HOLD",
         "SettingsTable#ROUTE",
         f"MailTable#A#{ACCOUNT}",

@@ -259,7 +259,7 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
-    """Send and submit mint, ingest reads whose mail came back, deliver hands over; the egress recognises both, by ECS."""
+    """Send and submit mint, ingest reads whose mail came back, deliver hands over; egress recognises both by ECS."""
     given = {(function, name) for function in FUNCTIONS for name in variables(function) if name.endswith("SECRET")}
 
     assert given == {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.installation import Installation, Login
-from tests.peers import exim, opensmtpd
+from tests.peers import daemon, exim, opensmtpd
 from tests.peers.access import Access, access_table
 from tests.peers.nameserver import nameserver
 from tests.peers.postfix import ADDRESS, DOMAIN, HOST, Postfix, is_possible, running_postfix
@@ -90,3 +90,21 @@ def _account(installation: Installation, name: str, fromid: str, keys: dict[str,
     records = installation.cli("domain", "add", name, domain)["records"]
     keys.update({record["name"]: record["value"] for record in records if "_domainkey." in record["name"]})
     return Login(f"app@{domain}", key)
+
+
+@pytest.fixture(scope="session")
+def the_exim(peers: Peers) -> Iterator[exim.Exim]:
+    """An Exim that sends its bounces to us."""
+    if not daemon.is_possible(exim.PROGRAM):
+        pytest.skip("needs Exim, and root")
+    with exim.running_exim(peers.installation.ports["SMTP_PORT"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def the_opensmtpd(peers: Peers) -> Iterator[opensmtpd.OpenSmtpd]:
+    """An OpenSMTPD that sends its bounces to us."""
+    if not daemon.is_possible(opensmtpd.PROGRAM):
+        pytest.skip("needs OpenSMTPD, and root")
+    with opensmtpd.running_opensmtpd(peers.installation.ports["SMTP_PORT"]) as running:
+        yield running

@@ -27,7 +27,14 @@ PROGRAM = shutil.which("postfix") or "/usr/sbin/postfix"
 ADDRESS = "127.0.0.25"
 HOST = "mx.remote.example"
 DOMAIN = "remote.example"
-MAILBOXES = ("ann", "bob", "later", "secret", "jürgen", "plain", *(f"many{number}" for number in range(1, 6)))
+REPORTS = "reports"
+MIME_CHECKS = r"regexp:{{{{/^Content-Type: message\/(global-)?delivery-status/ INFO {}}}}}"
+SEEN = "a report within"
+"""What it logs of a mail in which its MIME parser finds a DSN."""
+MAILBOXES = (
+    *("ann", "bob", "later", "secret", "jürgen", "plain", "submitted", "held", "swaks", REPORTS),
+    *(f"many{number}" for number in range(1, 6)),
+)
 GONE = "gone"
 """Accepted at RCPT, and unknown when the mail is to be delivered: its alias leads nowhere."""
 
@@ -128,6 +135,7 @@ class Postfix:
             "transport_maps": _inline(transports),
             "smtpd_relay_restrictions": "reject_unauth_destination",
             "smtpd_recipient_restrictions": f"check_recipient_access socketmap:inet:127.0.0.1:{access_port}:access",
+            "mime_header_checks": MIME_CHECKS.format(SEEN),
             "smtpd_tls_security_level": "may",
             "smtpd_tls_chain_files": f"{self._config}/tls.pem",
             "smtpd_tls_received_header": "yes",

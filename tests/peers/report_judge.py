@@ -1,4 +1,4 @@
-"""Read mails with parsedmarc, in the environment of the judges: `python report_judge.py FILE...` prints a line of JSON each.
+"""Run in the judges' environment: for each file what parsedmarc reads in that mail, as a line of JSON.
 
 Offline: no DNS, no network. What parsedmarc warns of is told as well. Knows nothing of Egret.
 """

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.installation import wait_until
-from tests.peers import daemon, exim, opensmtpd
+from tests.peers import exim, opensmtpd
 from tests.peers.conftest import Peers
 
 pytestmark = pytest.mark.peers
 
 Found = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def the_exim(peers: Peers) -> Iterator[exim.Exim]:
-    """An Exim that sends its bounces to us."""
-    if not daemon.is_possible(exim.PROGRAM):
-        pytest.skip("needs Exim, and root")
-    with exim.running_exim(peers.installation.ports["SMTP_PORT"]) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def the_opensmtpd(peers: Peers) -> Iterator[opensmtpd.OpenSmtpd]:
-    """An OpenSMTPD that sends its bounces to us."""
-    if not daemon.is_possible(opensmtpd.PROGRAM):
-        pytest.skip("needs OpenSMTPD, and root")
-    with opensmtpd.running_opensmtpd(peers.installation.ports["SMTP_PORT"]) as running:
-        yield running
 
 
 @pytest.mark.usefixtures("the_exim")

@@ -184,3 +184,5 @@ def test_the_receiver_prints_what_happened() -> None:
     payload = {"Event": "failed", "Recipient": "a@x", "QueueMsgID": 7, "SMTPCode": 550, "SMTPEnhancedCode": "5.1.1"}
 
     assert line({**payload, "Suppressing": True}) == "webhook  failed        a@x  #7  550 5.1.1  (address suppressed)"
+    mail = {"From": [{"Name": "", "Address": "a@x"}], "Subject": "Hi\x1b", "Meta": {"RcptTo": "b@y", "MsgID": 8}}
+    assert line(mail) == r"webhook  incoming      a@x to b@y  #8  'Hi\x1b'"

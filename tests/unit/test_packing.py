@@ -63,12 +63,16 @@ events = st.builds(
     error=texts,
     reply=st.lists(texts, max_size=3).map(tuple),
     remote=remotes,
+    failure=texts,
+    by_message_id=st.booleans(),
 )
 deliveries = st.builds(
     Delivery,
     account=st.just(ACCOUNT),
     id=st.integers(0, MAX_ID),
     recipient=texts,
+    notify=texts,
+    orcpt=texts,
     domain=texts,
     reverse_path=texts,
     fromid=texts,

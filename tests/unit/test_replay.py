@@ -18,13 +18,14 @@ from egret.usecases.send import send
 from egret.usecases.suppressions import suppression_list, suppression_remove
 from tests.unit.builders import ACCOUNT, NEVER, NOW, OTHER_ACCOUNT, an_attempt
 from tests.unit.sending import Service, a_request, people
+from tests.unit.test_mailbox import receive
 
 HOOK = WebhookSettings("https://hooks.example.com/")
 
 
 def ports(service: Service, queue: MemoryQueue[Call]) -> ReplayPorts:
     """Return the ports of replay."""
-    return ReplayPorts(service.store, service.settings, service.suppressions, queue, service.clock)
+    return ReplayPorts(service.store, service.mailboxes, service.settings, service.suppressions, queue, service.clock)
 
 
 def bounce(service: Service, address: str) -> int:
@@ -122,3 +123,19 @@ def test_more_than_a_page_is_replayed() -> None:
         delivery_cancel(service.delivering, ACCOUNT, submission.queue_msg_id)
 
     assert replay(ports(service, queue), NOW) == 230
+
+
+def test_mail_that_came_in_is_called_again() -> None:
+    """What is still there, of accounts that want to hear of it; copies of sent mail are no news."""
+    service, queue = Service(), MemoryQueue[Call]()
+    service.change_account(incoming_webhook=WebhookSettings("https://hooks.example.com/mail"))
+    old = receive(service, is_news=True)
+    service.clock.advance(timedelta(hours=1))
+    new = receive(service, is_news=True)
+    service.send(save_sent=True)
+    receive(service, account=OTHER_ACCOUNT, is_news=True)
+
+    assert replay(ports(service, queue), NOW + timedelta(minutes=1)) == 1
+    assert replay(ports(service, queue), NOW) == 2
+    assert [call.delivery_id for call in queue.waiting] == [new, new, old]
+    assert all(call.is_mail and call.seq == 0 for call in queue.waiting)

@@ -10,9 +10,11 @@ from egret.contracts.queues import InboundRecipient
 from egret.core import fromid, messageid
 from egret.core.events import EventKind
 from egret.core.ids import delivery_id
+from egret.memory.suppressions import MemorySuppressions
+from egret.usecases.suppress import Happening, suppress
 from tests.unit.builders import ACCOUNT, MESSAGE_ID, OTHER_ACCOUNT, a_delivery, a_message
 from tests.unit.sending import SECRETS
-from tests.unit.test_ingest import RETURN_PATH, World, block, dsn
+from tests.unit.test_ingest import LATER, RETURN_PATH, World, block, dsn
 
 ABUSE = InboundRecipient("abuse@example.com", OTHER_ACCOUNT)
 LOGIN = InboundRecipient("app@example.com", ACCOUNT)
@@ -138,3 +140,26 @@ def test_ordinary_mail_that_quotes_a_message_is_ordinary(world: World) -> None:
     raw = f"From: ann@example.net\r\nIn-Reply-To: {OURS}\r\nMessage-ID: <r@x>\r\nSubject: Re\r\n\r\nHi\r\n".encode()
     assert world.receive(raw, LOGIN) == 0
     assert world.told() == []
+
+
+QMAIL = (
+    b"From: MAILER-DAEMON@example.net\r\nTo: x@bounces.example.com\r\nSubject: failure notice\r\n"
+    b"Message-ID: <q@x>\r\n\r\n"
+    b"Hi. This is the qmail-send program at example.net.\r\nI'm afraid I wasn't able to deliver your message to the "
+    b"following addresses.\r\nThis is a permanent error; I've given up. Sorry it didn't work out.\r\n\r\n"
+    b"<ann@example.net>:\r\n192.0.2.7 does not like recipient.\r\nRemote host said: 550 No such user here\r\n"
+    b"Giving up on 192.0.2.7.\r\n\r\n--- Below this line is a copy of the message.\r\n\r\n"
+    b"Return-Path: <x@bounces.example.com>\r\nSubject: Hello\r\n\r\nHello\r\n"
+)
+
+
+def test_a_report_in_words_suppresses_as_one_with_codes_does(world: World) -> None:
+    """No enhanced code stands anywhere: the class that the words mean is kept with the event."""
+    world.receive(QMAIL)
+    event = world.delivery().events[-1]
+    assert (event.kind, event.dsn, event.code, event.enhanced_code) == (EventKind.FAILED, True, 550, "5.1.1")
+    assert event.failure == "address-dead"
+
+    listed = MemorySuppressions()
+    suppress(listed, [Happening(world.delivery(), event)])
+    assert [entry.base_address for entry in listed.list(ACCOUNT, LATER)] == ["ann@example.net"]

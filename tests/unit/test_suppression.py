@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from egret.core.failure import FailureClass
 from egret.core.suppression import (
+    ABOUT_SENDER,
     STRIKE_LIMIT,
     STRIKES_KEPT,
     Strikes,
@@ -19,6 +21,7 @@ from egret.core.suppression import (
     clear,
     reaches_limit,
     verdict,
+    verdict_on,
 )
 
 SUPPRESS, STRIKE, IGNORE = SuppressVerdict.SUPPRESS, SuppressVerdict.STRIKE, SuppressVerdict.IGNORE
@@ -198,6 +201,45 @@ def test_a_full_mailbox_is_not_dead(text: str) -> None:
 def test_a_smarthost_is_believed_by_its_enhanced_code(enhanced_code: str, expected: SuppressVerdict) -> None:
     """What it says of the recipient's mailbox; what it finds in the DNS may be its own trouble."""
     assert verdict(550, enhanced_code, "relaying denied", Voice.SMARTHOST) == expected
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced_code", "text", "expected"),
+    [
+        (550, "5.1.1", "192.0.2.7 has sent to too many recipients this hour", IGNORE),
+        (550, "5.1.1", "refused due to recipient preferences", STRIKE),
+        (550, "5.1.1", "mailbox full", STRIKE),
+        (553, "5.1.3", "see http://www.spamhaus.org/query/bl?ip=192.0.2.7", IGNORE),
+        (550, "5.4.1", "Recipient address rejected: Access denied. AS(201806281)", SUPPRESS),
+        (550, "5.5.0", "Requested action not taken: mailbox unavailable", SUPPRESS),
+        (550, "5.2.0", "Unknown user", STRIKE),
+        (550, "5.2.1", "The email account that you tried to reach is disabled", SUPPRESS),
+        (550, "5.2.1", "This mailbox is temporarily disabled", STRIKE),
+        (550, "", "account temporarily suspended", STRIKE),
+        (550, "", "user unknown (in reply to end of DATA command)", STRIKE),
+        (452, "4.7.1", "greylisted", IGNORE),
+        (421, "", "too many connections", IGNORE),
+        (451, "4.2.0", "rate limit exceeded", IGNORE),
+        (550, "5.4.4", "invalid domain", SUPPRESS),
+    ],
+)
+def test_words_beside_a_code_may_speak_against_it(
+    code: int, enhanced_code: str, text: str, expected: SuppressVerdict
+) -> None:
+    """Or say of the address what the code leaves open; what is about the sender is not even a strike."""
+    assert verdict(code, enhanced_code, text) == expected
+
+
+@given(st.sampled_from(FailureClass), st.integers(0, 600), st.integers(0, 30), st.integers(0, 30))
+def test_only_a_dead_or_disabled_mailbox_is_suppressed(
+    failure: FailureClass, code: int, subject: int, detail: int
+) -> None:
+    """Of a class that is known; an unknown one only where a server was asked for the recipient and said no more."""
+    enhanced_code = f"5.{subject}.{detail}"
+    if verdict_on(failure, code, enhanced_code, Voice.REPORT) is SUPPRESS:
+        assert failure in (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED)
+    if failure in ABOUT_SENDER:
+        assert {verdict_on(failure, code, enhanced_code, voice) for voice in Voice} == {IGNORE}
 
 
 @given(code=st.integers(0, 600), detail=st.integers(0, 999))

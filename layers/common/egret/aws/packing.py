@@ -65,6 +65,7 @@ class PackedEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     facts: PackedFacts | None
     dsn: bool
     by_message_id: bool = False
+    failure: str = ""
 
 
 class PackedLease(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -250,6 +251,7 @@ def _pack_event(event: Event, attempts: tuple[Attempt, ...]) -> PackedEvent:
         None if told else facts,
         event.dsn,
         event.by_message_id,
+        event.failure,
     )
 
 
@@ -267,5 +269,6 @@ def _unpack_event(packed: PackedEvent, attempts: tuple[Attempt, ...]) -> Event:
         error=facts.error,
         reply=facts.lines,
         remote=Remote(facts.mx_host, facts.address),
+        failure=packed.failure,
         by_message_id=packed.by_message_id,
     )

@@ -11,9 +11,10 @@ import re
 from dataclasses import dataclass
 
 from egret.core.mime import decode_words
-from egret.core.mimescan import Mail, first
+from egret.core.mimescan import first
 from egret.core.recognised import MailKind, Recognised
-from egret.core.wording import holds_any, phrases, words
+from egret.core.report_text import Letter
+from egret.core.wording import phrases, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +55,27 @@ SIGNS: tuple[Sign, ...] = (
 
 _SUBJECTS = phrases(
     """
-    automatic reply | auto reply | autoreply | auto response | autoresponse | automated reply | automated response | automatic response
-    auto responder | autoresponder | out of office | out of the office | ooo | vacation reply | vacation response | vacation message | away from my mail
-    on vacation | abwesenheitsnotiz | abwesenheitsnachricht | automatische antwort | abwesend | réponse automatique | absence du bureau | respuesta automática
-    fuera de la oficina | risposta automatica | fuori ufficio | resposta automática | automatisch antwoord | afwezigheid | afwezig | automatiskt svar
-    autosvar | automaattinen vastaus | odpowiedź automatyczna | autoodpowiedź | автоответ | автоматический ответ | *自動応答* | *自動返信* | *自动回复* | *自動回覆* | *不在通知*
+    automatic reply | auto reply | autoreply | auto response | autoresponse | automated reply | automated response
+    automatic response | auto responder | autoresponder | out of office | out of the office | ooo | vacation reply
+    vacation response | vacation message | away from my mail | on vacation | abwesenheitsnotiz
+    abwesenheitsnachricht | automatische antwort | abwesend | réponse automatique | absence du bureau
+    respuesta automática | fuera de la oficina | risposta automatica | fuori ufficio | resposta automática
+    automatisch antwoord | afwezigheid | afwezig | automatiskt svar | autosvar | automaattinen vastaus
+    odpowiedź automatyczna | autoodpowiedź | автоответ | автоматический ответ | *自動応答* | *自動返信* | *自动回复*
+    *自動回覆* | *不在通知*
     """
 )
 _LONGEST_LEAD = 40
 """Characters of a subject within which the words have to stand: they are a prefix of the answered subject."""
 _ANSWERS = re.compile(r"\s*(?:re|aw|sv|antw|vs|fwd?|wg|tr)\s*:", re.IGNORECASE)
+_AUTO = re.compile(r"\s*auto(?:matic)?\s*:", re.IGNORECASE)
 _DMARC_SUBJECT = re.compile(r"\s*report[ -]domain:", re.IGNORECASE)
 _DMARC_FILE = re.compile(r"[\w.-]+![\w.-]+!\d{8,}!\d{8,}(?:![\w-]+)?\.(?:xml|zip|gz)", re.IGNORECASE)
 _TLS_TYPES = ("application/tlsrpt+gzip", "application/tlsrpt+json")
 _TLS_FIELDS = frozenset({"tls-report-domain", "tls-report-submitter"})
 
 
-def read_report(mail: Mail) -> Recognised | None:
+def read_report(mail: Letter) -> Recognised | None:
     """Recognise a DMARC or TLS report; None if the mail is none."""
     names = {name.lower() for name, _ in mail.fields}
     if names & _TLS_FIELDS or any(part.content_type in _TLS_TYPES for part in mail.parts):
@@ -83,7 +88,7 @@ def read_report(mail: Mail) -> Recognised | None:
     return None
 
 
-def read_auto_reply(mail: Mail) -> Recognised | None:
+def read_auto_reply(mail: Letter) -> Recognised | None:
     """Recognise an automatic answer; None if the mail is none."""
     if any(part.content_type == "message/disposition-notification" for part in mail.parts):
         return Recognised(MailKind.AUTO_REPLY, "mdn")
@@ -91,10 +96,20 @@ def read_auto_reply(mail: Mail) -> Recognised | None:
         value = first(mail.fields, sign.field).strip().lower()
         if value and value != "no" and (not sign.values or value.startswith(sign.values)):
             return Recognised(MailKind.AUTO_REPLY, sign.field)
+    if _is_answer_of_a_machine(mail):
+        return Recognised(MailKind.AUTO_REPLY, "auto-submitted")
     subject = decode_words(first(mail.fields, "subject"))
-    if not _ANSWERS.match(subject) and holds_any(words(subject[:_LONGEST_LEAD]), _SUBJECTS):
+    if _AUTO.match(subject):
+        return Recognised(MailKind.AUTO_REPLY, "subject")
+    if not _ANSWERS.match(subject) and (words(subject[:_LONGEST_LEAD]) in _SUBJECTS):
         return Recognised(MailKind.AUTO_REPLY, "subject")
     return None
+
+
+def _is_answer_of_a_machine(mail: Letter) -> bool:
+    """Say whether a mail that a machine made answers another: some call that auto-generated (RFC 3834 section 5.1)."""
+    is_made = first(mail.fields, "auto-submitted").strip().lower().startswith(("auto-generated", "auto-notified"))
+    return is_made and first(mail.fields, "in-reply-to") != ""
 
 
 def _holds_dmarc(fields: tuple[tuple[str, str], ...]) -> bool:

@@ -10,12 +10,12 @@ import msgspec
 from egret.core.diagnostic import reply_codes, status_code
 from egret.core.dsn import message_id, mta_name, parse_date, typed
 from egret.core.failure import FailureClass, classify
-from egret.core.mimescan import Mail
 from egret.core.recognised import MailKind, Recognised, Reported
-from egret.core.report_text import notice_text
-
+from egret.core.report_text import Letter
 
 _SUCCESS = "delivered"
+MAX_HEAD_CHARS = 200
+"""Within which a notice says what it is."""
 
 
 class _Recipient(msgspec.Struct, rename="camel"):
@@ -68,20 +68,23 @@ class _Message(msgspec.Struct):
 class _Notice(msgspec.Struct, rename="camel"):
     """A notice; which of the three it is, its members tell."""
 
+    message: str = msgspec.field(default="", name="Message")
+    """The notice itself, where SNS was not asked to deliver it raw."""
     bounce: _Bounce | None = None
     complaint: _Complaint | None = None
     delivery: _Delivery | None = None
     mail: _Message = msgspec.field(default_factory=_Message)
 
 
-def read_cloud_notice(mail: Mail) -> Recognised | None:
+def read_cloud_notice(mail: Letter) -> Recognised | None:
     """Read a notice; None if the mail is none."""
-    text = notice_text(mail.parts).lstrip()
-    if not text.startswith("{") or '"mail"' not in text:
+    text = mail.text.lstrip()
+    if not text.startswith("{") or "otification" not in text[:MAX_HEAD_CHARS]:
         return None
     try:
-        # SNS adds a text for people after the object.
-        notice = msgspec.json.decode(text[: text.rfind("}", 0, _object_end(text)) + 1], type=_Notice)
+        notice = msgspec.json.decode(_object(text), type=_Notice)
+        if notice.message:
+            notice = msgspec.json.decode(notice.message, type=_Notice)
     except (msgspec.MsgspecError, RecursionError):
         return None
     original = tuple((header.name, header.value) for header in notice.mail.headers)
@@ -119,10 +122,10 @@ def read_cloud_notice(mail: Mail) -> Recognised | None:
     return None
 
 
-def _object_end(text: str) -> int:
-    """Return where the text for people begins, or the end: SNS puts it behind a line of hyphens."""
-    end = text.find("\n--")
-    return end if end >= 0 else len(text)
+def _object(text: str) -> str:
+    """Return the JSON object: SNS adds a text for people, and mail breaks long lines, also within strings."""
+    joined = text.partition("\n--")[0].replace("\n", "")
+    return joined[: joined.rfind("}") + 1]
 
 
 def _reported(one: _Recipient) -> Reported:

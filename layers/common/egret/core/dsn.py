@@ -16,7 +16,6 @@ from email.utils import parsedate_tz
 
 from egret.core.diagnostic import reply_codes, status_code
 from egret.core.mimescan import (
-    MAX_FIELDS,
     Fields,
     Part,
     decode_text,
@@ -31,7 +30,8 @@ ACTIONS = frozenset({"failed", "delayed", "delivered", "relayed", "expanded"})
 """RFC 3464 section 2.3.3."""
 
 MAX_RECIPIENTS = 1_000
-MAX_STATUS_BYTES = 1024 * 1024
+MAX_BLOCKS = 4 * MAX_RECIPIENTS
+MAX_STATUS_BYTES = 256 * 1024
 
 _STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _RECIPIENT_FIELDS = frozenset({"final-recipient", "original-recipient"})
@@ -41,6 +41,10 @@ _TYPED = re.compile(r"\s*([A-Za-z][A-Za-z0-9._+-]*)\s*;\s*(.*)", re.DOTALL)
 _TRAILING_COMMENT = re.compile(r"\s\([^()]*\)$")
 _SOURCE_ROUTE = re.compile(r"@[^:\s]*:")
 _EMBEDDED_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_FLAT_BLOCK = re.compile(
+    r"^[> \t]{0,8}(?:Reporting-MTA|Final-Recipient):[ \t]*[\w-]{1,20};", re.MULTILINE | re.IGNORECASE
+)
+_QUOTE = re.compile(r"^[> \t]{0,8}", re.MULTILINE)
 _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 
 
@@ -108,8 +112,23 @@ def read_dsn(parts: Sequence[Part]) -> DsnReport | None:
     index = next((i for i, part in enumerate(parts) if part.content_type in _STATUS_TYPES), None)
     if index is None:
         return None
-    original = original_fields([*parts[index + 1 :], *parts[:index]])
-    message, *blocks = _groups(_blocks(parts[index]))
+    return _report(parts[index], original_fields([*parts[index + 1 :], *parts[:index]]))
+
+
+def read_flat_dsn(text: str) -> DsnReport | None:
+    """Parse a report whose parts somebody made one text, quoted or not; None if no recipient's block stands in it."""
+    begin = _FLAT_BLOCK.search(text)
+    if begin is None:
+        return None
+    block = text[begin.start() :]
+    if text[begin.start()] == ">":
+        block = _QUOTE.sub("", block)
+    report = _report(Part("message/delivery-status", (), block[:MAX_STATUS_BYTES].encode("utf-8", "replace")), ())
+    return report if any(recipient.status for recipient in report.recipients) else None
+
+
+def _report(status: Part, original: Fields) -> DsnReport:
+    message, *blocks = _groups(_blocks(status))
     return DsnReport(
         reporting_mta=mta_name(first(message, "reporting-mta")),
         original_envelope_id=first(message, "original-envelope-id"),
@@ -141,8 +160,8 @@ def parse_date(text: str) -> datetime | None:
 def _blocks(part: Part) -> Iterator[Fields]:
     """Return the blocks of a status part; fields that stand in the part's own header come first."""
     yield tuple(field for field in part.fields if not field[0].lower().startswith(("content-", "mime-")))
-    text = decode_text(part.body[:MAX_STATUS_BYTES])
-    for block in re.split(r"\n[ \t]*\n\s*", text, maxsplit=MAX_FIELDS):
+    text = decode_text(part.head(MAX_STATUS_BYTES))
+    for block in re.split(r"\n[ \t]*\n\s*", text, maxsplit=MAX_BLOCKS):
         yield read_fields(block)
 
 

@@ -67,6 +67,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     error: str = ""
     reply: tuple[str, ...] = ()
     remote: Remote = NOWHERE
+    failure: str = ""
+    """The class that the report itself gave (`core.failure_class`); "" = the codes and the reply say it."""
     by_message_id: bool = False
     """Its mail was matched by the Message-ID or ENVID alone, which many know: it is told, and never suppresses."""
 

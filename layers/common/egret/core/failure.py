@@ -11,12 +11,31 @@ import re
 
 from egret.core.failure_class import FailureClass
 from egret.core.failure_rules import RULES
-from egret.core.wording import holds, holds_any, phrases, words
+from egret.core.wording import Phrases, split_phrases, words
 
 __all__ = ["FailureClass", "classify", "status_of"]
 
 _DETAIL = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})")
 
+# Cisco ESA puts its own wording of the status before the server's reply: `5.1.0 - Unknown address error 550-'…'`.
+_QUOTED_REPLY = re.compile(r"^[245]\.\d\.\d - [^']{1,80}(?=\b[245]\d\d[- ]')")
+# The stage of the conversation: Postfix, Exim, sendmail, qmail-remote, Yahoo, Gmail ("state 14" is RCPT).
+_RCPT = re.compile(
+    r"\bRCPT[ _]TO\b|\bSMTP:RCPT\b|>>> ?RCPT\b|\bRCPT command|\bdoes not like recipient|\(state 14\)", re.IGNORECASE
+)
+_DATA = re.compile(
+    r"\bend of data\b|>>> ?DATA\b|\bafter DATA\b|\[DATA|\bDATA command"
+    r"|\bSMTP command DATA\b|\bafter I sent the message|\(state 1[5-8]\)",
+    re.IGNORECASE,
+)
+
+_MAIL = re.compile(r"\bMAIL[ _]FROM\b|>>> ?MAIL\b|\bMAIL command|\bdoes not like sender", re.IGNORECASE)
+
+_ABOUT_RECIPIENT = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED, FailureClass.MAILBOX_FULL)
+"""What a code says so clearly that words of relaying, senders and policy beside it are believed to be the habit."""
+_NOT_ADDRESS = ("2", "3", "6", "7")
+"""Subjects of codes that are not about the address."""
+_SENDER_DETAILS = frozenset({"1.7", "1.8"})
 _BY_DETAIL = {
     "1.0": FailureClass.UNKNOWN,
     "1.1": FailureClass.ADDRESS_DEAD,
@@ -26,7 +45,7 @@ _BY_DETAIL = {
     "1.7": FailureClass.POLICY,
     "1.8": FailureClass.POLICY,
     "1.10": FailureClass.ADDRESS_DEAD,
-    "2.1": FailureClass.ADDRESS_DEAD,
+    "2.1": FailureClass.MAILBOX_DISABLED,
     "2.2": FailureClass.MAILBOX_FULL,
     "2.3": FailureClass.SIZE,
     "3.4": FailureClass.SIZE,
@@ -100,16 +119,58 @@ def status_of(failure: FailureClass, code: int) -> str:
     return f"{digit}.{detail}" if detail else ""
 
 
+def is_surely_dead(text: str) -> bool:
+    """Say whether the words of a text mean a dead address whoever says them: no such domain, not in the directory."""
+    return words(text) in _SURELY_DEAD
+
+
+def is_about_recipient(text: str) -> bool:
+    """Say whether a text tells that the server said so when it was asked for the recipient."""
+    return _RCPT.search(text) is not None
+
+
+def stage_of(text: str) -> str:
+    """Return how a text names the stage of the conversation at which it failed: the recipient before all, or ""."""
+    found = _RCPT.search(text) or _DATA.search(text) or _MAIL.search(text)
+    return found[0] if found else ""
+
+
 def _by_words_and_code(text: str, subject: str, detail: str) -> FailureClass:
     told = _BY_DETAIL.get(detail) or _BY_SUBJECT.get(subject, FailureClass.UNKNOWN)
-    said = words(text) if text else ""
-    if told is FailureClass.ADDRESS_DEAD and holds_any(said, _DEAD):
+    said = words(_QUOTED_REPLY.sub("", text)) if text else ""
+    if told is FailureClass.ADDRESS_DEAD and said in _DEAD:
         return told
-    rule = next((rule for phrase, rule in _RULES if holds(said, phrase)), None)
+    number = _PHRASES.first(said)
+    rule = None if number is None else _RULES[number]
     if rule is None or (rule.is_vague and told is not FailureClass.UNKNOWN):
         return told
-    return rule.failure
+    if told in _ABOUT_RECIPIENT and rule.failure is FailureClass.POLICY:
+        return told
+    if rule.failure is not FailureClass.ADDRESS_DEAD:
+        return rule.failure
+    # The code, or the stage of the conversation, may tell that it is the sender's address that is unknown.
+    if detail in _SENDER_DETAILS or (_MAIL.search(text) and not is_about_recipient(text)):
+        return FailureClass.POLICY
+    if rule.is_sure or not _is_alive(text, subject, detail):
+        return rule.failure
+    return told if told is FailureClass.MAILBOX_DISABLED else FailureClass.RECIPIENT_REFUSES
 
 
-_RULES = tuple((phrase, rule) for rule in RULES for phrase in phrases(rule.phrases))
-_DEAD = tuple(phrase for phrase, rule in _RULES if rule.failure is FailureClass.ADDRESS_DEAD)
+def _is_alive(text: str, subject: str, detail: str) -> bool:
+    """Say whether an "unknown user" is one that the server knows.
+
+    A code x.2.y is about a mailbox that is there; x.3.y, x.6.y and x.7.y are about something else, unless it was said
+    at RCPT (RFC 3463 section 2). Who says so after the content has taken the recipient before: filters of mailbox
+    owners answer so, those of mobile providers for one.
+    """
+    if detail in ("", "0.0"):
+        return _DATA.search(text) is not None and not is_about_recipient(text)
+    return (subject == "2" and detail != "2.1") or (subject in _NOT_ADDRESS and not is_about_recipient(text))
+
+
+_RULES = tuple(rule for rule in RULES for _ in split_phrases(rule.phrases))
+_PHRASES = Phrases(phrase for rule in RULES for phrase in split_phrases(rule.phrases))
+_DEAD = Phrases(
+    phrase for rule in RULES if rule.failure is FailureClass.ADDRESS_DEAD for phrase in split_phrases(rule.phrases)
+)
+_SURELY_DEAD = Phrases(phrase for rule in RULES if rule.is_sure for phrase in split_phrases(rule.phrases))

@@ -5,55 +5,54 @@ Does not say what follows from a complaint, and believes nothing: anybody can wr
 
 from __future__ import annotations
 
-from email.utils import getaddresses
-
 from egret.core.dsn import message_id, mta_name, parse_date
-from egret.core.mimescan import Fields, Mail, Part, decode_text, first, read_fields
-from egret.core.report_text import notice_text, original_fields
+from egret.core.findaddress import find_addresses
+from egret.core.mimescan import Fields, Part, decode_text, first, read_fields
 from egret.core.recognised import MailKind, Recognised, Reported
-from egret.core.wording import holds_any, phrases, words
+from egret.core.report_text import Letter, original_fields
+from egret.core.wording import phrases, words
 
 UNWANTED_TYPES = frozenset(
     {"abuse", "fraud", "opt-out", "opt-out-list", "virus", "complaint", "miscategorized", "other"}
 )
 """Feedback types that say that the recipient does not want such mail. `not-spam`, `auth-failure` and `dmarc` do not."""
 
-_STATUS_BYTES = 1024 * 1024
+_STATUS_BYTES = 64 * 1024
 _RECIPIENT_FIELDS = ("removal-recipient", "original-rcpt-to")
 _RETURNED_RECIPIENTS = ("x-hmxmroriginalrecipient", "x-original-to", "delivered-to", "to")
 _SUBJECTS = phrases(
-    "complaint about message from | abuse report | spam complaint | email abuse report | junk complaint | feedback loop report"
+    "complaint about message from | abuse report | spam complaint | junk complaint | feedback loop report"
 )
 _OPENINGS = phrases(
-    "this is an email abuse report | this is a spam report | has been reported as spam | complaint from one of our | abuse complaint"
+    "this is an email abuse report | this is a spam report | has been reported as spam | complaint from one of our"
 )
 _UNSUBSCRIBES = frozenset({"x-apple-unsubscribe"})
 """Header fields by which a provider tells that a user pressed its button (Apple Mail)."""
 
 
-def read_feedback(mail: Mail) -> Recognised | None:
+def read_feedback(mail: Letter) -> Recognised | None:
     """Read a complaint; None if the mail is none."""
     part = next((part for part in mail.parts if part.content_type == "message/feedback-report"), None)
     if part is not None:
         return _report(mail, part)
     if any(name.lower() in _UNSUBSCRIBES for name, _ in mail.fields):
         return Recognised(MailKind.COMPLAINT, "unsubscribe", feedback_type="opt-out", original=())
-    if not holds_any(words(first(mail.fields, "subject")), _SUBJECTS) and not _opens(mail):
+    if words(first(mail.fields, "subject")) not in _SUBJECTS and not _opens(mail):
         return None
     original = original_fields(mail.parts)
     return _complaint(mail, original) if original else None
 
 
-def _opens(mail: Mail) -> bool:
+def _opens(mail: Letter) -> bool:
     """Say whether a mail with another attached begins as complaints do."""
     is_with_message = len(mail.parts) > 1 and any(part.content_type == "message/rfc822" for part in mail.parts)
-    return is_with_message and holds_any(words(notice_text(mail.parts)), _OPENINGS)
+    return is_with_message and (words(mail.text) in _OPENINGS)
 
 
-def _report(mail: Mail, part: Part) -> Recognised:
+def _report(mail: Letter, part: Part) -> Recognised:
     """Read a feedback report (RFC 5965 section 3); fields that stand in the part's own header count as well."""
     own = tuple(field for field in part.fields if not field[0].lower().startswith(("content-", "mime-")))
-    fields = own + read_fields(decode_text(part.body[:_STATUS_BYTES].replace(b"\n\n", b"\n")))
+    fields = own + read_fields(decode_text(part.head(_STATUS_BYTES).replace(b"\n\n", b"\n")))
     original = original_fields(mail.parts)
     named = [value for wanted in _RECIPIENT_FIELDS for name, value in fields if name.lower() == wanted]
     return Recognised(
@@ -70,7 +69,7 @@ def _report(mail: Mail, part: Part) -> Recognised:
     )
 
 
-def _complaint(mail: Mail, original: Fields) -> Recognised:
+def _complaint(mail: Letter, original: Fields) -> Recognised:
     """Make a complaint of a returned message without a report, as Microsoft's JMRP sends them."""
     return Recognised(
         MailKind.COMPLAINT,
@@ -91,7 +90,7 @@ def _complainants(values: list[str]) -> tuple[Reported, ...]:
 def _returned_recipients(original: Fields) -> tuple[Reported, ...]:
     """Return to whom the returned message went, by the field that says it best."""
     for wanted in _RETURNED_RECIPIENTS:
-        found = [address for _, address in getaddresses([first(original, wanted)]) if "@" in address]
+        found = find_addresses(first(original, wanted))
         if found:
             return _complainants(found)
     return ()

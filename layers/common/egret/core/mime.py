@@ -34,7 +34,9 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bq])\?([^?]*)\?=", re.IGNORECA
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Codecs of Python that are no charsets of mail: they run code paths with quadratic cost or interpret escapes.
-_NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"})
+_NO_CHARSETS = frozenset(
+    {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7"}
+)
 
 
 @dataclass(frozen=True, slots=True)

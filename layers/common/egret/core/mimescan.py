@@ -20,8 +20,8 @@ MAX_SCAN_BYTES = 4 * 1024 * 1024
 
 MAX_HEADER_BYTES = 256 * 1024
 MAX_VALUE_CHARS = 16 * 1024
-MAX_FIELDS = 20_000
-"""Enough for a report of 1,000 recipients with a dozen fields each."""
+MAX_FIELDS = 10_000
+"""Enough for a report of 1,000 recipients with ten fields each."""
 
 MAX_PARTS = 200
 MAX_DEPTH = 8
@@ -33,6 +33,9 @@ Fields = tuple[tuple[str, str], ...]
 _FIELD = re.compile(r"([A-Za-z][!-9;-~]*)[ \t]*:(?!//)[ \t]*(.*)")
 _PARAMETER = re.compile(r';\s*([\w.-]+)(?:\*\d+)?\*?\s*=\s*(?:"((?:\\.|[^"\\])*)"|([^;\s]*))', re.DOTALL)
 _DELIMITER_GUESS = re.compile(rb"^--(\S{1,70})[ \t]*\n(?=content-)", re.MULTILINE | re.IGNORECASE)
+_STATUS_PART = re.compile(
+    rb"^--\S{1,70}[ \t]*\ncontent-type:[ \t]*message/(?:global-)?delivery", re.MULTILINE | re.IGNORECASE
+)
 _COMMENT = re.compile(r"\([^()]*\)")
 
 
@@ -57,6 +60,10 @@ class Part:
         if words[0] == "base64" and b":" not in self.encoded[:2048]:
             return normalise_lines(_decode_base64(self.encoded))
         return self.encoded
+
+    def head(self, size_bytes: int) -> bytes:
+        """Return the beginning of the body: as much as so many bytes of it stand for, as they were sent."""
+        return Part(self.content_type, self.fields, self.encoded[:size_bytes]).body
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,9 @@ def read_fields(text: str) -> Fields:
     found: list[tuple[str, list[str]]] = []
     for line in text.split("\n"):
         match = _FIELD.match(line)
-        if match and len(found) < MAX_FIELDS:
+        if match:
+            if len(found) == MAX_FIELDS:
+                break
             found.append((match[1], [match[2].strip()]))
         elif found and line.strip():
             found[-1][1].append(line.strip())
@@ -139,7 +148,7 @@ def split_header(message: bytes) -> tuple[Fields, bytes]:
 def _leaves(fields: Fields, body: bytes, depth: int) -> Iterator[Part]:
     content_type, boundary = _content_type(first(fields, "content-type"))
     # A report that went through an old mail store may have lost its own Content-Type, while its parts kept theirs.
-    is_stripped = depth == 0 and not first(fields, "content-type") and _DELIMITER_GUESS.search(body) is not None
+    is_stripped = depth == 0 and not first(fields, "content-type") and _STATUS_PART.search(body) is not None
     if not (is_stripped or content_type.startswith("multipart/")) or depth == MAX_DEPTH:
         yield Part(content_type, fields, body)
         return

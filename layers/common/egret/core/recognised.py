@@ -20,7 +20,7 @@ class MailKind(StrEnum):
     AUTO_REPLY = "auto-reply"
     """An answer that no human wrote (RFC 3834): a vacation notice, a receipt."""
     REPORT = "report"
-    """A DMARC (RFC 7489) or TLS (RFC 8460) report, or a receipt for a read message (RFC 8098)."""
+    """A DMARC (RFC 7489) or TLS (RFC 8460) report."""
     OTHER = "other"
     """Ordinary mail."""
 
@@ -30,7 +30,7 @@ class Reported:
     """What a mail says of one recipient. Texts are "" and instants None where it is silent."""
 
     address: str
-    """As it was found, without angle brackets; "" if only `original_address` is known."""
+    """As it was found, without angle brackets: the last one known, after forwarding."""
     original_address: str = ""
     """What the sender wrote to, where the report tells it apart."""
     action: str = ""
@@ -42,7 +42,7 @@ class Reported:
     enhanced_code: str = ""
     """From the diagnostic, else the Status field; its class is that of the code. Never derived from words."""
     diagnostic: str = ""
-    """What the server said, in full, on one line."""
+    """What the server said, in full, on one line; in brackets the stage at which, where only that decided the class."""
     diagnostic_type: str = ""
     """In lower case: `smtp`, `x-unix`, …"""
     remote_mta: str = ""

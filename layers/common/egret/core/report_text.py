@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from egret.core.mime import decode_text, parse_parameters
-from egret.core.mimescan import Fields, Part, first, split_header
+from egret.core.mimescan import Fields, Part, first, read_mail, split_header
 
 MAX_NOTICE_CHARS = 32 * 1024
 """What a report says stands at its beginning."""
@@ -21,20 +22,39 @@ _LINE_TAG = re.compile(r"<(?:br|/p|/div|/tr|/td|/li|/h\d|/pre)\b", re.IGNORECASE
 _UNSEEN = re.compile(r"<(?:style|script|title)\b[^<>]*>[^<]*", re.IGNORECASE)
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail, opened: what the readers of reports look at."""
+
+    fields: Fields
+    """The mail's own header."""
+    parts: tuple[Part, ...]
+    """Its leaves."""
+    text: str
+    """What it shows to people, the beginning."""
+
+
+def open_letter(raw: bytes) -> Letter:
+    """Open a mail; raw: a whole message, any line ends."""
+    mail = read_mail(raw)
+    return Letter(mail.fields, mail.parts, notice_text(mail.parts))
+
+
 def notice_text(parts: Sequence[Part]) -> str:
-    """Return the readable text of a mail: its first plain parts, or else its first HTML part without markup."""
+    """Return the readable text of a mail: its first plain parts; if they name nobody, its first HTML part as well."""
     plain = [part for part in parts if part.content_type == "text/plain" or "/" not in part.content_type]
-    if plain:
-        return "\n".join(_text(part) for part in plain[:3])[:MAX_NOTICE_CHARS]
+    text = "\n".join(_text(part) for part in plain[:3])[:MAX_NOTICE_CHARS]
+    if "@" in text:
+        return text
     part = next((part for part in parts if part.content_type == "text/html"), None)
-    return _without_markup(_text(part)) if part else ""
+    return f"{text}\n{_without_markup(_text(part))}" if part else text
 
 
 def original_fields(parts: Sequence[Part]) -> Fields:
     """Return the header of the returned message, whatever type it was given."""
     for part in parts:
         if part.content_type.startswith(_RETURNED_TYPES) and part.content_type != _STATUS_TYPE:
-            fields, _ = split_header(part.body[:MAX_RETURNED_BYTES].lstrip(b"\n"))
+            fields, _ = split_header(part.head(MAX_RETURNED_BYTES).lstrip(b"\n"))
             if fields:
                 return fields
     return ()
@@ -42,10 +62,10 @@ def original_fields(parts: Sequence[Part]) -> Fields:
 
 def _text(part: Part) -> str:
     charset = parse_parameters(first(part.fields, "content-type")).get("charset", "")
-    return decode_text(part.body[: 4 * MAX_NOTICE_CHARS], charset)
+    return decode_text(part.head(4 * MAX_NOTICE_CHARS), charset)
 
 
 def _without_markup(text: str) -> str:
-    seen = _UNSEEN.sub("", text[: 4 * MAX_NOTICE_CHARS])
+    seen = _UNSEEN.sub("", text[: 2 * MAX_NOTICE_CHARS])
     bare = _TAG.sub(lambda tag: "\n" if _LINE_TAG.match(tag[0]) else "", seen)
     return html.unescape(bare)[:MAX_NOTICE_CHARS]

@@ -1,11 +1,11 @@
 """Judge what a failed delivery says about the recipient's address.
 
-An address that does not exist is suppressed at once. A refusal for policy, reputation, authentication or a bad sender
-address is the sender's fault: it never suppresses and is no strike. Every other failure that ended a delivery is a
-strike; three strikes in a row for one account and address suppress it. Where the enhanced code says nothing, the words
-of the reply and who speaks decide what the reply code is worth.
+An address that does not exist, or whose mailbox was disabled, is suppressed at once. A refusal for policy, reputation,
+authentication, the rate of mail or a bad sender address is the sender's fault: it never suppresses and is no strike.
+Every other failure that ended a delivery is a strike; three strikes in a row for one account and address suppress it.
+Why it failed says `failure`; where the enhanced code says nothing, who speaks decides what the reply code is worth.
 
-Implements: RFC 3463 and 5248 (which codes say that an address is dead). Does not fold addresses and keeps no list.
+Does not fold addresses and keeps no list.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-DEAD_DETAILS = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1"})
-"""subject.detail of: bad mailbox, bad system, bad syntax, mailbox moved, null MX (RFC 7505), mailbox disabled."""
+from egret.core.failure import FailureClass, classify
 
 SENDER_DETAILS = frozenset({"1.7", "1.8"})
 """subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
 
-SECOND_HAND_DETAILS = DEAD_DETAILS - {"1.2", "1.3"}
-"""Those that count from a smarthost too: what it finds in the DNS, or can write, may be its own trouble."""
+SECOND_HAND_DETAILS = frozenset({"1.1", "1.6", "1.10", "2.1"})
+"""subject.detail of what counts from a smarthost too: bad mailbox, moved, null MX (RFC 7505), mailbox disabled. What it
+finds in the DNS, or can write, may be its own trouble."""
 
 DEAD_CODES = frozenset({521, 550, 551, 553, 556})
 """Replies that may say the same when no enhanced code says more (RFC 5321 4.2.3; 521 and 556: RFC 7504)."""
@@ -37,31 +37,12 @@ STRIKE_LIFE = timedelta(days=90)
 """Failures that lie further apart are not in a row: who is written to so seldom has not failed three times lately."""
 
 _ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
+_TEMPORARY = re.compile(r"temporar", re.IGNORECASE)
 
-_POLICY = re.compile(
-    r"rela(y|ies)(?! recipient)|spam|\bu[cb]e\b|unsolicited|\bbulk\b|junk|virus|malware|phish|content|block|banned"
-    r"|polic(y|ies)|denied|prohibited|forbidden|restrict|permi(t|ssion)|allowed|rcpthosts|authori[sz]|authentic|log.?in\b"
-    r"|\bauth\b|(?<!not )\blist(ed|ing)\b|black|\b(dns|r)bls?\b|reputation|\bspf\b|dkim|dmarc|\bptr\b|reverse"
-    r"|\b[he]hlo\b|sender|\brates?\b|too many|your (ip|host|server|domain|network|address)|\bip\b",
-    re.IGNORECASE,
+ABOUT_SENDER = frozenset(
+    {FailureClass.POLICY, FailureClass.REPUTATION, FailureClass.AUTHENTICATION, FailureClass.RATE, FailureClass.RELAYED}
 )
-"""What a reply without an enhanced code speaks of when it is about us or the message, and not about the address."""
-
-_ALIVE = re.compile(r"\bfull\b|quota|exceed|too (large|big|long)|temporar", re.IGNORECASE)
-"""The mailbox exists."""
-
-_UNKNOWN = re.compile(
-    r"\b(unknown|no such|invalid|undeliverable|unrout[ae]+ble|no) "
-    r"(local |valid |destination )?(users?|recipients?|mailbox(es)?|address(es)?|accounts?|person|addressee)\b"
-    r"|\b(user|recipient|mailbox|address|account|addressee)\b.{0,80}?\b(unknown|invalid|unavailable|disabled|inactive"
-    r"|suspended|deactivated|closed|(does ?n.t|does not|no longer) exist"
-    r"|(not|no longer) (known|found|valid|available|active|in use|here|exist))\b"
-    r"|\b(does ?n.t|does not) (exist|have an? \S+ account)|\bnot a (known|valid) (user|recipient|mailbox|address)",
-    re.IGNORECASE,
-)
-"""How servers say in words that an address is dead."""
-
-_ADDRESS = re.compile(r"\S+@\S+")
+"""Classes that say nothing about the recipient, whatever the code is."""
 
 
 class SuppressVerdict(Enum):
@@ -86,30 +67,45 @@ class Voice(Enum):
     """Most of what it refuses is about its customer: only an enhanced code counts."""
 
 
-def verdict(code: int, enhanced_code: str, text: str = "", voice: Voice = Voice.SERVER) -> SuppressVerdict:
+def verdict(
+    code: int, enhanced_code: str, text: str = "", voice: Voice = Voice.SERVER, known: FailureClass | None = None
+) -> SuppressVerdict:
     """Judge the reply that ended a delivery.
 
+    known: the class, where a report has given it.
     code: the reply code, or 0 if no server answered. enhanced_code: `5.1.1`, or "" if unknown. text: of the reply.
     With code 0 the class of the enhanced code stands in (a DSN without a Diagnostic-Code has only its Status).
     A temporary reply (the delivery expired) can only be a strike. Success is IGNORE.
     """
+    failure = known or classify(code, enhanced_code, text)
+    found = verdict_on(failure, code, enhanced_code, voice)
+    # Who says "temporarily disabled" will not be asked for good.
+    is_brief = failure is FailureClass.MAILBOX_DISABLED and _TEMPORARY.search(text) is not None
+    return SuppressVerdict.STRIKE if is_brief and found is SuppressVerdict.SUPPRESS else found
+
+
+def verdict_on(failure: FailureClass, code: int, enhanced_code: str, voice: Voice) -> SuppressVerdict:
+    """Judge a failure whose class is known; the codes are those of `verdict`."""
     match = _ENHANCED_CODE.fullmatch(enhanced_code)
     detail = match[1] if match else ""
     reply_class = code // 100 or (int(enhanced_code[0]) if match else 0)
-    if reply_class not in (4, 5) or detail.startswith("7.") or detail in SENDER_DETAILS:
+    if reply_class not in (4, 5) or detail.startswith("7.") or detail in SENDER_DETAILS or failure in ABOUT_SENDER:
         return SuppressVerdict.IGNORE
     if detail in ("", "0.0"):
-        return _by_words(code, _ADDRESS.sub(" ", text), voice)
-    dead = SECOND_HAND_DETAILS if voice is Voice.SMARTHOST else DEAD_DETAILS
-    return SuppressVerdict.SUPPRESS if reply_class == 5 and detail in dead else SuppressVerdict.STRIKE
+        return _by_class(failure, code, voice)
+    is_dead = failure is FailureClass.ADDRESS_DEAD or (failure is FailureClass.MAILBOX_DISABLED and detail == "2.1")
+    is_known = voice is not Voice.SMARTHOST or detail in SECOND_HAND_DETAILS
+    return SuppressVerdict.SUPPRESS if reply_class == 5 and is_dead and is_known else SuppressVerdict.STRIKE
 
 
-def _by_words(code: int, text: str, voice: Voice) -> SuppressVerdict:
-    """Judge a reply whose enhanced code says nothing. text: without addresses, which may be called anything."""
-    if voice is Voice.SMARTHOST or _POLICY.search(text):
+def _by_class(failure: FailureClass, code: int, voice: Voice) -> SuppressVerdict:
+    """Judge a reply whose enhanced code says nothing."""
+    if voice is Voice.SMARTHOST or failure is FailureClass.CONTENT:
         return SuppressVerdict.IGNORE
-    is_told = _UNKNOWN.search(text) is not None if voice is Voice.REPORT else True
-    is_dead = is_told and code in DEAD_CODES and not _ALIVE.search(text)
+    is_told = failure in (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED)
+    # Asked at RCPT, a server that says no more answers the address.
+    is_meant = voice is Voice.SERVER and failure is FailureClass.UNKNOWN
+    is_dead = code in DEAD_CODES and (is_told or is_meant)
     return SuppressVerdict.SUPPRESS if is_dead else SuppressVerdict.STRIKE
 
 

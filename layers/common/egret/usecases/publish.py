@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from egret.contracts.ports import Blobs, CallQueue, Clock, Mailboxes, MailStore, SettingsReader, Suppressions
 from egret.contracts.queues import Call
+from egret.contracts.records import StoredMail
 from egret.contracts.settings import Account
 from egret.contracts.stream import MailRecord, StreamRecord, TableChange
 from egret.core.events import is_wanted
@@ -58,10 +59,9 @@ def _incoming_call(ports: PublishPorts, record: MailRecord) -> Call | None:
     """Return the call that tells of mail that came in, None when the account does not want to hear of it."""
     mail = record.new
     account = ports.settings.account(mail.account) if mail else None
-    webhook = account.incoming_webhook if account else None
-    if mail is None or webhook is None or webhook.disabled:
+    if mail is None or account is None or not wants_mail(account):
         return None
-    return Call(mail.account, mail.id, 0, ports.clock.now().isoformat(), is_mail=True)
+    return call_for_mail(mail, ports.clock.now().isoformat())
 
 
 def _call(ports: PublishPorts, one: Happening, suppressing: set[str]) -> Call | None:
@@ -75,6 +75,17 @@ def wants(account: Account, one: Happening) -> bool:
     """Tell whether the account has a webhook that is to hear of the event."""
     webhook = account.webhook
     return webhook is not None and not webhook.disabled and is_wanted(one.event.kind, webhook.events)
+
+
+def wants_mail(account: Account) -> bool:
+    """Tell whether the account has a webhook that is to hear of mail that comes in."""
+    webhook = account.incoming_webhook
+    return webhook is not None and not webhook.disabled
+
+
+def call_for_mail(mail: StoredMail, queued_at: str) -> Call:
+    """Return the call that tells of mail that came in."""
+    return Call(mail.account, mail.id, 0, queued_at, is_mail=True)
 
 
 def call_for(one: Happening, queued_at: str, *, suppressing: bool) -> Call:

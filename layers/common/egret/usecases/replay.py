@@ -1,4 +1,4 @@
-"""Replay: derive events again from the deliveries, for receivers that lost them, or after a fault of ours."""
+"""Replay: derive events again from deliveries and mail, for receivers that lost them, or after a fault of ours."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from egret.contracts.ports import CallQueue, Clock, MailStore, SettingsWriter, Suppressions
+from egret.contracts.ports import CallQueue, Clock, Mailboxes, MailStore, SettingsWriter, Suppressions
 from egret.contracts.queues import Call
-from egret.contracts.records import DeliveryFilter
+from egret.contracts.records import DeliveryFilter, MailFilter
 from egret.contracts.settings import Account
-from egret.usecases.publish import call_for, wants
+from egret.usecases.publish import call_for, call_for_mail, wants, wants_mail
 from egret.usecases.suppress import Happening, suppress
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class ReplayPorts:
     """What replay needs."""
 
     store: MailStore
+    mailboxes: Mailboxes
     settings: SettingsWriter
     suppressions: Suppressions
     call_queue: CallQueue
@@ -31,7 +32,9 @@ class ReplayPorts:
 
 
 def replay(ports: ReplayPorts, since: datetime, account: str = "") -> int:
-    """Run every event since an instant through `suppress` again and queue its call; return how many calls.
+    """Run every event since an instant through `suppress` again and queue its call, and those of mail that came in.
+
+    Returns how many calls were queued.
 
     account: id of the one to replay, "" = all. Events keep their ids, so that receivers drop what they know; what a
     person took off the suppression list stays off. Deliveries past their retention are gone. Raises Unavailable; then
@@ -41,6 +44,7 @@ def replay(ports: ReplayPorts, since: datetime, account: str = "") -> int:
     for one in ports.settings.accounts():
         if account in ("", one.id):
             queued += sum(_replay_page(ports, one, page) for page in _pages(ports, one.id, since))
+            queued += _replay_mail(ports, one, since)
     log.info("replayed", extra={"since": since.isoformat(), "calls": queued})
     return queued
 
@@ -68,3 +72,19 @@ def _replay_page(ports: ReplayPorts, account: Account, happenings: list[Happenin
     if calls:
         ports.call_queue.put(calls)
     return len(calls)
+
+
+def _replay_mail(ports: ReplayPorts, account: Account, since: datetime) -> int:
+    """Queue the calls of mail that came in since the instant and is still there; return how many."""
+    if not wants_mail(account):
+        return 0
+    now, cursor, queued = ports.clock.now(), "", 0
+    while True:
+        page = ports.mailboxes.list(account.id, MailFilter(since=since), cursor, PAGE, now)
+        calls = [call_for_mail(mail, now.isoformat()) for mail in page.items if mail.is_news]
+        if calls:
+            ports.call_queue.put(calls)
+        queued += len(calls)
+        cursor = page.cursor
+        if not cursor:
+            return queued

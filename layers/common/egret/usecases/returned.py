@@ -100,17 +100,20 @@ def event_of(told: Told, mail: ReturnedMail) -> Event:
         return Event(0, kind, mail.received_at, source=mail.source, dsn=is_dsn, by_message_id=told.is_weak)
     said = cut(reported.diagnostic, MAX_DIAGNOSTIC_BYTES)
     is_trouble = kind in (EventKind.FAILED, EventKind.DELAYED)
+    status = reported.enhanced_code or (reported.status if is_trouble else "")
     return Event(
         seq=0,
         kind=kind,
         at=mail.received_at,
         source=mail.source,
         dsn=is_dsn,
-        code=reported.code,
-        enhanced_code=reported.enhanced_code,
+        # What is told in words alone gets the codes that its words stand for (RFC 3463).
+        code=reported.code or (int(status[0]) * 100 if is_trouble and status else 0),
+        enhanced_code=status,
         error=said if is_trouble else "",
         reply=(said,) if said else (),
         remote=Remote(cut(reported.remote_mta, MAX_DIAGNOSTIC_BYTES)),
+        failure=reported.failure.value if is_trouble else "",
         by_message_id=told.is_weak,
     )
 

@@ -15,7 +15,7 @@ from egret.contracts.settings import Suppression
 from egret.core.address import Address
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
-from egret.core.failure import classify
+from egret.core.failure import FailureClass, classify
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
 from egret.core.reply import Reply
 from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
@@ -71,7 +71,7 @@ def failure_of(event: Event) -> str:
     is_trouble = event.kind in (EventKind.FAILED, EventKind.DELAYED)
     if not is_trouble or not (event.code or event.enhanced_code or event.reply):
         return ""
-    return classify(event.code, event.enhanced_code, " ".join(event.reply)).value
+    return event.failure or classify(event.code, event.enhanced_code, " ".join(event.reply)).value
 
 
 def suppress(suppressions: Suppressions, happenings: Iterable[Happening]) -> set[str]:
@@ -105,7 +105,8 @@ def _verdict(one: Happening) -> SuppressVerdict:
     event, attempt = one.event, one.attempt
     if attempt is not None and not _names_recipient(attempt.outcome):
         return SuppressVerdict.IGNORE
-    found = verdict(event.code, event.enhanced_code, " ".join(event.reply), one.voice)
+    known = FailureClass(event.failure) if event.failure else None
+    found = verdict(event.code, event.enhanced_code, " ".join(event.reply), one.voice, known)
     if found is SuppressVerdict.SUPPRESS and one.finding and event.enhanced_code != NULL_MX:
         return SuppressVerdict.STRIKE
     return found
