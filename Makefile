@@ -4,7 +4,7 @@
 #   make egret       the command line                              ARGS='--local account list'
 #   make test        unit, integration, conformance, fault and end-to-end tests    ARGS='-k name'
 #   make compiled    the engine compiled as in the container, and its tests on that     ARGS='-k name'
-#   make peers       the compiled engine against a real Postfix, nsd and unbound (Debian, as root)
+#   make peers       the compiled engine against a real Postfix, nsd and unbound; others read our reports (Debian, as root)
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
 #   make fmt         format, and fix what can be fixed
 #   make build       sam build and sam validate, without Docker
@@ -70,7 +70,7 @@ compiled: .compiled/.ready .venv-emulator/.ready
 	@$(call COMPILED,.compiled) $(PY) -m pytest --no-header -m "not peers" -o pythonpath=".compiled . local cli" \
 	  -k egress $(SUITES) $(ARGS)
 
-peers: .compiled/.ready .venv-emulator/.ready
+peers: .compiled/.ready .venv-emulator/.ready .venv-judges/.ready
 	@sh tests/peers/install.sh
 	@$(call COMPILED,.compiled) $(PY) -m pytest --no-header -m peers -o pythonpath=".compiled . local cli" \
 	  tests/peers $(ARGS)
@@ -144,6 +144,11 @@ endef
 	@$(UV) pip sync --quiet --require-hashes --python .venv-emulator/$(BIN)/python requirements/emulator.txt
 	@touch $@
 
+.venv-judges/.ready: .venv/.uv requirements/judges.txt
+	$(call environment,.venv-judges)
+	@$(UV) pip sync --quiet --require-hashes --python .venv-judges/$(BIN)/python requirements/judges.txt
+	@touch $@
+
 .compiled/.ready: .venv/.ready $(ENGINE)
 	@sh tests/peers/install.sh cc:gcc
 	@$(PY) egress/compile_engine.py .compiled
@@ -176,4 +181,4 @@ lock: .venv/.uv
 	$(COMPILE) requirements/sam.in -c requirements/uv.txt -o requirements/sam.txt
 
 clean:
-	rm -rf .venv .venv-bench .venv-emulator .venv-sam .compiled .bounces .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-emulator .venv-judges .venv-sam .compiled .bounces .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

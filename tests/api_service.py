@@ -18,6 +18,7 @@ from egret.memory.counters import MemoryAuthFailures
 from egret.usecases.attachments import UploadPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.mailbox import MailboxPorts
+from egret.usecases.reports import ReportListPorts
 from egret.usecases.unsubscribe import UnsubscribePorts
 from functions.send.handler import answer
 from tests.unit.builders import ACCOUNT, NOW
@@ -37,6 +38,7 @@ def api_of_service(service: Service, scope: Scope = Scope.FULL) -> Api:
             send=service.sending,
             uploads=UploadPorts(service.blobs, service.clock, service.dice, service.installation.max_message_bytes),
             deliveries=service.delivering,
+            reports=ReportListPorts(service.received_reports, service.clock, SECRETS.cursor),
             domain_tls=DomainTlsPorts(service.domain_tls, service.clock),
             suppression=service.suppressing,
             mailbox=MailboxPorts(service.mailboxes, service.blobs, service.clock, SECRETS.cursor),

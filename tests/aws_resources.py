@@ -44,6 +44,8 @@ class Resources:
             "EGRET_SECRET": "a secret of sixteen characters or more",
             "EGRET_FROMID_SECRET": "another one of sixteen characters or more",
             "EGRET_HANDOFF_SECRET": "handoff secret",
+            "EGRET_DMARC_REPORTS": "on",
+            "EGRET_TLS_REPORTS": "all",
         }
 
 

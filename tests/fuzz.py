@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import io
 import json
 import logging
 import random
 import sys
 import time
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,12 +36,18 @@ from egret.contracts.webapi import SendRequest
 from egret.core.address import Address, AddressError, Mailbox
 from egret.core.compose import Draft, File, compose
 from egret.core.diagnostic import status_code
+from egret.core.dmarc_reading import read_dmarc
+from egret.core.dmarc_report import AggregateReport, PublishedPolicy, Row, compose_xml, compressed
 from egret.core.dsn import parse_dsn
 from egret.core.errors import EgretError
 from egret.core.netguard import UrlPolicy, check_url
 from egret.core.parse import MAX_TEXT_OCTETS, NotConforming, Structure, parse_message, part_content
 from egret.core.recognise import MailKind, recognise
 from egret.core.reply import Reply
+from egret.core.report_destinations import agreed, destinations
+from egret.core.report_payload import payloads, unpacked
+from egret.core.tlsrpt_reading import read_tls
+from egret.core.tlsrpt_report import PolicyResult, TlsReport, compose_json
 from egret.usecases.incoming_call import incoming_payload
 from egret_egress import records
 from egret_egress.auth import LoggedIn, Login, Refused
@@ -179,6 +187,47 @@ def _login(data: bytes) -> object:
     return step
 
 
+def _aggregate() -> bytes:
+    row = Row("192.0.2.1", "none", "pass", "fail", "example.com", "x.example")
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    policy = PublishedPolicy("example.com", "none")
+    return compose_xml(AggregateReport("mx.example", "p@mx.example", "1@x", at, at, policy, ((row, 3),) * 3)).encode()
+
+
+def _tls_report() -> bytes:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    policy = PolicyResult("sts", "example.com", ("version: STSv1",), ("mx.example.com",), 1, 2)
+    return compose_json(TlsReport("mx.example", "p@mx.example", "1@x", at, at, (policy, policy))).encode()
+
+
+def _zipped(*contents: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, content in enumerate(contents):
+            archive.writestr(f"{number}.xml", content)
+    return buffer.getvalue()
+
+
+def _report_mail(data: bytes) -> bytes:
+    return (
+        b"From: a@example.net\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        b"Content-Type: application/gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.encodebytes(data)
+        + b"--b--\r\n"
+    )
+
+
+def _read_reports(raw: bytes) -> object:
+    """Read every report of a mail."""
+    return [read_tls(each.data) if each.is_json else read_dmarc(each.data) for each in payloads(raw)]
+
+
+def _destinations(data: bytes) -> object:
+    """Find out who gets reports, in a world where everybody's records are these octets."""
+    text = data.decode("utf-8", "replace")
+    return agreed("example.com", destinations(text.split(",")), lambda _: (text,))
+
+
 def _message(data: bytes) -> object:
     """Read a message, each of its parts, and what a webhook would tell of it: JSON, whatever the octets are."""
     mail = StoredMail("abcdefgh", 1, "Inbox", "", len(data), datetime(2026, 1, 2, tzinfo=UTC))
@@ -265,6 +314,23 @@ def targets() -> list[Target]:
             _login,
             [base64.b64encode(b"r=ZnV6eg==xyz,s=c2FsdA==,i=4096") + b"\r\n" + base64.b64encode(b"v=" + b"A" * 44)],
         ),
+        Target("DMARC report", read_dmarc, [_aggregate()]),
+        Target("TLS report", read_tls, [_tls_report()]),
+        Target(
+            "mail with reports",
+            _read_reports,
+            [_report_mail(compressed(_aggregate().decode())), _report_mail(_zipped(b"{}"))],
+        ),
+        Target(
+            "report file",
+            lambda b: list(unpacked(b)),
+            [compressed(_tls_report().decode()), _zipped(_aggregate()), _zipped(_aggregate(), b"x", _tls_report())],
+        ),
+        Target(
+            "report addresses",
+            _destinations,
+            [b"mailto:a@example.net!10m,mailto:b@x.example", b"v=DMARC1; p=none; psd=y"],
+        ),
         Target("dot-stuffing", _stuffing, [b"a\r\n.\r\nb\r\n", b"..\n.\r", mail]),
         Target(
             "handoff", handoff.decode_handoff, [handoff.encode(handoff.Handoff("u", [transaction]))], msgspec_errors
@@ -289,6 +355,11 @@ TOKENS = [
     b"\x00",
     b"--b",
     b"--b--",
+    b"<!DOCTYPE x>",
+    b"<record>",
+    b"{",
+    b"[",
+    b"PK\x01\x02",
     b"=?utf-8?q?",
     b"\xff\xfe",
     b'"',

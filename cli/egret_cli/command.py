@@ -24,6 +24,7 @@ from egret.contracts.ports import (
     Units,
     WebhookPoster,
 )
+from egret.contracts.reports import ReceivedReports, ReportSuppressions
 from egret.contracts.settings import Installation
 from egret.usecases.accounts import OperatorPorts
 
@@ -74,6 +75,16 @@ class Ports(Protocol):
     @property
     def suppressions(self) -> Suppressions:
         """The suppression lists."""
+        ...
+
+    @property
+    def received_reports(self) -> ReceivedReports:
+        """Reports of others."""
+        ...
+
+    @property
+    def report_suppressions(self) -> ReportSuppressions:
+        """Addresses that get no reports."""
         ...
 
     @property

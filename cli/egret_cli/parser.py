@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from egret_cli import accounts, domains, mail, mailboxes, operations, routes, webhooks
+from egret_cli import accounts, domains, mail, mailboxes, operations, reports, routes, webhooks
 from egret_cli.command import Argument, Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -14,6 +14,7 @@ COMMANDS: tuple[Command, ...] = (
     *mail.COMMANDS,
     *mailboxes.COMMANDS,
     *routes.COMMANDS,
+    *reports.COMMANDS,
     *operations.COMMANDS,
 )
 

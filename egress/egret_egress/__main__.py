@@ -86,6 +86,7 @@ def ports_of(app: App, config: Config) -> UnitPorts:
         resolver_answers=resolver.answers if config.resolver is not None and config.next_hop is None else None,
         inside=DnsResolver(counting=metrics) if config.resolver_validates else None,
         own_fromids=app.own_fromids,
+        evaluations=app.dmarc_evaluations if app.sends_dmarc_reports else None,
         submitter=app.submitter if config.submission_listen or config.submissions_listen else None,
         # In local mode nobody out there sends mail, and there may be no DNS.
         lookups=None if config.allow_loopback else resolver,

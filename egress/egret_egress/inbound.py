@@ -14,15 +14,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from msgspec import structs
+
 from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
+from egret.contracts.reports import DmarcEvaluations
 from egret.contracts.settings import Account, SendingDomain
 from egret.contracts.verdicts import Verdicts
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
+from egret.usecases.dmarc_evaluations import evaluate
 from egret_egress.esmtp import Mail, Rcpt
 from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, is_looping, trace, without_claims
 from egret_egress.judging import Judge
@@ -143,7 +147,11 @@ def _age(account: Account) -> tuple[bool, float, str]:
 
 @dataclass(frozen=True, slots=True)
 class InboundPorts:
-    """What receiving needs. executor: for the blocking calls. judge: None = nobody looks at who sent a mail."""
+    """What receiving needs.
+
+    executor: for the blocking calls. judge: None = nobody looks at who sent a mail. evaluations: where it is noted what
+    DMARC had refused, for the reports to its domain; what is taken is noted by who takes it in. None = no reports.
+    """
 
     recipients: Recipients
     blobs: Blobs
@@ -152,6 +160,7 @@ class InboundPorts:
     executor: Executor
     metrics: Metrics = field(default_factory=NoMetrics)
     judge: Judge | None = None
+    evaluations: DmarcEvaluations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +294,7 @@ class _Incoming:
             return refused
         verdicts = await self._verdicts(content)
         if verdicts is not None and self._is_rejected(verdicts):
+            await loop.run_in_executor(self._ports.executor, self._note_rejected, verdicts)
             return f"550 5.7.1 DMARC of {verdicts.header_from} fails, and its policy is to reject"
         arrival = self._arrival()
         inbound = self._envelope(arrival, verdicts)
@@ -315,6 +325,17 @@ class _Incoming:
         """Tell whether the From domain wants it refused, and it is no answer to what we sent."""
         is_failed = verdicts.dmarc == "fail" and verdicts.policy == "reject"
         return is_failed and self._door.policy.rejects and not any(one.delivery_id for one in self._recipients)
+
+    def _note_rejected(self, verdicts: Verdicts) -> None:
+        """Note for the report what is refused; it is refused whether or not that could be noted."""
+        if self._ports.evaluations is None:
+            return
+        arrival = self._arrival()
+        envelope = self._envelope(arrival, structs.replace(verdicts, disposition="reject"))
+        try:
+            evaluate(self._ports.evaluations, envelope, arrival.at)
+        except EgretError:
+            log.warning("refused mail is not noted", exc_info=True, extra={"inbound": arrival.id})
 
     def _arrival(self) -> Arrival:
         now = self._ports.clock.now()

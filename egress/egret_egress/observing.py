@@ -88,7 +88,7 @@ class Observer:
         failure: TlsFailure | None,
         helo: str = "",
     ) -> None:
-        if self.results is None:
+        if self.results is None or _is_tls_report(transaction):
             return
         for basis in bases:
             failures = [basis.failure, failure] if basis.failure != failure else [failure]
@@ -104,3 +104,11 @@ class Observer:
             receiving_ip=remote.address,
             reason_code=failure.code,
         )
+
+
+def _is_tls_report(transaction: Transaction) -> bool:
+    """Tell whether it is one of our own TLS reports: its sessions are told to nobody (RFC 8460 section 5.3).
+
+    No other mail has both a null reverse-path and `TLS-Required: No`.
+    """
+    return not transaction.reverse_path and transaction.content.require_tls is False

@@ -24,6 +24,7 @@ from egret.contracts.ports import (
     Submitter,
     Units,
 )
+from egret.contracts.reports import DmarcEvaluations
 from egret.core.fromid import FromIdKeys
 from egret.posix import FileLock, boot_id
 from egret_egress.attempt import Keeping
@@ -76,7 +77,8 @@ class UnitPorts:
 
     resolver: of the names of the world. resolver_answers: whether it does, None = taken for granted.
     inside: of smarthosts, which may have names that only this network knows. lookups: the names of the world for those
-    who judge incoming mail, None = nobody does. submitter: where submission is offered.
+    who judge incoming mail, None = nobody does. submitter: where submission is offered. evaluations: of mail that
+    DMARC had refused, None = nobody is told.
     """
 
     book: Book
@@ -96,6 +98,7 @@ class UnitPorts:
     exposition: Exposition | None = None
     own_fromids: OwnFromIds | None = None
     submitter: Submitter | None = None
+    evaluations: DmarcEvaluations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +292,9 @@ async def _serve_smtp(
         stack.callback(judging.shutdown, wait=False, cancel_futures=True)
         judge = Judge(JudgingPorts(ports.lookups, judging))
     recipients = Recipients(ports.settings, ports.fromid_keys, config.hostname, _own_fromids(ports))
-    inbound = InboundPorts(recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge)
+    inbound = InboundPorts(
+        recipients, ports.blobs, ports.clock, ports.dice, executor, ports.metrics, judge, ports.evaluations
+    )
     policy = InboundPolicy(rejects=config.rejects_dmarc, has_requiretls=config.has_requiretls)
     server = InboundServer(inbound, config.hostname, policy=policy, tls=certificate.context)
     port = await server.start(*config.smtp_listen)

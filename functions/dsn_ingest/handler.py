@@ -18,6 +18,7 @@ from egret.aws.emf import metric_fields
 from egret.core import unsubscribe
 from egret.core.errors import ContractError
 from egret.usecases.ingest import IngestPorts, ingest
+from egret.usecases.report_intake import ReportIntake
 from egret.usecases.unsubscribe import MailUnsubscribe, UnsubscribePorts
 
 _logger = Logger(service="dsn-ingest")
@@ -38,6 +39,7 @@ def _ports() -> IngestPorts:
 
 def ports_of(app: App) -> IngestPorts:
     """Return what taking in needs of an installation."""
+    evaluations = app.dmarc_evaluations if app.sends_dmarc_reports else None
     unsubscribing = UnsubscribePorts(app.store, app.suppressions, app.clock)
     return IngestPorts(
         store=app.store,
@@ -47,6 +49,7 @@ def ports_of(app: App) -> IngestPorts:
         settings=app.settings,
         secrets=app.secrets,
         unsubscribe=MailUnsubscribe(unsubscribing, unsubscribe.keys_of(app.fromid_keys)),
+        reports=ReportIntake(app.received_reports, app.settings, evaluations),
     )
 
 

@@ -48,7 +48,7 @@ class EventSource:
     source: str = ""
     batch_size: int = 10
     pattern: str = ""
-    """Event filter (JSON) of a stream; "" when there is none."""
+    """Event filter (JSON) of a stream, or expression of a schedule; "" when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ def _with_secrets(resolver: _Resolver, value: str) -> str:
 def _source(resolver: _Resolver, event: Node) -> EventSource | None:
     kind, properties = event["Type"], event.get("Properties", {})
     if kind in ("Schedule", "ScheduleV2"):
-        return EventSource("Schedule")
+        return EventSource("Schedule", pattern=str(properties.get("ScheduleExpression", "")))
     if kind not in ("SQS", "DynamoDB"):
         return None
     return _event_source(resolver, kind, _logical_id(properties["Queue" if kind == "SQS" else "Stream"]), properties)

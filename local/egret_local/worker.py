@@ -21,6 +21,9 @@ from egret_local.settings import HOST, REGION, SUBMIT_FUNCTION, LocalSettings, f
 from egret_local.sources import Invoke, QueueSource, ScheduleSource, StreamSource
 from egret_local.stack import Function, Names
 
+EVERY_MINUTE = "rate(1 minute)"
+"""The schedule of the sweep, which is hastened here; others are hourly."""
+HOUR_S = 3600.0
 Runner = Any
 """A source: something with `run(stop)`."""
 
@@ -77,7 +80,8 @@ def _source(source: dict[str, Any], invoke: Invoke) -> Runner:
     settings = from_environment(os.environ, Path(os.environ["EGRET_LOCAL_ROOT"]))
     endpoint = settings.emulator_url
     if source["kind"] == "Schedule":
-        return ScheduleSource(settings.sweep_s, invoke)
+        is_sweep = source["pattern"] == EVERY_MINUTE
+        return ScheduleSource(settings.sweep_s if is_sweep else HOUR_S, invoke)
     names = Names(endpoint, REGION, str)
     if source["kind"] == "SQS":
         return QueueSource(

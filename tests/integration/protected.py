@@ -208,6 +208,7 @@ class Setting:
     require_tls: bool | None = None
     attempt: int = 1
     earlier: Sequence[Earlier] = ()
+    reverse_path: str = "s@example.com"
 
     def security(self) -> Security:
         """Return what decides."""
@@ -267,7 +268,8 @@ class Sender:
         content = structs.replace(transaction.content, require_tls=wanted)
         legs = [structs.replace(leg, attempt=self.setting.attempt) for leg in transaction.legs]
         earlier = list(self.setting.earlier)
-        transaction = structs.replace(transaction, content=content, legs=legs, earlier=earlier)
+        sender = self.setting.reverse_path
+        transaction = structs.replace(transaction, content=content, legs=legs, earlier=earlier, reverse_path=sender)
         await self._courier.deliver(Parcel(transaction, letter.content, notes))
         return Sent(notes.outcomes[0], notes, self.told)
 

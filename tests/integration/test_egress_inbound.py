@@ -15,6 +15,7 @@ import pytest
 from egret.contracts.queues import Inbound, unpack_inbound
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
+from egret.memory.reports import MemoryDmarcEvaluations
 from egret_egress.destinations import Answer
 from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
 from egret_egress.judging import Judge, JudgingPorts
@@ -43,6 +44,7 @@ class Port25:
     limits: ServerLimits | None = None
     certificate: Certificate | None = None
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    evaluations: MemoryDmarcEvaluations = field(default_factory=MemoryDmarcEvaluations)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
 
     @property
@@ -56,7 +58,15 @@ class Port25:
         with ThreadPoolExecutor(4) as executor:
             judge = Judge(JudgingPorts(Looking(self.zone), executor)) if self.zone is not None else None
             recipients = Recipients(settings(), KEYS, "mx.example")
-            ports = InboundPorts(recipients, self.blobs, self.clock, SeededDice(), executor, judge=judge)
+            ports = InboundPorts(
+                recipients,
+                self.blobs,
+                self.clock,
+                SeededDice(),
+                executor,
+                judge=judge,
+                evaluations=self.evaluations,
+            )
             tls = self.certificate.server() if self.certificate is not None else None
             server = InboundServer(ports, "mx.example", self.limits, self.policy, tls)
             port = await server.start("127.0.0.1", 0)
@@ -177,6 +187,23 @@ def test_what_fails_dmarc_is_refused_only_where_both_sides_want_it(
 
     server.talk(talk)
     assert len(server.stored) == (code == "250")
+
+
+@pytest.mark.parametrize("rejects", [True, False])
+def test_what_dmarc_had_refused_is_noted_for_its_domain(rejects: bool) -> None:
+    """It is in no object that is taken in later; what is taken is noted then."""
+    texts = {"_dmarc.b.example": ["v=DMARC1; p=reject; rua=mailto:d@b.example"]}
+    server = Port25(Zone(texts), InboundPolicy(rejects=rejects))
+
+    async def talk(wire: Wire) -> None:
+        await wire.codes("EHLO client.example", "MAIL FROM:<x@b.example>", "RCPT TO:<me@a.example>", "DATA")
+        await wire.say(MAIL)
+
+    server.talk(talk)
+    noted = server.evaluations.list(NOW.date(), 24, "", 10, NOW).items
+    assert [(one.policy.domain, one.row.disposition, one.is_optional) for one in noted] == (
+        [("b.example", "reject", True)] if rejects else []
+    )
 
 
 @pytest.mark.rfc("5321", "4.5.3.1.10")

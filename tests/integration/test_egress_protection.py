@@ -433,6 +433,16 @@ def test_tls_required_no_delivers_all_the_same(
     assert any(failures for _, failures in sent.told.results)
 
 
+@pytest.mark.rfc("8460", "5.3")
+def test_the_session_of_a_tls_report_is_told_to_nobody() -> None:
+    """Else a domain with broken TLS would hear of its reports in reports; it is known by its null reverse-path."""
+    setting = with_dane(tlsa(SERVER), require_tls=False)
+
+    told = send(Mx(is_broken=True), setting).told.results
+    assert any(failures for _, failures in told)
+    assert send(Mx(is_broken=True), replace(setting, reverse_path="")).told.results == []
+
+
 def test_tls_required_no_with_bad_tls() -> None:
     """A server whose TLS is broken gets it in plain text, whatever the domain asks for."""
     server = Mx(is_broken=True)

@@ -25,29 +25,35 @@ from egret.aws.webapi import webapi
 from egret.contracts.caller import Caller
 from egret.contracts.handoff import Handoff, HandoffAnswer
 from egret.contracts.queues import Hint, Inbound, InboundRecipient, decode_call, encode_queue_body, pack_inbound
-from egret.contracts.records import PostAnswer, StsPolicy, Unit
+from egret.contracts.records import DeliveryFilter, PostAnswer, StsPolicy, Unit
+from egret.contracts.reports import ReportKind
 from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettings
 from egret.contracts.submission import STAGING, Submission, SubmissionRecipient, Trouble
 from egret.contracts.submission import encode as encode_submission
 from egret.contracts.tls import TlsSupport
+from egret.contracts.verdicts import DmarcRecord, Verdicts
 from egret.core import fromid
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
+from egret.core.dmarc_report import compose_xml, compressed
 from egret.core.ids import message_of
 from egret.core.mtasts import StsMode
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote
 from egret.core.reply import Reply
+from egret.core.report_mail import dmarc_mail
 from egret.core.tlsrpt import AppliedPolicy, PolicyType, TlsResult, TlsSession
 from egret.memory.calls import MemoryPoster
 from egret.memory.units import MemoryEgress
 from egret.usecases.login import log_in
 from egret.usecases.record_outcome import RecordPorts, record_outcome
 from egret.usecases.submit import submit
+from egret.usecases.tls_reports import TlsReporting
 from egret_egress.inbound import Recipients
 from egret_local import resources as local_resources
 from egret_local.sources import matches
 from functions.deliver import handler as deliver_function
 from functions.dsn_ingest import handler as ingest_function
+from functions.reports import handler as reports_function
 from functions.send import handler as send_function
 from functions.submit import handler as submit_function
 from functions.sweep import handler as sweep_function
@@ -58,7 +64,9 @@ from tests.aws_resources import Resources, create_resources
 from tests.emulators import client_arguments
 from tests.template import container_variables, permissions, resource, variables
 from tests.unit.builders import ACCOUNT, a_unit
+from tests.unit.reporting import an_aggregate
 from tests.unit.sending import LOGIN, WRAPPER, a_domain, an_account, dkim_keys
+from tests.unit.test_report_mail import LETTER
 
 pytestmark = pytest.mark.emulator
 
@@ -569,3 +577,50 @@ def test_the_stream_goes_on_from_the_first_record_that_cannot_be_read(
     assert [decode_call(body).delivery_id for body in queued_calls(stack)] == ids
     (line,) = [vars(each) for each in caplog.records if each.getMessage() == "publish"]
     assert (line["Records"], line["Calls"]) == ([2.0 + 2 * len(news)], [1.0])
+
+
+def test_reports_with_the_permissions_of_the_template(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mail that comes in is evaluated; its domain gets a report, signed; a report of others is kept."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "Egret/test")
+    egress, now = stack.egress(), datetime.now(UTC)
+    operator = App.from_environment(stack.resources.environment(stack.endpoint_url))
+    account = operator.settings.account(ACCOUNT)
+    domain = operator.settings.domain(DOMAIN)
+    assert account is not None
+    assert domain is not None
+    operator.settings_writer.put_account(replace(account, is_postmaster=True))
+    own = tuple(
+        replace(
+            key,
+            wrapped=operator.key_wrapper.wrap(WRAPPER.unwrap(key.wrapped, "egret.test"), "egret.test"),
+        )
+        for key in dkim_keys("egret.test")
+    )
+    operator.settings_writer.put_domain(
+        replace(domain, domain="egret.test", return_path_domain="b.egret.test", dkim_keys=own)
+    )
+    record_of_domain = DmarcRecord("example.net", rua=("mailto:d@example.net",))
+    verdicts = Verdicts(dmarc="pass", header_from="example.net", record=record_of_domain)
+    written = dmarc_mail(LETTER, "a.xml.gz", compressed(compose_xml(an_aggregate())))
+    for number, raw in enumerate((written.headers + b"\r\n" + written.body, b"From: a@example.net\r\n\r\nHello.\r\n")):
+        recipient = InboundRecipient(f"postmaster@{DOMAIN}", ACCOUNT)
+        envelope = Inbound(
+            f"in-r{number}", now.isoformat(), "x@example.net", [recipient], "192.0.2.1", verdicts=verdicts
+        )
+        key = f"inbound/2026-03-04/in-r{number}"
+        egress.blobs.put(key, pack_inbound(envelope, raw))
+        ports = ingest_function.ports_of(stack.function("DsnIngestFunction"))
+        assert failed(ingest_function.run(ports, sqs_event(s3_notification(key)))) == []
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    reporting = replace(reports_function.ports_of(stack.function("ReportsFunction")), dns=lambda _: ())
+    for _ in range(2):
+        reports_function.run(reporting, {"time": midnight.isoformat()}, dmarc=True, tls=TlsReporting.ALL)
+
+    queued = operator.store.list(ACCOUNT, DeliveryFilter(), "", 10, now).items
+    assert [delivery.recipient for delivery in queued] == ["d@example.net"]
+    content = operator.store.content(ACCOUNT, queued[0].message_id)
+    assert content is not None
+    assert content.count(b"d=egret.test;") == 2
+    assert len(operator.received_reports.list(ACCOUNT, ReportKind.DMARC, "", 10, now).items) == 1
+    assert stack.refused == []
+    assert ("ReportsFunction", "kms:Decrypt") in stack.asked

@@ -119,6 +119,10 @@ OTHERS = st.one_of(
         st.just("MessageList"), st.fixed_dictionaries({}, optional={"Mailbox": TEXT, "Cursor": TEXT, "Limit": NUMBER})
     ),
     st.tuples(
+        st.sampled_from(["DMARCReportList", "TLSReportList"]),
+        st.fixed_dictionaries({}, optional={"Cursor": TEXT, "Limit": NUMBER}),
+    ),
+    st.tuples(
         st.just("UploadCreate"), st.fixed_dictionaries({}, optional={"Name": TEXT, "ContentType": TEXT, "Size": NUMBER})
     ),
     st.tuples(

@@ -32,6 +32,7 @@ FUNCTIONS = {
     "WebhookStreamFunction": "WebhookStreamRole",
     "WebhookCallsFunction": "WebhookCallsRole",
     "DsnIngestFunction": "DsnIngestRole",
+    "ReportsFunction": "ReportsRole",
     "BuildImageFunction": "BuildImageRole",
 }
 MAX_MEMORY_MB = 512
@@ -74,7 +75,7 @@ def test_every_variable_of_the_container_is_read_and_every_one_read_is_set() -> 
     left_alone = {"EGRET_SOURCE_ADDRESSES", "EGRET_ANSWER_TIMEOUT_S", "EGRET_REQUIRETLS"} | of_the_image
     app = {name for name in variables("DeliverFunction") if name.startswith("EGRET_")}
     by_the_app = {"EGRET_FROMID_SECRET", "EGRET_KMS_KEY_ID", "EGRET_SUBMIT_FUNCTION"}
-    read = names_in_code("egress/egret_egress") | app | by_the_app
+    read = names_in_code("egress/egret_egress") | {"EGRET_DMARC_REPORTS"} | app | by_the_app
     given = {name for name in container_variables() if name.startswith("EGRET_")}
 
     assert given - of_the_entrypoint == read - found_out - local - left_alone
@@ -267,6 +268,7 @@ def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:
         ("SubmitFunction", "EGRET_SECRET"),
         ("SubmitFunction", "EGRET_FROMID_SECRET"),
         ("DeliverFunction", "EGRET_HANDOFF_SECRET"),
+        ("ReportsFunction", "EGRET_FROMID_SECRET"),
         ("DsnIngestFunction", "EGRET_SECRET"),
         ("DsnIngestFunction", "EGRET_FROMID_SECRET"),
     }

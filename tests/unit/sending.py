@@ -23,6 +23,7 @@ from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
+from egret.memory.reports import MemoryReceivedReports
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
@@ -101,6 +102,7 @@ class Service:
     counters: MemoryCounters = field(default_factory=MemoryCounters)
     suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
     domain_tls: MemoryDomainTls = field(default_factory=MemoryDomainTls)
+    received_reports: MemoryReceivedReports = field(default_factory=MemoryReceivedReports)
     hints: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
     units: MemoryUnits = field(default_factory=MemoryUnits)
     installation: Installation = field(default_factory=lambda: Installation("mail.egret.example"))

@@ -259,6 +259,8 @@ ALLOWED = {
         "MessageList",
         "MessageGet",
         "MessageRawGet",
+        "DMARCReportList",
+        "TLSReportList",
         "MessagePartGet",
         "MailboxList",
     },

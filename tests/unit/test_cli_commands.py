@@ -14,6 +14,7 @@ import pytest
 
 from egret.contracts.queues import Call, Hint
 from egret.contracts.records import Acceptance, PostAnswer, StoredMail, Suspension
+from egret.contracts.reports import ReceivedReport, ReportKind
 from egret.contracts.settings import (
     Account,
     Direct,
@@ -39,6 +40,7 @@ from egret.memory.clock import FakeClock
 from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.queue import MemoryQueue
+from egret.memory.reports import MemoryReceivedReports, MemoryReportSuppressions
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
@@ -60,6 +62,7 @@ from tests.unit.builders import (
     a_unit,
     an_attempt,
 )
+from tests.unit.reporting import a_row, a_tls_report, an_aggregate
 from tests.unit.sending import WRAPPER
 
 URL = "https://hooks.example.com/egret"
@@ -77,6 +80,8 @@ class Machine:
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
     suppressions: MemorySuppressions = field(default_factory=MemorySuppressions)
     units: MemoryUnits = field(default_factory=MemoryUnits)
+    received_reports: MemoryReceivedReports = field(default_factory=MemoryReceivedReports)
+    report_suppressions: MemoryReportSuppressions = field(default_factory=MemoryReportSuppressions)
     hint_queue: MemoryQueue[Hint] = field(default_factory=MemoryQueue)
     call_queue: MemoryQueue[Call] = field(default_factory=MemoryQueue)
     poster: MemoryPoster = field(default_factory=MemoryPoster)
@@ -772,3 +777,45 @@ def test_a_delivered_delivery_cannot_be_canceled(machine: Machine) -> None:
     machine.accept(state=State.DELIVERED, ended_at=NOW, due_at=None, attempts=(an_attempt(1, OK),))
 
     assert "has already ended" in machine.bad("delivery", "cancel", "acme", str(MESSAGE_ID))
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_reports_of_others_are_listed(machine: Machine) -> None:
+    """How much failed, at a glance; everything with --json."""
+    failed = replace(an_aggregate(), rows=((a_row(), 5), (a_row(dkim="fail"), 2)))
+    machine.received_reports.put(ReceivedReport(ACCOUNT, NOW, failed, "google.com", is_verified=True))
+    machine.received_reports.put(ReceivedReport(ACCOUNT, NOW, a_tls_report()))
+
+    text = machine.good("reports", "dmarc", "acme")
+    assert [line.split()[-5:] for line in text.splitlines()[1:]] == [["yes", "example.net", "reject", "7", "2"]]
+    text = machine.good("reports", "tls", "acme", "--limit", "1")
+    assert "certificate-expired (2), starttls-not-supported (1)" in text
+    (shown,) = json.loads(machine.good("reports", "dmarc", "acme", "--json"))
+    assert (shown["Messages"], len(shown["Rows"])) == (7, 2)
+    assert "No TLS report" in machine.good("reports", "tls", "acme", "--limit", "0")
+
+
+def test_many_reports_are_listed_page_by_page(machine: Machine) -> None:
+    """As many as are asked for."""
+    for at in range(40):
+        report = replace(an_aggregate(), report_id=str(at))
+        machine.received_reports.put(ReceivedReport(ACCOUNT, NOW, report))
+
+    assert len(json.loads(machine.good("reports", "dmarc", "acme", "--json"))) == 40
+    assert len(json.loads(machine.good("reports", "dmarc", "acme", "--limit", "17", "--json"))) == 17
+
+
+def test_addresses_get_no_reports_and_again(machine: Machine) -> None:
+    """For good or for some days, whatever the letter case."""
+    assert "Every address" in machine.good("reports", "suppressed")
+    assert "until it is taken" in machine.good("reports", "suppress", "dmarc", "D@example.net", "--comment", "bounces")
+    assert "until 2026-03-" in machine.good("reports", "suppress", "tls", "t@example.net", "--days", "2")
+    listed = json.loads(machine.good("reports", "suppressed", "--json"))
+    assert [(one["kind"], one["address"]) for one in listed] == [("dmarc", "d@example.net"), ("tls", "t@example.net")]
+    assert [entry.kind for entry in machine.report_suppressions.list(NOW + timedelta(days=3))] == [ReportKind.DMARC]
+
+    assert "again" in machine.good("reports", "unsuppress", "dmarc", "d@EXAMPLE.net")
+    assert machine.run("reports", "unsuppress", "dmarc", "d@example.net")[0] == 1
+    assert machine.run("reports", "suppress", "dmarc", "no address")[0] == 1

@@ -30,6 +30,13 @@ ONE_HOUR_EAST = timezone(timedelta(hours=1))
         (w.SendResult, "MessageID Submissions"),
         (w.Submission, "Address QueueMsgID FromID"),
         (w.DomainTLSGetResult, "DomainTLS"),
+        (w.DMARCReportListResult, "Reports Cursor"),
+        (w.ReportListRequest, "Cursor Limit"),
+        (w.TLSReportFailure, "ResultType Count SendingIP ReceivingMX ReceivingIP ReasonCode AdditionalInformation"),
+        (
+            w.DMARCReportRow,
+            ("SourceIP Count Disposition DKIM SPF HeaderFrom EnvelopeFrom EnvelopeTo Reasons DKIMResults SPFResults"),
+        ),
         (w.DomainTLSInfo, "Domain Updated STARTTLS RequireTLS"),
         (
             w.SuppressionInfo,

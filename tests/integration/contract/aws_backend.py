@@ -23,6 +23,7 @@ from egret.aws.kms import KmsKeyWrapper
 from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
 from egret.aws.own_fromids import DynamoOwnFromIds
+from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.settings_store import DynamoSettings
@@ -122,6 +123,9 @@ def adapters(name: str, endpoint_url: str, on: Names) -> Backend:
         sts_policies=DynamoStsPolicies(table),
         domain_tls=DynamoDomainTls(table),
         tls_results=DynamoTlsResults(table),
+        dmarc_evaluations=DynamoDmarcEvaluations(table),
+        report_suppressions=DynamoReportSuppressions(table),
+        received_reports=DynamoReceivedReports(table),
         reader=CachedSettings(settings, _HastyClock()),
         writer=settings,
         wrapper=KmsKeyWrapper(clients, on.kms_key_id),

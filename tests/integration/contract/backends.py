@@ -27,6 +27,7 @@ from egret.contracts.ports import (
     Units,
 )
 from egret.contracts.queues import Call, Hint
+from egret.contracts.reports import DmarcEvaluations, ReceivedReports, ReportSuppressions
 from egret.contracts.stream import MailRecord, StreamRecord
 from egret.contracts.tls import DomainTls, StsPolicies, TlsResults
 from egret.memory.blobs import MemoryBlobs
@@ -37,6 +38,7 @@ from egret.memory.dice import SeededDice
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.own_fromids import MemoryOwnFromIds
 from egret.memory.queue import MemoryQueue
+from egret.memory.reports import MemoryDmarcEvaluations, MemoryReceivedReports, MemoryReportSuppressions
 from egret.memory.settings import MemoryKeyWrapper, MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.memory.suppressions import MemorySuppressions
@@ -73,6 +75,9 @@ class Backend:
     sts_policies: StsPolicies
     domain_tls: DomainTls
     tls_results: TlsResults
+    dmarc_evaluations: DmarcEvaluations
+    report_suppressions: ReportSuppressions
+    received_reports: ReceivedReports
     reader: SettingsReader
     writer: SettingsWriter
     wrapper: KeyWrapper
@@ -114,6 +119,9 @@ def memory_backend() -> Backend:
         sts_policies=MemoryStsPolicies(),
         domain_tls=MemoryDomainTls(),
         tls_results=MemoryTlsResults(),
+        dmarc_evaluations=MemoryDmarcEvaluations(),
+        report_suppressions=MemoryReportSuppressions(),
+        received_reports=MemoryReceivedReports(),
         reader=settings,
         writer=settings,
         wrapper=MemoryKeyWrapper(bytes(32)),

@@ -9,8 +9,10 @@ import pytest
 
 from egret.contracts.queues import Call, Hint
 from egret.contracts.records import Breaker, CallRecord, DeliveryFilter, DueKind, MailFilter, StsPolicy, Unit
+from egret.contracts.reports import DmarcEvaluation, ReceivedReport, ReportKind, ReportSuppression
 from egret.contracts.settings import Account, ApiKey, Direct, HoldRule, SendingDomain, Suppression, Transport
 from egret.contracts.tls import TlsSupport
+from egret.core.dmarc_report import PublishedPolicy
 from egret.core.errors import Unavailable
 from egret.core.mtasts import StsMode
 from egret.core.routing import Route
@@ -30,6 +32,7 @@ from tests.samples import (
     message_number,
     reservation,
 )
+from tests.unit.reporting import a_row, an_aggregate
 
 A = "abcdefgh"
 KEY = (A, message_number(1))
@@ -39,6 +42,8 @@ STRUCK = Strikes((Strike(NOON, "e"),))
 STS_POLICY = StsPolicy("example.net", "1", StsMode.ENFORCE, ("mx.example.net",), DAY, NOON, NOON + DAY, NOON)
 UNDER_NO_POLICY = ResultKey("example.net", NOON.date(), "example.net", AppliedPolicy(PolicyType.NONE))
 TLS_RESULT = TlsResult(UNDER_NO_POLICY, Tally(1))
+EVALUATION = DmarcEvaluation("in-1", NOON, 24, PublishedPolicy("example.net", "none"), a_row(), ())
+NO_REPORTS = ReportSuppression(ReportKind.TLS, "t@example.net", NOON)
 WITH_KEY = replace(acceptance(A), idempotency=completed(reservation(A)))
 
 REQUESTS: dict[str, Callable[[Backend], object]] = {
@@ -109,6 +114,13 @@ REQUESTS: dict[str, Callable[[Backend], object]] = {
     "domain_tls.put": lambda on: on.domain_tls.put([TlsSupport(A, "example.net", True, False, NOON)]),
     "tls_results.add": lambda on: on.tls_results.add(TLS_RESULT),
     "tls_results.list": lambda on: on.tls_results.list(NOON.date(), "", 10, NOON),
+    "dmarc_evaluations.put": lambda on: on.dmarc_evaluations.put(EVALUATION),
+    "dmarc_evaluations.list": lambda on: on.dmarc_evaluations.list(NOON.date(), 24, "", 10, NOON),
+    "report_suppressions.put": lambda on: on.report_suppressions.put(NO_REPORTS),
+    "report_suppressions.remove": lambda on: on.report_suppressions.remove(ReportKind.TLS, "t@example.net"),
+    "report_suppressions.list": lambda on: on.report_suppressions.list(NOON),
+    "received_reports.put": lambda on: on.received_reports.put(ReceivedReport(A, NOON, an_aggregate())),
+    "received_reports.list": lambda on: on.received_reports.list(A, ReportKind.TLS, "", 10, NOON),
     "account": lambda on: on.reader.account(A),
     "account_of_address": lambda on: on.reader.account_of_address("a@example.com"),
     "key": lambda on: on.reader.key("0" * 64),

@@ -102,6 +102,56 @@ _MESSAGE: Final = w.MessageGetResult(
     ),
 )
 
+_DMARC_REPORT: Final = w.DMARCReportInfo(
+    report_id="8293631894893125362",
+    organization="google.com",
+    contact="noreply-dmarc-support@google.com",
+    reporter="google.com",
+    verified=True,
+    received=datetime(2026, 1, 2, 9, 30, tzinfo=UTC),
+    begin=datetime(2026, 1, 1, tzinfo=UTC),
+    end=datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC),
+    domain="example.com",
+    policy="reject",
+    dkim_alignment="r",
+    spf_alignment="r",
+    messages=12,
+    rows=(
+        w.DMARCReportRow(
+            source_ip="192.0.2.7",
+            count=12,
+            disposition="none",
+            dkim="pass",
+            spf="pass",
+            header_from="example.com",
+            envelope_from="bounces.example.com",
+            dkim_results=("pass header.d=example.com header.s=eg-rsa",),
+            spf_results=("pass smtp.mailfrom=bounces.example.com",),
+        ),
+    ),
+)
+_TLS_REPORT: Final = w.TLSReportInfo(
+    report_id="2026-01-01T00:00:00Z_example.com",
+    organization="Google Inc.",
+    contact="smtp-tls-reporting@google.com",
+    reporter="google.com",
+    verified=True,
+    received=datetime(2026, 1, 2, 9, 31, tzinfo=UTC),
+    begin=datetime(2026, 1, 1, tzinfo=UTC),
+    end=datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC),
+    policies=(
+        w.TLSReportPolicy(
+            domain="example.com",
+            policy_type="sts",
+            policy=("version: STSv1", "mode: enforce", "mx: mx.example.com", "max_age: 604800"),
+            mx_hosts=("mx.example.com",),
+            successful_sessions=40,
+            failed_sessions=1,
+            failures=(w.TLSReportFailure(result_type="certificate-expired", count=1, receiving_mx="mx.example.com"),),
+        ),
+    ),
+)
+
 EXAMPLES: Final = MappingProxyType(
     {
         "Send": Example(
@@ -164,6 +214,8 @@ EXAMPLES: Final = MappingProxyType(
         ),
         "MessageGet": Example({"MsgID": _ID}, _MESSAGE),
         "MessageRawGet": Example({"MsgID": _ID}, _RAW),
+        "DMARCReportList": Example({"Limit": 1}, w.DMARCReportListResult(reports=(_DMARC_REPORT,), cursor="c3RhcnQ")),
+        "TLSReportList": Example({}, w.TLSReportListResult(reports=(_TLS_REPORT,))),
         "MessagePartGet": Example({"MsgID": _ID, "PartPath": [0]}, b"It is on its way.\r\n"),
         "MessageDelete": Example({"MsgID": _ID}, w.Empty()),
         "MessageFlagsAdd": Example({"MsgID": _ID, "Flags": [r"\seen", "invoiced"]}, w.Empty()),

@@ -19,6 +19,7 @@ class Group(enum.StrEnum):
     DELIVERIES = "Deliveries"
     SUPPRESSION = "Suppression list"
     MAILBOX = "Mailbox"
+    REPORTS = "Reports"
 
 
 _ANY: Final = frozenset(Scope)
@@ -249,6 +250,22 @@ _TABLE: Final = (
         answer=w.Empty,
         scopes=_FULL,
         errors=(_C.ERROR,),
+    ),
+    Method(
+        name="DMARCReportList",
+        group=Group.REPORTS,
+        summary="List the DMARC aggregate reports that others sent about the account's domains, the latest first.",
+        request=w.ReportListRequest,
+        answer=w.DMARCReportListResult,
+        scopes=_READING,
+    ),
+    Method(
+        name="TLSReportList",
+        group=Group.REPORTS,
+        summary="List the TLS reports that others sent about the account's domains, the latest first.",
+        request=w.ReportListRequest,
+        answer=w.TLSReportListResult,
+        scopes=_READING,
     ),
 )
 

@@ -13,7 +13,7 @@ from egret.api.unsubscribe import PagePorts
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
 from egret.core.unsubscribe import keys_of
-from egret.usecases import attachments, deliveries, domain_tls, mailbox, suppressions
+from egret.usecases import attachments, deliveries, domain_tls, mailbox, reports, suppressions
 from egret.usecases.accept import SendPorts
 from egret.usecases.send import send
 from egret.usecases.unsubscribe import UnsubscribePorts
@@ -30,6 +30,7 @@ class ApiPorts:
     domain_tls: domain_tls.DomainTlsPorts
     suppression: suppressions.SuppressionPorts
     mailbox: mailbox.MailboxPorts
+    reports: reports.ReportListPorts
     unsubscribe: UnsubscribePorts
 
 
@@ -41,6 +42,7 @@ def api_of(ports: ApiPorts) -> Api:
         **_domains(ports.domain_tls),
         **_suppression(ports.suppression),
         **_mailbox(ports.mailbox),
+        **_reports(ports.reports),
     }
     links = PagePorts(ports.unsubscribe, ports.auth.failures, keys_of(ports.send.secrets.fromid))
     pages = {w.UNSUBSCRIBE_PATH: lambda request: unsubscribe.answer(links, request)}
@@ -159,6 +161,13 @@ def _mailboxes(ports: mailbox.MailboxPorts) -> Mapping[str, Operation]:
         "MailboxList": lambda call: mailbox.mailbox_list(ports, _account(call)),
         "MailboxCreate": create,
         "MailboxDelete": delete,
+    }
+
+
+def _reports(ports: reports.ReportListPorts) -> Mapping[str, Operation]:
+    return {
+        "DMARCReportList": lambda call: reports.dmarc_report_list(ports, _account(call), call.request),
+        "TLSReportList": lambda call: reports.tls_report_list(ports, _account(call), call.request),
     }
 
 

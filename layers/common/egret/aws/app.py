@@ -24,6 +24,7 @@ from egret.aws.mail_store import DynamoMailStore
 from egret.aws.mailboxes import DynamoMailboxes
 from egret.aws.own_fromids import DynamoOwnFromIds
 from egret.aws.poster import HttpWebhookPoster
+from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
 from egret.aws.settings_reader import CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
@@ -83,6 +84,16 @@ class App:
             lease=self._seconds("EGRET_LEASE_S", DEFAULT_RETRY.lease),
             hint_grace=self._seconds("EGRET_HINT_GRACE_S", DEFAULT_RETRY.hint_grace),
         )
+
+    @property
+    def sends_dmarc_reports(self) -> bool:
+        """DMARC reports are sent to domains that ask for them."""
+        return self._environ["EGRET_DMARC_REPORTS"] == "on"
+
+    @property
+    def tls_reporting(self) -> str:
+        """Which TLS reports are sent: "failures", "all" or "off"."""
+        return self._environ["EGRET_TLS_REPORTS"]
 
     def _seconds(self, name: str, default: timedelta) -> timedelta:
         given = self._environ.get(name, "")
@@ -197,6 +208,21 @@ class App:
     def tls_results(self) -> DynamoTlsResults:
         """Results for TLS reports."""
         return DynamoTlsResults(self._mail_table)
+
+    @cached_property
+    def dmarc_evaluations(self) -> DynamoDmarcEvaluations:
+        """What DMARC said of mail that came in."""
+        return DynamoDmarcEvaluations(self._mail_table)
+
+    @cached_property
+    def report_suppressions(self) -> DynamoReportSuppressions:
+        """Addresses that get no reports."""
+        return DynamoReportSuppressions(self._mail_table)
+
+    @cached_property
+    def received_reports(self) -> DynamoReceivedReports:
+        """Reports of others."""
+        return DynamoReceivedReports(self._mail_table)
 
     # --- settings
 

@@ -17,11 +17,14 @@ A#<account>          C#<day>           recipients of a day
                      N#<id hash>       thread of a Message-ID
                      O#<mailbox>       mailbox that the account made (hash)
                      T#<domain>        TLS support of a recipient domain, as the account saw it
+                     Q#<kind>#<end>#<hash>    report of somebody about a domain of the account
 A#<account>#F        <hash>            fromid that a submitter chose
 UNIT                 <unit id>         egress unit
 AUTH#<network>       <window>          failed logins
 STS                  <domain>          MTA-STS policy
 TLSRPT#<day>#<shard> <policy domain>#<recipient domain>#<policy hash>    sessions of a day (shard: 1 hex digit)
+DMARC#<day>#<hours>#<shard> <domain>#<instant>#<mail hash>    evaluation of a mail that came in
+RSUP                 <kind>#<address>  address that gets no reports
 """
 
 from __future__ import annotations

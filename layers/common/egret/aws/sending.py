@@ -26,6 +26,11 @@ def send_ports(app: App) -> SendPorts:
     return _ports(app, SigningKeys(app.key_wrapper), app.secrets)
 
 
+def report_send_ports(app: App) -> SendPorts:
+    """Return what `send_internal` needs for reports: the keys of DKIM and of reverse-paths, and no others."""
+    return _ports(app, SigningKeys(app.key_wrapper), Secrets(app.fromid_keys, (), b""))
+
+
 def unsigned_ports(app: App) -> SendPorts:
     """Return what `send_internal` needs for mail that goes unsigned with a null reverse-path: no key of any kind."""
     return _ports(app, _Unsigned(), Secrets(FromIdKeys({}, 0), (), b""))

@@ -12,6 +12,7 @@ from egret.usecases.deliveries import DeliveryPorts
 from egret.usecases.domain_tls import DomainTlsPorts
 from egret.usecases.login import OnceAnHour
 from egret.usecases.mailbox import MailboxPorts
+from egret.usecases.reports import ReportListPorts
 from egret.usecases.suppressions import SuppressionPorts
 from egret.usecases.unsubscribe import UnsubscribePorts
 
@@ -27,6 +28,7 @@ def webapi(app: App) -> Api:
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
             suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
+            reports=ReportListPorts(app.received_reports, app.clock, app.secrets.cursor),
             unsubscribe=UnsubscribePorts(app.store, app.suppressions, app.clock),
         )
     )

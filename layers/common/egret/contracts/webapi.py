@@ -21,7 +21,9 @@ UNSUBSCRIBE_PATH: Final = "/unsubscribe/"
 MAX_LIST: Final = 1000
 """The most items that a listing returns at once."""
 
-_ACRONYMS: Final = frozenset({"id", "cc", "bcc", "html", "dsn", "url", "tls", "smtp", "ip", "dkim", "mx", "starttls"})
+_ACRONYMS: Final = frozenset(
+    {"id", "cc", "bcc", "html", "dsn", "url", "tls", "smtp", "ip", "dkim", "mx", "starttls", "dmarc", "spf"}
+)
 
 
 def go_name(name: str) -> str:
@@ -563,6 +565,117 @@ class DomainTLSGetResult(Wire, frozen=True, kw_only=True):
     """What was seen last."""
 
     domain_tls: DomainTLSInfo = DomainTLSInfo()
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+class ReportListRequest(Wire, frozen=True, kw_only=True):
+    """Lists reports. cursor: of the page before. limit: 0 = 15, which is the most."""
+
+    cursor: str = ""
+    limit: Int64 = 0
+
+
+class DMARCReportRow(Wire, frozen=True, kw_only=True):
+    """Messages that had all this in common.
+
+    dkim, spf: pass or fail, of an identifier that is aligned with the From domain. dkim_results, spf_results: all
+    results, in the form of Authentication-Results. reasons: why the policy was not applied.
+    """
+
+    source_ip: str = ""
+    count: Int64 = 0
+    disposition: str = ""
+    dkim: str = ""
+    spf: str = ""
+    header_from: str = ""
+    envelope_from: str = ""
+    envelope_to: str = ""
+    reasons: tuple[str, ...] = ()
+    dkim_results: tuple[str, ...] = ()
+    spf_results: tuple[str, ...] = ()
+
+
+class DMARCReportInfo(Wire, frozen=True, kw_only=True):
+    """A DMARC aggregate report about a domain of the account.
+
+    reporter: From domain of the mail that it came in; verified: DMARC vouches for that. begin, end: the first and the
+    last second that it is about. messages: of the rows shown. rows: those of most messages; rows_left_out: others.
+    """
+
+    report_id: str = ""
+    organization: str = ""
+    contact: str = ""
+    reporter: str = ""
+    verified: bool = False
+    received: Instant | None = None
+    begin: Instant | None = None
+    end: Instant | None = None
+    domain: str = ""
+    policy: str = ""
+    subdomain_policy: str = ""
+    nonexistent_policy: str = ""
+    dkim_alignment: str = ""
+    spf_alignment: str = ""
+    testing: bool = False
+    errors: tuple[str, ...] = ()
+    messages: Int64 = 0
+    rows: tuple[DMARCReportRow, ...] = ()
+    rows_left_out: Int64 = 0
+
+
+class DMARCReportListResult(Wire, frozen=True, kw_only=True):
+    """A page, the latest first. cursor: "" at the end."""
+
+    reports: tuple[DMARCReportInfo, ...] = ()
+    cursor: str = ""
+
+
+class TLSReportFailure(Wire, frozen=True, kw_only=True):
+    """Sessions that failed in one way. result_type: a word of RFC 8460 section 4.3."""
+
+    result_type: str = ""
+    count: Int64 = 0
+    sending_ip: str = ""
+    receiving_mx: str = ""
+    receiving_ip: str = ""
+    reason_code: str = ""
+    additional_information: str = ""
+
+
+class TLSReportPolicy(Wire, frozen=True, kw_only=True):
+    """Sessions under one policy of a domain. policy_type: sts, tlsa or no-policy-found. policy: its lines."""
+
+    domain: str = ""
+    policy_type: str = ""
+    policy: tuple[str, ...] = ()
+    mx_hosts: tuple[str, ...] = ()
+    successful_sessions: Int64 = 0
+    failed_sessions: Int64 = 0
+    failures: tuple[TLSReportFailure, ...] = ()
+
+
+class TLSReportInfo(Wire, frozen=True, kw_only=True):
+    """A TLS report about domains of the account; reporter and verified as in a DMARC report."""
+
+    report_id: str = ""
+    organization: str = ""
+    contact: str = ""
+    reporter: str = ""
+    verified: bool = False
+    received: Instant | None = None
+    begin: Instant | None = None
+    end: Instant | None = None
+    policies: tuple[TLSReportPolicy, ...] = ()
+    policies_left_out: Int64 = 0
+
+
+class TLSReportListResult(Wire, frozen=True, kw_only=True):
+    """A page, the latest first. cursor: "" at the end."""
+
+    reports: tuple[TLSReportInfo, ...] = ()
+    cursor: str = ""
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------

@@ -49,6 +49,8 @@ SIGNED_IF_PRESENT = (
     "List-Unsubscribe-Post",
     "Feedback-ID",
     "TLS-Required",
+    "TLS-Report-Domain",
+    "TLS-Report-Submitter",
 )
 _SEALED = tuple((name, name.lower().encode()) for name in SEALED_HEADERS)
 _IF_PRESENT = tuple((name, name.lower().encode()) for name in SIGNED_IF_PRESENT)

@@ -27,7 +27,9 @@ from egret.core.mimescan import normalise_lines, split_header
 from egret.core.parse import ParsedMessage, parse_message
 from egret.core.recognise import MailKind, recognise
 from egret.core.secrets import Secrets
+from egret.usecases import own_reports
 from egret.usecases.change import change
+from egret.usecases.report_intake import ReportIntake, take_in
 from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, cut, event_of, source_of, told_of
 from egret.usecases.threads import thread_of
 from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
@@ -50,7 +52,11 @@ MAX_TO = 100
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What taking in needs. unsubscribe: does what mail to an address of List-Unsubscribe asks, None = nothing does."""
+    """What taking in needs.
+
+    unsubscribe: does what mail to an address of List-Unsubscribe asks, None = nothing does. reports: None = nobody
+    looks for reports.
+    """
 
     store: MailStore
     blobs: Blobs
@@ -59,6 +65,7 @@ class IngestPorts:
     settings: SettingsReader
     secrets: Secrets
     unsubscribe: MailUnsubscribe | None = None
+    reports: ReportIntake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,8 @@ def ingest(ports: IngestPorts, key: str) -> int:
         return 0
     mail = _read(key, body)
     told = 0
+    if ports.reports is not None:
+        take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     for recipient in mail.envelope.recipients:
         outcomes = []
         if recipient.unsubscribes:
@@ -149,8 +158,10 @@ def _outcome(event: Event, result: Delivery | Refusal | None) -> str:
 
 
 def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> None:
-    """Put the mail into the Inbox of the recipient's account, once."""
+    """Put the mail into the Inbox of the recipient's account, once; quietly aside what is about a report of ours."""
     kept = _stored(ports, mail, recipient, is_news=is_news)
+    if kept.mailbox != INBOX:
+        ports.mailboxes.create(kept.account, kept.mailbox)
     for salt in range(MAX_ID_TRIES):
         mail_id = _mail_id(mail, recipient, salt)
         if ports.mailboxes.put(replace(kept, id=mail_id)):
@@ -167,8 +178,17 @@ def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
     return delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
 
 
+def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
+    """Tell whether it is a DSN of a report that we sent: others' dead report addresses are no news to anybody."""
+    if mail.returned.recognised.kind is not MailKind.BOUNCE or not recipient.delivery_id:
+        return False
+    message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
+    return message is not None and own_reports.is_own_report(message)
+
+
 def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> StoredMail:
     """Return the mail as its recipient keeps it, without its id."""
+    is_quiet = _is_about_own_report(ports, mail, recipient)
     envelope, parsed = mail.envelope, mail.parsed
     verdicts = envelope.verdicts or Verdicts()
     account = ports.settings.account(recipient.account)
@@ -176,7 +196,7 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
     return StoredMail(
         account=recipient.account,
         id=0,
-        mailbox=INBOX,
+        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
         blob=mail.key,
         size_bytes=len(mail.raw),
         received_at=mail.received_at,
@@ -187,6 +207,7 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
         message_id=cut(parsed.message_id, MAX_FIELD_BYTES),
         remote_ip=envelope.remote_ip,
         is_dsn=mail.returned.recognised.kind is MailKind.BOUNCE,
+        flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=envelope.id,
         to=tuple(cut(person.address, MAX_ADDRESS_BYTES) for person in people),
         thread=_thread(ports, mail, recipient),

@@ -34,6 +34,7 @@ from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
 from egret.core.mailbox import INBOX
 from egret.core.outcome import NOWHERE, Bounced
 from egret.core.retry import DeliveryRetry, last_delivery_attempt
+from egret.usecases import own_reports
 from egret.usecases.suppress import Happening
 from egret.usecases.threads import thread_of
 
@@ -147,6 +148,8 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
         log.warning("no notification: the message is forgotten", extra={"event": one.id})
         return False
     message, content = stored
+    if own_reports.is_own_report(message) and due.action != "failed":
+        return False
     sender = _sender(ports.settings, one, message)
     if not (due.is_for_inbox or sender):
         return False
@@ -154,7 +157,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
         _queue(ports, due, replace(report, to=sender))
-    return due.is_for_inbox and _put(ports, due, report, smtputf8=message.smtputf8)
+    return due.is_for_inbox and _put(ports, due, report, message)
 
 
 def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
@@ -175,19 +178,23 @@ def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
     ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
 
 
-def _put(ports: NotifyPorts, due: _Due, report: Report, *, smtputf8: bool) -> bool:
-    """Put a notification into the account's Inbox; False when it is there already, or was."""
+def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> bool:
+    """Put a notification into the account's Inbox; False when it is there already, or was.
+
+    One about a report of our own is put aside, as read: others' dead report addresses are no news to anybody.
+    """
+    is_quiet = own_reports.is_own_report(message)
     one, delivery, at = due.one, due.one.delivery, due.one.event.at
     if ports.mailboxes.holds(delivery.account, one.id, delivery.reverse_path, at) is not None:
         return False
-    raw = compose_dsn(report, smtputf8=smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
+    raw = compose_dsn(report, smtputf8=message.smtputf8, allow_8bit=True).raw(mailbox_fields(delivery.reverse_path))
     blob = f"content/{delivery.account}/dsn-{delivery.id}-{one.event.seq}"
     ports.blobs.put(blob, raw)
     keep_mail = due.account.keep_mail
     mail = StoredMail(
         account=delivery.account,
         id=0,
-        mailbox=INBOX,
+        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
         blob=blob,
         size_bytes=len(raw),
         received_at=at,
@@ -196,12 +203,15 @@ def _put(ports: NotifyPorts, due: _Due, report: Report, *, smtputf8: bool) -> bo
         subject=subject_of(report),
         message_id=report.message_id,
         is_dsn=True,
+        flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=one.id,
         to=(delivery.reverse_path,),
         # Its own Message-ID is not remembered: nobody answers a notification.
         thread=thread_of(ports.mailboxes, delivery.account, "", (report.original_message_id,), at),
         expires_at=at + keep_mail if keep_mail else None,
     )
+    if is_quiet:
+        ports.mailboxes.create(mail.account, mail.mailbox)
     return _keep(ports.mailboxes, mail)
 
 

@@ -34,6 +34,7 @@ from egret.core.events import Event, incoming_id, is_wanted
 from egret.core.retry import WEBHOOK_LONGEST_PAUSE, WebhookRetry, next_webhook_attempt
 from egret.usecases.incoming_call import incoming_payload
 from egret.usecases.mail_objects import raw_of
+from egret.usecases.own_reports import is_own_report
 from egret.usecases.suppress import Happening
 from egret.usecases.webhook_call import TIMEOUT, headers, is_gone, is_success, payload, retry_after
 
@@ -159,7 +160,10 @@ def _webhook(account: Account | None, *, is_incoming: bool) -> WebhookSettings |
 
 
 def _load(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
-    """Read deliveries and messages of all calls at once; what has been forgotten, or cannot be read, is left out."""
+    """Read deliveries and messages of all calls at once; some are left out.
+
+    What has been forgotten, what cannot be read, and reports of our own.
+    """
     keys = sorted({(call.account, call.delivery_id) for call in calls})
     try:
         deliveries = ports.store.get_many(keys, ports.clock.now())
@@ -175,7 +179,7 @@ def _load(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
         event = next((e for e in delivery.events if e.seq == call.seq), None) if delivery else None
         message = messages.get((delivery.account, delivery.message_id)) if delivery else None
         queued_at = _queued_at(call)
-        if delivery and event and message and queued_at:
+        if delivery and event and message and queued_at and not is_own_report(message):
             one = Happening(delivery, event)
             write = partial(payload, call, one, message)
             found[call] = _Told(call, queued_at, one.id, event.kind.value, delivery.events, write)
