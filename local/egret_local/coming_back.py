@@ -1,4 +1,4 @@
-"""What comes back for mail that the local sink took, where an address asks for it: a bounce, a complaint, an answer. Pure."""
+"""What comes back for mail that the local sink took, where an address asks for it. Pure."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def _complaint(taken: Taken) -> bytes:
         ("text/rfc822-headers", header + b"\r\n"),
     ]
     head = (
-        f"From: <feedback@{HOST}>\r\nTo: <{taken.reverse_path}>\r\nSubject: Complaint\r\nMessage-ID: <{taken.id}@{HOST}>\r\n"
-        f"Date: {format_datetime(taken.at)}\r\nMIME-Version: 1.0\r\n"
+        f"From: <feedback@{HOST}>\r\nTo: <{taken.reverse_path}>\r\nSubject: Complaint\r\n"
+        f"Message-ID: <{taken.id}@{HOST}>\r\nDate: {format_datetime(taken.at)}\r\nMIME-Version: 1.0\r\n"
         'Content-Type: multipart/report; report-type=feedback-report; boundary="sink"\r\n\r\n'
     ).encode()
     body = b"".join(f"--sink\r\nContent-Type: {name}\r\n\r\n".encode() + part + b"\r\n" for name, part in parts)
