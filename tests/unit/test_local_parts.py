@@ -172,7 +172,7 @@ def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> N
     program = Path(emulator.command(from_environment({}, tmp_path))[0])
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
-    ports = [f"{part}_PORT" for part in ("HTTP", "SMTP", "EGRESS", "RECEIVER", "SINK", "EMULATOR")]
+    ports = list(from_environment({}, tmp_path).ports)
     settings = from_environment(dict(zip(ports, map(str, free_ports(len(ports))), strict=True)), tmp_path)
 
     with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
@@ -183,6 +183,10 @@ def test_the_receiver_prints_what_happened() -> None:
     """One line names the event, the recipient and the answer."""
     payload = {"Event": "failed", "Recipient": "a@x", "QueueMsgID": 7, "SMTPCode": 550, "SMTPEnhancedCode": "5.1.1"}
 
+    said = {**payload, "Error": "refused: 550 5.1.1 no such user"}
+    assert line(said) == "webhook  failed        a@x  #7  refused: 550 5.1.1 no such user"
+    said = {**payload, "SMTPEnhancedCode": "", "Error": "refused"}
+    assert line(said) == "webhook  failed        a@x  #7  550  refused"
     assert line({**payload, "Suppressing": True}) == "webhook  failed        a@x  #7  550 5.1.1  (address suppressed)"
     mail = {"From": [{"Name": "", "Address": "a@x"}], "Subject": "Hi\x1b", "Meta": {"RcptTo": "b@y", "MsgID": 8}}
     assert line(mail) == r"webhook  incoming      a@x to b@y  #8  'Hi\x1b'"
