@@ -172,6 +172,7 @@ class Supervisor:
             "EGRET_RETRY_BASE_S": str(settings.retry_base_s),
             "EGRET_HINT_GRACE_S": "5",
             "EGRET_LEASE_S": str(LEASE_S),
+            "EGRET_SETTINGS_KEEP_S": "1",  # who tries something out looks at once whether it works
         }
 
     def _plain(self, variables: Mapping[str, str]) -> dict[str, str]:
