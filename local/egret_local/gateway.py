@@ -81,15 +81,27 @@ def answer_of(result: Mapping[str, Any]) -> web.Response:
     return web.Response(status=int(result.get("statusCode", 200)), headers=headers, body=content)
 
 
+def _too_large(request: web.Request) -> web.Response:
+    """Answer as API Gateway does, and say in the terminal what to do instead."""
+    request.app.logger.warning(
+        "%s got more than Lambda takes with a request: give large files to UploadCreate, and its UploadID to Send",
+        request.path,
+    )
+    return web.json_response({"message": "Request Entity Too Large"}, status=413)
+
+
 def application(invoke: Invoke, workers: int = 8) -> web.Application:
     """Return the web application; the handler runs in threads, as many at once as there are workers."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="send")
 
     async def answer(request: web.Request) -> web.Response:
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _too_large(request)
         event = event_of(request, body)
         if len(body) > SURELY_SMALL_BYTES and len(json.dumps(event)) > MAX_PAYLOAD_BYTES:
-            return web.json_response({"message": "Request Entity Too Large"}, status=413)
+            return _too_large(request)
         try:
             result = await asyncio.get_running_loop().run_in_executor(pool, invoke, event)
         except Exception:  # as API Gateway: a function that fails is an internal server error

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from egret_local.gateway import MAX_PAYLOAD_BYTES, SURELY_SMALL_BYTES, application
+from egret_local.gateway import MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES, SURELY_SMALL_BYTES, application
 
 TEXT = {"content-type": "text/plain"}
 
@@ -58,6 +58,14 @@ def test_an_event_beyond_lambdas_limit_is_refused(
     answer = asked(lambda _: {}, octet * size_bytes, {"content-type": content_type})
 
     assert status == answer[0]
+
+
+def test_what_is_too_large_is_told_in_the_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer is API Gateway's, whichever limit it was, and the terminal knows better."""
+    for size_bytes in (MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES + 1):
+        answer = asked(lambda _: {}, b"x" * size_bytes, TEXT)
+        assert answer == (413, b'{"message": "Request Entity Too Large"}')
+    assert caplog.text.count("give large files to UploadCreate") == 2
 
 
 def test_a_handler_that_raises_is_an_internal_server_error() -> None:
