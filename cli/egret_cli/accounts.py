@@ -111,7 +111,8 @@ def _shown(account: Account) -> Answer:
         "webhook": account.webhook.url if account.webhook else None,
         "incoming webhook": account.incoming_webhook.url if account.incoming_webhook else None,
     }
-    return Answer(data, facts({**_named(data), **urls}))
+    keep_mail = account.keep_mail or "until it is deleted"
+    return Answer(data, facts({**_named({**data, "keep_mail": keep_mail}), **urls}))
 
 
 def _named(data: dict[str, object]) -> dict[str, object]:
