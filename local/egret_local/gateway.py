@@ -21,6 +21,8 @@ MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Lambda's limit of an event and of an answer, base64 included."""
 SURELY_SMALL_BYTES = MAX_PAYLOAD_BYTES // 8
 """A body up to this size makes an event within the limit, even if JSON escapes all of it."""
+TOO_LARGE = {"message": "Request Entity Too Large: give large files to UploadCreate, and its UploadID to Send"}
+"""API Gateway says the first half."""
 TEXT_TYPES = (
     "text/",
     "application/json",
@@ -81,15 +83,6 @@ def answer_of(result: Mapping[str, Any]) -> web.Response:
     return web.Response(status=int(result.get("statusCode", 200)), headers=headers, body=content)
 
 
-def _too_large(request: web.Request) -> web.Response:
-    """Answer as API Gateway does, and say in the terminal what to do instead."""
-    request.app.logger.warning(
-        "%s got more than Lambda takes with a request: give large files to UploadCreate, and its UploadID to Send",
-        request.path,
-    )
-    return web.json_response({"message": "Request Entity Too Large"}, status=413)
-
-
 def application(invoke: Invoke, workers: int = 8) -> web.Application:
     """Return the web application; the handler runs in threads, as many at once as there are workers."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="send")
@@ -98,10 +91,10 @@ def application(invoke: Invoke, workers: int = 8) -> web.Application:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return _too_large(request)
+            return web.json_response(TOO_LARGE, status=413)
         event = event_of(request, body)
         if len(body) > SURELY_SMALL_BYTES and len(json.dumps(event)) > MAX_PAYLOAD_BYTES:
-            return _too_large(request)
+            return web.json_response(TOO_LARGE, status=413)
         try:
             result = await asyncio.get_running_loop().run_in_executor(pool, invoke, event)
         except Exception:  # as API Gateway: a function that fails is an internal server error
