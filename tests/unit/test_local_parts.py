@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from egret_local import emulator
+from egret_local.__main__ import main
 from egret_local.processes import Child, Family, clean_up, taken
 from egret_local.receiver import line
 from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
@@ -177,6 +178,12 @@ def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> N
 
     with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
         Supervisor(settings, {}).run()
+
+
+def test_arguments_start_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for help gets some."""
+    assert main(["--help"]) == 2
+    assert "HTTP_PORT" in capsys.readouterr().err
 
 
 def test_the_receiver_prints_what_happened() -> None:
