@@ -42,7 +42,11 @@ SETTINGS = (
         {"type": days, "metavar": "DAYS"},
     ),
     Argument("--dsn-to-mailbox", "DSNs about its own deliveries are put into its Inbox", _SWITCH),
-    Argument("--unsubscribe", "mail gets List-Unsubscribe unless the call says otherwise", _SWITCH),
+    Argument(
+        "--unsubscribe",
+        "mail gets List-Unsubscribe unless the call says otherwise; one for several recipients must",
+        _SWITCH,
+    ),
     Argument("--keeps-extra-headers", "X-Mox-Extra-* fields stay in submitted mail", _SWITCH),
     Argument("--uses-fromid", "a reverse-path of its own for every delivery, so that bounces find it", _SWITCH),
     Argument("--is-postmaster", "receives the mail for postmaster and abuse", _SWITCH),
