@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egret.core.autoreply import SIGNS
 from egret.core.failure import FailureClass, classify
-from egret.core.feedback import UNWANTED_TYPES
+from egret.core.feedback import KIND_OF_TYPE
 from egret.core.recognise import MailKind, Recognised, recognise
 from tests.unit.bounce_styles import STYLES
 from tests.unit.test_plain_bounce import mail as plain_mail
@@ -182,6 +182,7 @@ def test_complaint_without_recipient_names_whom_the_message_went_to() -> None:
         ("Feedback-Type: opt-out\nRemoval-Recipient: bob@example.net", "opt-out", True),
         ("Feedback-Type: fraud (phishing)", "fraud", True),
         ("Feedback-Type: not-spam", "not-spam", False),
+        ("Feedback-Type: miscategorized", "miscategorized", False),
         ("Feedback-Type: auth-failure\nAuth-Failure: dmarc", "auth-failure", False),
         ("Source-IP: 192.0.2.1", "other", True),
     ],
@@ -189,7 +190,7 @@ def test_complaint_without_recipient_names_whom_the_message_went_to() -> None:
 def test_type_of_a_complaint_tells_whether_mail_is_unwanted(fields: str, kind: str, is_unwanted: bool) -> None:
     """RFC 5965 7.3, RFC 6430, RFC 6591."""
     found = recognise(arf(fields))
-    assert (found.feedback_type, found.feedback_type in UNWANTED_TYPES) == (kind, is_unwanted)
+    assert (found.feedback_type, found.feedback_type in KIND_OF_TYPE) == (kind, is_unwanted)
 
 
 def test_returned_message_with_a_subject_of_complaint_is_one() -> None:

@@ -5,17 +5,29 @@ Does not say what follows from a complaint, and believes nothing: anybody can wr
 
 from __future__ import annotations
 
+from typing import Final
+
 from egret.core.dsn import message_id, mta_name, parse_date
+from egret.core.events import EventKind
 from egret.core.findaddress import find_addresses
 from egret.core.mimescan import Fields, Part, decode_text, first, read_fields
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter, original_fields
 from egret.core.wording import phrases, words
 
-UNWANTED_TYPES = frozenset(
-    {"abuse", "fraud", "opt-out", "opt-out-list", "virus", "complaint", "miscategorized", "other"}
-)
-"""Feedback types that say that the recipient does not want such mail. `not-spam`, `auth-failure` and `dmarc` do not."""
+KIND_OF_TYPE: Final = {
+    "abuse": EventKind.COMPLAINED,
+    "fraud": EventKind.COMPLAINED,
+    "virus": EventKind.COMPLAINED,
+    "other": EventKind.COMPLAINED,
+    "complaint": EventKind.COMPLAINED,
+    "opt-out": EventKind.UNSUBSCRIBED,
+    "opt-out-list": EventKind.UNSUBSCRIBED,
+}
+"""The event that a feedback type makes (RFC 5965 section 7.3 and what preceded it).
+
+Others are no complaint of a recipient: `not-spam` (RFC 6430), `auth-failure` (RFC 6591), `dmarc`.
+"""
 
 _STATUS_BYTES = 64 * 1024
 _RECIPIENT_FIELDS = ("removal-recipient", "original-rcpt-to")
