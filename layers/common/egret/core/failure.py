@@ -1,8 +1,8 @@
 """Say why a delivery failed.
 
-Implements: RFC 3463, RFC 5248 and RFC 7505 (what enhanced codes mean), and the words of `failure_rules`. Where code
-and words differ, the words are believed, for servers use the codes loosely; only vague words yield to a code. Does not
-decide what to do about it.
+Implements: RFC 3463 and RFC 5248 with its registry (what enhanced codes mean), and the words of `failure_rules`. Where
+code and words differ, the words are believed, for servers use the codes loosely; only vague words yield to a code. Does
+not decide what to do about it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ _BY_DETAIL = {
     "2.3": FailureClass.SIZE,
     "3.4": FailureClass.SIZE,
     "4.7": FailureClass.EXPIRED,
+    "5.3": FailureClass.RATE,
     "7.5": FailureClass.AUTHENTICATION,
     "7.8": FailureClass.AUTHENTICATION,
     "7.9": FailureClass.AUTHENTICATION,
@@ -57,15 +58,20 @@ _BY_DETAIL = {
     "7.11": FailureClass.AUTHENTICATION,
     "7.13": FailureClass.MAILBOX_DISABLED,
     "7.17": FailureClass.RECIPIENT_REFUSES,
+    "7.18": FailureClass.RECIPIENT_REFUSES,
     "7.20": FailureClass.AUTHENTICATION,
+    "7.21": FailureClass.AUTHENTICATION,
+    "7.22": FailureClass.AUTHENTICATION,
     "7.23": FailureClass.AUTHENTICATION,
     "7.24": FailureClass.AUTHENTICATION,
     "7.25": FailureClass.REPUTATION,
     "7.26": FailureClass.AUTHENTICATION,
     "7.27": FailureClass.POLICY,
     "7.28": FailureClass.RATE,
+    "7.29": FailureClass.AUTHENTICATION,
+    "7.30": FailureClass.AUTHENTICATION,
 }
-"""subject.detail of RFC 3463 section 3, RFC 5248, RFC 7372 and RFC 7505 that mean one class."""
+"""subject.detail that mean one class: RFC 3463 section 3, 5248, 7293, 7372, 7505, 8617 (ARC), 8689 (REQUIRETLS)."""
 _BY_SUBJECT = {
     "2": FailureClass.RECIPIENT_REFUSES,
     "3": FailureClass.SYSTEM,
