@@ -267,6 +267,9 @@ class _Incoming:
             return self._unknown()
         if len(self._recipients) >= self._door.policy.unproven_recipients and not await self._is_proven():
             return "452 4.5.3 Too many recipients for a sender without SPF"
+        if not self._recipients:
+            # From here on it costs us look-ups, whether or not its content ever comes.
+            self._door.messages.count(self._client.ip)
         self._recipients.append(found)
         if self._spf is None and self._ports.judge is not None:
             # While the client goes on, for as long as nobody is waiting.
@@ -287,7 +290,6 @@ class _Incoming:
 
     async def content(self, content: bytes) -> str:
         """Say 250 when the message is stored durably, else ask to come again."""
-        self._door.messages.count(self._client.ip)
         loop = asyncio.get_running_loop()
         refused = await loop.run_in_executor(self._ports.executor, _refusal, content, self._door.hostname)
         if refused:
