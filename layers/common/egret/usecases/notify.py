@@ -28,13 +28,12 @@ from egret.core.compose_dsn import (
     subject_of,
 )
 from egret.core.delivery import Attempt, Delivery, Message
-from egret.core.errors import Unavailable
-from egret.core.events import EventKind, webhook_number
-from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
+from egret.core.events import EventKind
 from egret.core.mailbox import INBOX
 from egret.core.outcome import NOWHERE, Bounced
 from egret.core.retry import DeliveryRetry, last_delivery_attempt
 from egret.usecases import own_reports
+from egret.usecases.keeping import keep
 from egret.usecases.suppress import Happening
 from egret.usecases.threads import thread_of
 
@@ -44,8 +43,6 @@ DELAYED_AFTER = 5
 """The attempt whose failure is told as a delay, once, about two hours after the first."""
 GIVEN_UP_STATUS = "4.4.7"
 """Delivery time expired (RFC 3463 section 3.5): for what failed since there is no further attempt, without a reply."""
-MAX_ID_TRIES = 16
-"""Ids tried for one notification; each is free with overwhelming likelihood."""
 NOT_GIVEN = frozenset({"FAILURE", "DELAY"})
 """What a submission without NOTIFY stands for (RFC 3461 section 4.1)."""
 
@@ -179,11 +176,7 @@ def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
 
 
 def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> bool:
-    """Put a notification into the account's Inbox; False when it is there already, or was.
-
-    One about a report of our own is put aside, as read: others' dead report addresses are no news to anybody.
-    """
-    is_quiet = own_reports.is_own_report(message)
+    """Put a notification into the account's Inbox; False when it is there already, or was."""
     one, delivery, at = due.one, due.one.delivery, due.one.event.at
     if ports.mailboxes.holds(delivery.account, one.id, delivery.reverse_path, at) is not None:
         return False
@@ -194,7 +187,7 @@ def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> boo
     mail = StoredMail(
         account=delivery.account,
         id=0,
-        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
+        mailbox=INBOX,
         blob=blob,
         size_bytes=len(raw),
         received_at=at,
@@ -203,16 +196,13 @@ def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> boo
         subject=subject_of(report),
         message_id=report.message_id,
         is_dsn=True,
-        flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=one.id,
         to=(delivery.reverse_path,),
         # Its own Message-ID is not remembered: nobody answers a notification.
         thread=thread_of(ports.mailboxes, delivery.account, "", (report.original_message_id,), at),
         expires_at=at + keep_mail if keep_mail else None,
     )
-    if is_quiet:
-        ports.mailboxes.create(mail.account, mail.mailbox)
-    return _keep(ports.mailboxes, mail)
+    return keep(ports.mailboxes, own_reports.put_aside(mail) if own_reports.is_own_report(message) else mail, at)
 
 
 def _original(blobs: Blobs, content: bytes | str) -> bytes:
@@ -312,16 +302,3 @@ def _status(one: Happening, said: Attempt | None, action: str) -> str:
 def _will_retry_until(retry: RetryPolicy, delivery: Delivery) -> datetime:
     policy = DeliveryRetry(retry.base, delivery.max_attempts)
     return last_delivery_attempt(len(delivery.attempts), delivery.not_before, delivery.expires_at, policy)
-
-
-def _keep(mailboxes: Mailboxes, mail: StoredMail) -> bool:
-    """Put a notification into the Inbox under an id of its time, once; False when it is there."""
-    for salt in range(MAX_ID_TRIES):
-        number = webhook_number(f"{mail.source} dsn {salt}")
-        mail_id = delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
-        if mailboxes.put(replace(mail, id=mail_id)):
-            return True
-        holder = mailboxes.get(mail.account, mail_id, mail.received_at)
-        if holder is None or holder.source == mail.source:
-            return False
-    raise Unavailable(detail=f"no free id for the notification of {mail.source}")
