@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from egret.core.dsn import message_id, mta_name, parse_date
+from egret.core.dates import read_instant
+from egret.core.dsn import message_id, mta_name
 from egret.core.events import EventKind
 from egret.core.findaddress import find_addresses
 from egret.core.mimescan import Fields, Part, decode_text, first, read_fields
@@ -74,7 +75,7 @@ def _report(mail: Letter, part: Part) -> Recognised:
         reporting_mta=mta_name(first(fields, "reporting-mta")),
         original_message_id=message_id(original),
         original_envelope_id=first(fields, "original-envelope-id"),
-        arrival_date=parse_date(first(fields, "arrival-date") or first(fields, "received-date")),
+        arrival_date=read_instant(first(fields, "arrival-date") or first(fields, "received-date")),
         feedback_type=first(fields, "feedback-type").split("(")[0].strip().lower() or "other",
         original=original,
         fields=fields,
