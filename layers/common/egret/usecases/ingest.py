@@ -17,6 +17,7 @@ from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
 from egret.contracts.records import StoredMail
 from egret.contracts.verdicts import Verdicts
 from egret.core.changes import Report
+from egret.core.cut import cut
 from egret.core.delivery import Delivery
 from egret.core.errors import ContractError
 from egret.core.events import Event
@@ -31,7 +32,7 @@ from egret.usecases import own_reports
 from egret.usecases.change import change
 from egret.usecases.keeping import keep
 from egret.usecases.report_intake import ReportIntake, take_in
-from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, cut, event_of, source_of, told_of
+from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, event_of, source_of, told_of
 from egret.usecases.threads import thread_of
 from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
 

@@ -19,6 +19,7 @@ from egret.contracts.ports import MailStore
 from egret.contracts.queues import InboundRecipient
 from egret.core import fromid, messageid
 from egret.core.address import Address, AddressError
+from egret.core.cut import cut
 from egret.core.delivery import Message
 from egret.core.events import Event, EventKind
 from egret.core.feedback import KIND_OF_TYPE
@@ -118,11 +119,6 @@ def _complaint(mail: Recognised) -> str:
     """Return what a complaint says of itself, on one line: the evidence of whoever doubts it later."""
     quoted = [f"{name}: {value}" for name, value in mail.fields if name.lower() in _EVIDENCE]
     return cut("; ".join(quoted) or f"Feedback-Type: {mail.feedback_type}", MAX_DIAGNOSTIC_BYTES)
-
-
-def cut(text: str, size_bytes: int) -> str:
-    """Return the beginning of a text, at most so many bytes of UTF-8."""
-    return text.encode("utf-8", "replace")[:size_bytes].decode(errors="ignore")
 
 
 def _kind(told: Told, mail: Recognised) -> EventKind:

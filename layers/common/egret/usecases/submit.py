@@ -21,6 +21,7 @@ from egret.contracts.submission import Submission, Trouble
 from egret.contracts.webapi import ErrorCode, SendResult
 from egret.core import fromid, header, messageid
 from egret.core.compose import received
+from egret.core.cut import cut
 from egret.core.delivery import UNSEEN_RETENTION, Delivery, Message
 from egret.core.errors import InvalidRequest
 from egret.core.ids import RANDOM_BITS, message_id_number
@@ -105,7 +106,7 @@ def _prepare(ports: SendPorts, job: _Job) -> Ready:
         account=job.caller.account.id,
         id=number,
         message_id=message_id,
-        subject=_cut(admitted.message.text("subject")),
+        subject=cut(admitted.message.text("subject"), MAX_SUBJECT_BYTES),
         login=job.caller.login,
         header_from=str(admitted.from_),
         recipients=tuple(str(address) for address, _ in admitted.recipients),
@@ -147,11 +148,6 @@ def _trace(ports: SendPorts, job: _Job, number: int) -> bytes:
     only = recipients[0][0] if len(recipients) == 1 else None
     hostname, protocol = ports.installation.hostname, job.submission.protocol
     return received(hostname, f"{number:x}", job.now, rcpt=only, protocol=protocol)
-
-
-def _cut(subject: str) -> str:
-    """Return as much of a subject as is kept beside the message."""
-    return subject.encode("utf-8", "replace")[:MAX_SUBJECT_BYTES].decode(errors="ignore")
 
 
 def _deliveries(ports: SendPorts, job: _Job, message: Message) -> tuple[Delivery, ...]:

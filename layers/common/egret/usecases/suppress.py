@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Suppression
 from egret.core.address import Address
+from egret.core.cut import cut
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
 from egret.core.failure import FailureClass, classify
@@ -181,10 +182,6 @@ def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
     return entry is not None and entry.source_event == one.id
 
 
-def _cut(text: str) -> str:
-    return text.encode("utf-8", "replace")[:MAX_EVIDENCE_BYTES].decode(errors="ignore")
-
-
 def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:
     account, base_address = one.key
     entry = Suppression(
@@ -196,7 +193,7 @@ def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> 
         reason=reason,
         kind=kind,
         source_event=one.id,
-        evidence=_cut(" ".join(one.event.reply)),
+        evidence=cut(" ".join(one.event.reply), MAX_EVIDENCE_BYTES),
     )
     known = suppressions.put_new(entry)
     if known is None:
