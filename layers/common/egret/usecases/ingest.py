@@ -24,6 +24,7 @@ from egret.core.events import Event
 from egret.core.ids import message_of
 from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
+from egret.core.mime import header_of
 from egret.core.mimescan import normalise_lines, split_header
 from egret.core.parse import ParsedMessage, parse_message
 from egret.core.recognise import MailKind, recognise
@@ -75,7 +76,8 @@ class _Mail:
     key: str
     envelope: Inbound
     raw: bytes
-    parsed: ParsedMessage
+    header: ParsedMessage
+    """Read of the header alone: what is in the parts is for whoever asks for the mail."""
     returned: ReturnedMail
 
     @property
@@ -119,14 +121,14 @@ def _read(key: str, body: bytes) -> _Mail:
         raise ContractError(detail=f"{key}: {error}") from error
     if received_at.tzinfo is None:
         raise ContractError(detail=f"{key}: the time of receipt has no zone")
-    parsed = parse_message(raw)
-    source = source_of(parsed.message_id, split_header(normalise_lines(raw))[1])
-    return _Mail(key, envelope, raw, parsed, ReturnedMail(recognise(raw), source, received_at))
+    header = parse_message(header_of(raw))
+    source = source_of(header.message_id, split_header(normalise_lines(raw))[1])
+    return _Mail(key, envelope, raw, header, ReturnedMail(recognise(raw), source, received_at))
 
 
 def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
     how = f"mail {mail.envelope.id} from <{cut(mail.envelope.mail_from, MAX_DIAGNOSTIC_BYTES)}>"
-    return Asked(recipient.account, recipient.delivery_id, mail.parsed.subject, Heard(mail.received_at, how))
+    return Asked(recipient.account, recipient.delivery_id, mail.header.subject, Heard(mail.received_at, how))
 
 
 def _tell(ports: IngestPorts, mail: _Mail, told: Told) -> str:
@@ -167,10 +169,10 @@ def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundReci
 
 def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> StoredMail:
     """Return the mail as its recipient keeps it, without its id; aside what is about a report of ours."""
-    envelope, parsed = mail.envelope, mail.parsed
+    envelope, header = mail.envelope, mail.header
     verdicts = envelope.verdicts or Verdicts()
     account = ports.settings.account(recipient.account)
-    people = (*parsed.to, *parsed.cc)[:MAX_TO]
+    people = (*header.to, *header.cc)[:MAX_TO]
     kept = StoredMail(
         account=recipient.account,
         id=0,
@@ -180,9 +182,9 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
         received_at=mail.received_at,
         mail_from=envelope.mail_from,
         rcpt_to=recipient.address,
-        header_from=cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
-        subject=cut(parsed.subject, MAX_FIELD_BYTES),
-        message_id=cut(parsed.message_id, MAX_FIELD_BYTES),
+        header_from=cut(header.from_[0].address, MAX_FIELD_BYTES) if header.from_ else "",
+        subject=cut(header.subject, MAX_FIELD_BYTES),
+        message_id=cut(header.message_id, MAX_FIELD_BYTES),
         remote_ip=envelope.remote_ip,
         is_dsn=mail.returned.recognised.kind is MailKind.BOUNCE,
         source=envelope.id,
@@ -199,10 +201,10 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
 
 def _thread(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
     """Return the conversation of a mail: of what it refers to, returns, or whose delivery's address it went to."""
-    references = [*mail.parsed.references]
+    references = [*mail.header.references]
     if not references and mail.returned.recognised.original_message_id:
         references += [mail.returned.recognised.original_message_id]
     if not any(references) and recipient.delivery_id:
         message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
         references += [message.message_id] if message else []
-    return thread_of(ports.mailboxes, recipient.account, mail.parsed.message_id, references, ports.clock.now())
+    return thread_of(ports.mailboxes, recipient.account, mail.header.message_id, references, ports.clock.now())
