@@ -218,10 +218,11 @@ def _original(blobs: Blobs, content: bytes | str) -> bytes:
 def report_of(ports: NotifyPorts, one: Happening, action: str, message: Message, original: bytes) -> Report:
     """Return what a notification tells of an event.
 
-    original: the message or its beginning. It does not go back whole where its way back may be unprotected (RFC 8689
-    section 5).
+    original: the message or its beginning. It goes back whole only of a failure, which it may be sent again after (RFC
+    3461 section 4.3), and not where its way back may be unprotected (RFC 8689 section 5).
     """
     is_whole = message.size_bytes <= MAX_RETURNED_BYTES
+    is_wanted = message.ret == "FULL" and action == "failed"
     return Report(
         hostname=ports.hostname,
         to=one.delivery.reverse_path,
@@ -232,7 +233,7 @@ def report_of(ports: NotifyPorts, one: Happening, action: str, message: Message,
         original_message_id=message.message_id,
         original_subject=message.subject,
         original=original,
-        returns_body=message.ret == "FULL" and is_whole and message.require_tls is not True,
+        returns_body=is_wanted and is_whole and message.require_tls is not True,
         envelope_id=message.envid,
         future_release=message.future_release,
     )
