@@ -198,6 +198,7 @@ class InboundServer(SmtpServer):
             converse=lambda client: _Receiving(door, client),
             extensions=door.extensions,
             tls=tls,
+            auth_needs_tls=False,  # there is none, with TLS or without
             answered=lambda reply: ports.metrics.count(INBOUND, (reply[:3],)),
         )
         super().__init__(service, limits)
