@@ -20,13 +20,14 @@ from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.reports import DmarcEvaluations
-from egret.contracts.settings import Account, SendingDomain
+from egret.contracts.settings import SendingDomain
 from egret.contracts.verdicts import Verdicts
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
 from egret.usecases.dmarc_evaluations import evaluate
+from egret.usecases.postmaster import age, postmaster
 from egret_egress.esmtp import Mail, Rcpt
 from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, is_looping, trace, without_claims
 from egret_egress.judging import Judge
@@ -128,21 +129,16 @@ class Recipients:
 
         None without any account: there is no mailbox at all.
         """
-        accounts = sorted(self._settings.accounts(), key=_age)
-        marked = next((account.id for account in accounts if account.is_postmaster and not account.disabled), "")
-        owner = owned.account if owned is not None else next((account.id for account in accounts), "")
-        account = marked or owner
+        accounts = self._settings.accounts()
+        if (marked := postmaster(accounts)) is not None:
+            return InboundRecipient(text, marked.id)
+        oldest = min(accounts, key=age, default=None)
+        account = owned.account if owned is not None else oldest.id if oldest is not None else ""
         return InboundRecipient(text, account) if account else None
 
     def _of_login(self, text: str, address: Address) -> InboundRecipient | None:
         account = self._settings.account_of_address(str(address).lower())
         return None if account is None else InboundRecipient(text, account.id)
-
-
-def _age(account: Account) -> tuple[bool, float, str]:
-    """The disabled last, the oldest first."""
-    created = account.created_at.timestamp() if account.created_at is not None else 0.0
-    return account.disabled, created, account.id
 
 
 @dataclass(frozen=True, slots=True)
