@@ -419,6 +419,16 @@ def test_who_submitted_and_asked_hears_by_smtp_as_well(world: World) -> None:
     assert report.recipients[0].final_recipient == "jürgen@example.net"
 
 
+@pytest.mark.rfc("8689", "5")
+@pytest.mark.parametrize(("require_tls", "asked"), [(True, True), (None, None), (False, None)])
+def test_a_bounce_is_protected_as_its_message_was(world: World, require_tls: bool | None, asked: bool | None) -> None:
+    """It has the header of the message; that a message may go without TLS says nothing of its bounce."""
+    world.accept(mail_from="list-bounces@example.com", require_tls=require_tls)
+    world.notify(newest(attempted(a_delivery(**SUBMITTED), NEVER)))
+
+    assert world.protected == [asked]
+
+
 @pytest.mark.parametrize(
     ("message", "delivery"),
     [

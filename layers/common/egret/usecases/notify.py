@@ -9,9 +9,10 @@ Implements: RFC 3461 section 5.2, RFC 8689 section 5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from egret.contracts.ports import Blobs, Mailboxes, MailStore, SettingsReader
 from egret.contracts.records import StoredMail
@@ -46,9 +47,15 @@ GIVEN_UP_STATUS = "4.4.7"
 NOT_GIVEN = frozenset({"FAILURE", "DELAY"})
 """What a submission without NOTIFY stands for (RFC 3461 section 4.1)."""
 
-QueueMail = Callable[[Account, str, Composed, str], object]
-"""Queues a mail of our own for an account: its key (the same key is queued once), the mail, the forward-path."""
 Contents = Mapping[tuple[str, int], tuple[Message, bytes | str]]
+
+
+class QueueMail(Protocol):
+    """Queues a mail of our own."""
+
+    def __call__(self, account: Account, key: str, mail: Composed, recipient: str, *, require_tls: bool | None) -> None:
+        """Queue it for an account, once for its key. recipient: without <>; require_tls: as in `Message`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     report = report_of(ports, one, due.action, message, _original(ports.blobs, content))
     log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
-        _queue(ports, due, replace(report, to=sender))
+        _queue(ports, due, replace(report, to=sender), message)
     return due.is_for_inbox and _put(ports, due, report, message)
 
 
@@ -170,9 +177,13 @@ def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
     return "" if is_ours else str(address)
 
 
-def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
-    """Send a notification to the sender, with a null reverse-path; nobody knows whether his server takes SMTPUTF8."""
-    ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
+def _queue(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> None:
+    """Send a notification to the sender, with a null reverse-path; nobody knows whether his server takes SMTPUTF8.
+
+    It has the header of the message, and so is to be protected as that was (RFC 8689 section 5).
+    """
+    require_tls = True if message.require_tls else None
+    ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to, require_tls=require_tls)
 
 
 def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> bool:
