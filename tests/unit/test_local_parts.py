@@ -17,7 +17,7 @@ from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
 from egret_local.settings import from_environment
 from egret_local.sources import matches
 from egret_local.supervisor import CannotStart, Supervisor
-from tests.e2e.installation import free_ports
+from tests.e2e.installation import PORTS, free_ports
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,7 @@ def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> N
     program = Path(emulator.command(from_environment({}, tmp_path))[0])
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
-    ports = [f"{part}_PORT" for part in ("HTTP", "SMTP", "EGRESS", "RECEIVER", "SINK", "EMULATOR")]
-    settings = from_environment(dict(zip(ports, map(str, free_ports(len(ports))), strict=True)), tmp_path)
+    settings = from_environment(dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)), tmp_path)
 
     with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
         Supervisor(settings, {}).run()
