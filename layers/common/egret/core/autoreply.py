@@ -1,8 +1,8 @@
 """Recognise mail that no human wrote: automatic answers, receipts, and reports about DMARC and TLS.
 
-Implements: RFC 3834 section 5 (Auto-Submitted), RFC 8098 (receipts), RFC 7489 section 7.2.1.1 and RFC 8460 section 5.3
-(reports), and the marks of systems that are older or do not follow them. Asks only what the header says; whether a
-mail is a bounce has to be asked before, for many bounces are marked as automatic answers.
+Implements: RFC 3834 section 5 (Auto-Submitted), RFC 8098 (receipts), RFC 9990, before it RFC 7489 section 7.2.1.1, and
+RFC 8460 section 5.3 (reports), and the marks of systems that are older or do not follow them. Asks only what the header
+says; whether a mail is a bounce has to be asked before, for many bounces are marked as automatic answers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _is_answer_of_a_machine(mail: Letter) -> bool:
 
 
 def _holds_dmarc(fields: tuple[tuple[str, str], ...]) -> bool:
-    """Say whether a part is named as RFC 7489 section 7.2.1.1 names a report."""
+    """Say whether a part is named as DMARC reports are (RFC 7489 section 7.2.1.1, kept by RFC 9990)."""
     return any(
         _DMARC_FILE.search(value[:1000])
         for name, value in fields
