@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Suppression
@@ -19,7 +20,7 @@ from egret.core.events import Event, EventKind, event_id, webhook_number
 from egret.core.failure import FailureClass, classify
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
 from egret.core.reply import Reply
-from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
+from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, reaches_limit, retract, succeed, verdict
 from egret.usecases.strikes import Key, change_strikes
 
 log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strike
 
 def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> None:
     def cleared(known: Strikes) -> Strikes:
-        return clear(known, one.event.at) if known.kept else known
+        return succeed(known, one.event.at) if known.kept else known
 
     if one.key in strikes and not one.event.dsn:
         _, strikes[one.key] = change_strikes(suppressions, one.key, strikes[one.key], cleared)
@@ -153,9 +154,12 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
         reason = finding or f"{one.voice.value} says that the address is dead ({said})"
         return _put(suppressions, one, "bounce", reason)
     strike_id = _strike_id(one)
-    known, struck = change_strikes(
-        suppressions, one.key, strikes.get(one.key, Strikes()), lambda known: add(known, strike_id, event.at)
-    )
+    taken_at = _taken_at(one)
+
+    def with_strike(known: Strikes) -> Strikes:
+        return add(known if taken_at is None else retract(known, taken_at), strike_id, event.at)
+
+    known, struck = change_strikes(suppressions, one.key, strikes.get(one.key, Strikes()), with_strike)
     strikes[one.key] = struck
     is_new = struck != known
     # Seen before, the last strike may have died before its entry was written; the others did not suppress.
@@ -175,6 +179,12 @@ def _strike_id(one: Happening) -> str:
         return f"dns_{one.event.at:%Y-%m-%d}"
     first = next((event for event in delivery.events if event.kind is EventKind.FAILED), one.event)
     return event_id(delivery.account, delivery.id, first.seq)
+
+
+def _taken_at(one: Happening) -> datetime | None:
+    """Return when the next hop took what a report says has failed: that was no success. None for other failures."""
+    taken = (event.at for event in one.delivery.events if event.kind is EventKind.DELIVERED and not event.dsn)
+    return next(taken, None) if one.event.dsn else None
 
 
 def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
