@@ -295,6 +295,15 @@ def test_subject_tells_an_automatic_answer(subject: str) -> None:
     assert recognise(_ordinary(f"Subject: {subject}")).kind is MailKind.AUTO_REPLY
 
 
+@pytest.mark.parametrize("subject", ["Automatic reply: Hello", "Out of office: Hello", "Auto: Hello"])
+def test_a_person_who_has_left_is_no_bounce(subject: str) -> None:
+    """An answer that says in words that mail was not delivered suppresses nobody: a program of a person wrote it."""
+    fields = f"From: Ann <ann@example.net>\nReturn-Path: <>\nSubject: {subject}\nAuto-Submitted: auto-replied"
+    body = "Your message to ann@example.net could not be delivered: the account has been disabled. Ask bob@example.net."
+
+    assert recognise(f"{fields}\n\n{body}\n".encode()).kind is MailKind.AUTO_REPLY
+
+
 def test_bounce_that_calls_itself_an_automatic_answer_is_a_bounce() -> None:
     """About half of them carry Auto-Submitted."""
     fields = ("Return-Path: <>", "Auto-Submitted: auto-replied")

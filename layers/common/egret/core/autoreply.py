@@ -98,12 +98,16 @@ def read_auto_reply(mail: Letter) -> Recognised | None:
             return Recognised(MailKind.AUTO_REPLY, sign.field)
     if _is_answer_of_a_machine(mail):
         return Recognised(MailKind.AUTO_REPLY, "auto-submitted")
-    subject = decode_words(first(mail.fields, "subject"))
-    if _AUTO.match(subject):
-        return Recognised(MailKind.AUTO_REPLY, "subject")
-    if not _ANSWERS.match(subject) and (words(subject[:_LONGEST_LEAD]) in _SUBJECTS):
+    if is_subject_of_answer(decode_words(first(mail.fields, "subject"))):
         return Recognised(MailKind.AUTO_REPLY, "subject")
     return None
+
+
+def is_subject_of_answer(subject: str) -> bool:
+    """Say whether a decoded subject is one that automatic answers have: "Out of office: Hello"."""
+    if _AUTO.match(subject):
+        return True
+    return not _ANSWERS.match(subject) and words(subject[:_LONGEST_LEAD]) in _SUBJECTS
 
 
 def _is_answer_of_a_machine(mail: Letter) -> bool:
