@@ -20,7 +20,7 @@ from egret.core.changes import Report
 from egret.core.cut import cut
 from egret.core.delivery import Delivery
 from egret.core.errors import ContractError
-from egret.core.events import Event
+from egret.core.events import Event, event_prefix
 from egret.core.ids import message_of
 from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 RECORDED = "recorded"
 FORGOTTEN = "the delivery is forgotten"
+OUR_OWN = "we told it"
 MAX_EVENTS = 100
 """Of one delivery: beyond that, mail to its reverse-path is only kept. Its address may be known to many by then, and
 each event is stored in the delivery itself."""
@@ -132,7 +133,9 @@ def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
 
 
 def _tell(ports: IngestPorts, mail: _Mail, told: Told) -> str:
-    """Add the event to the delivery; return what became of it."""
+    """Add the event to the delivery; return what became of it. A notification of ours that came back is no event."""
+    if mail.header.message_id.startswith(f"<{event_prefix(told.account, told.delivery_id)}"):
+        return OUR_OWN
     event = event_of(told, mail.returned)
     result = change(
         ports.store,
