@@ -13,7 +13,7 @@ from egret.core.failure_class import FailureClass
 from egret.core.failure_rules import RULES
 from egret.core.wording import Phrases, split_phrases, words
 
-__all__ = ["FailureClass", "classify", "status_of"]
+__all__ = ["SENDER_DETAILS", "FailureClass", "classify", "status_of"]
 
 _DETAIL = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})")
 
@@ -35,7 +35,8 @@ _ABOUT_RECIPIENT = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED, Fa
 """What a code says so clearly that words of relaying, senders and policy beside it are believed to be the habit."""
 _NOT_ADDRESS = ("2", "3", "6", "7")
 """Subjects of codes that are not about the address."""
-_SENDER_DETAILS = frozenset({"1.7", "1.8"})
+SENDER_DETAILS = frozenset({"1.7", "1.8"})
+"""subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2)."""
 _BY_DETAIL = {
     "1.0": FailureClass.UNKNOWN,
     "1.1": FailureClass.ADDRESS_DEAD,
@@ -155,7 +156,7 @@ def _by_words_and_code(text: str, subject: str, detail: str) -> FailureClass:
     if rule.failure is not FailureClass.ADDRESS_DEAD:
         return rule.failure
     # The code, or the stage of the conversation, may tell that it is the sender's address that is unknown.
-    if detail in _SENDER_DETAILS or (_MAIL.search(text) and not is_about_recipient(text)):
+    if detail in SENDER_DETAILS or (_MAIL.search(text) and not is_about_recipient(text)):
         return FailureClass.POLICY
     if rule.is_sure or not _is_alive(text, subject, detail):
         return rule.failure

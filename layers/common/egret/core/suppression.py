@@ -15,10 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from egret.core.failure import FailureClass, classify
-
-SENDER_DETAILS = frozenset({"1.7", "1.8"})
-"""subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
+from egret.core.failure import SENDER_DETAILS, FailureClass, classify
 
 SECOND_HAND_DETAILS = frozenset({"1.1", "1.6", "1.10", "2.1"})
 """subject.detail of what counts from a smarthost too: bad mailbox, moved, null MX (RFC 7505), mailbox disabled. What it
