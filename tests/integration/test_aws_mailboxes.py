@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from egret.aws.keys import ttl
 from egret.aws.mailboxes import REMEMBERED, DynamoMailboxes
-from egret.aws.table import Condition, Key, Table
+from egret.aws.table import Condition, Item, Key, Table
 from egret.contracts.records import MailFilter
 from tests.aws_resources import Resources, create_resources, emulator_clients
 from tests.emulators import client_arguments
@@ -56,6 +57,30 @@ def test_a_search_for_what_is_rare_gives_up_and_goes_on(table: Table) -> None:
         while pages[-1].cursor:
             pages.append(mailboxes.list(ACCOUNT, wanted, pages[-1].cursor, 5, NOON))
         assert [page.items for page in pages] == [(), (), (mails[0],)]
+
+
+class Counting(Table):
+    """A table that counts the mails that are looked up."""
+
+    looked_up = 0
+
+    def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
+        """Count, then look up."""
+        wanted = [*keys]
+        self.looked_up += len(wanted)
+        return super().get_many(wanted)
+
+
+def test_a_small_page_looks_up_few_mails(moto_endpoint: str, table: Table) -> None:
+    """Whether a mail leads its thread is asked for each of a listing by threads, and a thread may have thousands."""
+    counting = Counting(emulator_clients(moto_endpoint), table.name)
+    mailboxes = DynamoMailboxes(counting)
+    mails = [replace(mail(ACCOUNT, number), thread="t") for number in range(1, 8)]
+    for each in mails:
+        mailboxes.put(each)
+
+    page = mailboxes.list(ACCOUNT, MailFilter(thread="t"), "", 1, NOON)
+    assert (page.items, counting.looked_up) == ((mails[-1],), 2)
 
 
 def test_items_of_a_mail_go_with_it_and_its_source_is_remembered(table: Table, items: Any) -> None:
