@@ -196,6 +196,11 @@ def test_a_batch_of_calls_fits_into_its_function() -> None:
     assert function["Timeout"] > 30 * function["Events"]["Calls"]["Properties"]["BatchSize"]
 
 
+def test_a_mail_that_ends_its_function_takes_no_other_with_it() -> None:
+    """What strangers write may be slow to read, or large; others of its batch would end among the dead letters too."""
+    assert resource("DsnIngestFunction")["Events"]["Inbound"]["Properties"]["BatchSize"] == 1
+
+
 def test_every_function_fits_into_512_mb_and_has_a_role_of_its_own() -> None:
     """The role that carries its name."""
     functions = of_type("AWS::Serverless::Function")

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.dmarc_reading import MAX_COUNT, MAX_ROWS, Unreadable, read_dmarc
+from egret.core.dmarc_reading import MAX_COUNT, MAX_RESULTS, MAX_ROWS, Unreadable, read_dmarc
 from egret.core.dmarc_report import (
     INTERVALS_H,
     NAMESPACE,
@@ -212,6 +212,18 @@ def test_counts_texts_and_rows_have_bounds() -> None:
     assert isinstance(long_list, AggregateReport)
     assert (found.messages, len(found.org_name)) == (MAX_COUNT, 256)
     assert long_list.messages == MAX_ROWS
+
+
+def test_a_record_has_a_hundred_results_of_each_kind() -> None:
+    """Thousands would take most of the time that reading takes."""
+    results = b"<dkim><domain>a.example</domain></dkim>" * 150 + b"<spf><domain>b.example</domain></spf>" * 150
+    reasons = b"<reason><type>forwarded</type></reason>" * 150
+    many = OLD.replace(b"<auth_results>", b"<auth_results>" + results).replace(b"<reason>", reasons + b"<reason>", 1)
+    found = read_dmarc(many)
+    assert isinstance(found, AggregateReport)
+    ((row, _),) = found.rows
+
+    assert (len(row.dkim_results), len(row.spf_results), len(row.reasons)) == (MAX_RESULTS,) * 3
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 2000))
