@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from egret.aws.keys import ttl
-from egret.aws.mailboxes import REMEMBERED, DynamoMailboxes
+from egret.aws.mailboxes import REMEMBERED, DynamoMailboxes, mail_items
 from egret.aws.table import Condition, Item, Key, Table
 from egret.contracts.records import MailFilter
 from tests.aws_resources import Resources, create_resources, emulator_clients
@@ -119,6 +119,27 @@ def test_an_entry_without_its_mail_is_passed_over(table: Table) -> None:
     mailboxes.create(ACCOUNT, "Inbox")
     mailboxes.remove(mail(ACCOUNT, 1), NOON)
     assert mailboxes.drop(ACCOUNT, "Inbox", NOON)
+
+
+def test_mail_of_an_older_version_is_changed_and_removed(table: Table) -> None:
+    """Its items have no revision, and its source does not say which mail it was: nobody's object goes for that."""
+    mailboxes = DynamoMailboxes(table)
+    for number in (1, 2):
+        one = mail(ACCOUNT, number)
+        for item in mail_items(one):
+            table.put({name: value for name, value in item.items() if name not in ("rev", "id", "ttl")})
+    old = mailboxes.get(ACCOUNT, message_number(1), NOON)
+    assert old is not None
+    new = replace(old, flags=frozenset({"read"}), rev=old.rev + 1)
+
+    assert mailboxes.holds(ACCOUNT, old.source, old.rcpt_to, NOON) is True
+    assert mailboxes.replace(old, new)
+    assert not mailboxes.replace(old, new)
+    assert mailboxes.get(ACCOUNT, message_number(1), NOON) == new
+    assert mailboxes.remove(new, NOON)
+    other = mailboxes.get(ACCOUNT, message_number(2), NOON)
+    assert other is not None
+    assert mailboxes.remove(other, NOON)
 
 
 class Interrupted(Table):

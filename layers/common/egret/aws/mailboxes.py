@@ -139,7 +139,10 @@ class DynamoMailboxes:
     def holds(self, account: str, source: str, rcpt_to: str, now: datetime) -> bool | None:
         """Tell whether the account still has the mail of a source; None when it never had, as far as is known."""
         item = self._table.get((account_partition(account), f"Z#{digest(f'{source} {rcpt_to}')}"))
-        return None if item is None else self.get(account, number(item, "id"), now) is not None
+        if item is None:
+            return None
+        # An item of an older version does not say which mail it stands for.
+        return "id" not in item or self.get(account, number(item, "id"), now) is not None
 
     # --- threads
 
@@ -232,7 +235,9 @@ def _entries(mail: StoredMail) -> list[Item]:
 
 
 def _is_still(mail: StoredMail) -> Condition:
-    return Condition("rev = :rev", {":rev": n(mail.rev)})
+    # Older versions wrote no revision, and changed nothing.
+    is_of_old = Condition("attribute_exists(pk) AND attribute_not_exists(rev)")
+    return Condition("rev = :rev", {":rev": n(mail.rev)}) if mail.rev else is_of_old
 
 
 def _range(account: str, wanted: MailFilter, cursor: str) -> Range | None:
