@@ -465,6 +465,15 @@ def test_what_came_back_to_us_goes_on_to_who_asked(world: World, kind: EventKind
     assert world.inbox() == []
 
 
+def test_what_is_known_by_the_message_id_alone_goes_nowhere(world: World) -> None:
+    """It may be our own notification, forwarded to us by who asked for it: passing it on would never end."""
+    world.accept(mail_from="app@example.com")
+    delivery = a_delivery(state=State.DELIVERED, **SUBMITTED)
+    world.notify(*(reported(kind, delivery, by_message_id=True) for kind in EventKind))
+
+    assert (world.queued, world.inbox()) == ([], [])
+
+
 def test_what_came_back_goes_on_only_where_it_was_asked_for(world: World) -> None:
     """A failure to who wants to hear of successes only; what is no notification at all."""
     world.accept(mail_from="app@example.com")

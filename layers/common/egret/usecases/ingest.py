@@ -19,7 +19,7 @@ from egret.contracts.verdicts import Verdicts
 from egret.core.changes import Report
 from egret.core.delivery import Delivery
 from egret.core.errors import ContractError, Unavailable
-from egret.core.events import Event, webhook_number
+from egret.core.events import Event, event_prefix, webhook_number
 from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
 from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 RECORDED = "recorded"
 FORGOTTEN = "the delivery is forgotten"
+OUR_OWN = "we told it"
 MAX_ID_TRIES = 16
 """Ids tried for one mail; each is free with overwhelming likelihood."""
 MAX_EVENTS = 100
@@ -131,7 +132,9 @@ def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
 
 
 def _tell(ports: IngestPorts, mail: _Mail, told: Told) -> str:
-    """Add the event to the delivery; return what became of it."""
+    """Add the event to the delivery; return what became of it. A notification of ours that came back is no event."""
+    if mail.parsed.message_id.startswith(f"<{event_prefix(told.account, told.delivery_id)}"):
+        return OUR_OWN
     event = event_of(told, mail.returned)
     result = change(
         ports.store,

@@ -105,11 +105,12 @@ def action_of(one: Happening) -> str:
     """Return the action that the sender is to hear of (RFC 3464 section 2.3.3), "" when he is to hear nothing.
 
     Mail without a reverse-path has nobody who would hear, so that notifications never answer one another. What was
-    withdrawn is known to who withdrew it.
+    withdrawn is known to who withdrew it. A DSN that did not come to our reverse-path may have been at the sender's, or
+    be one of ours that was forwarded to us: whoever tells of it again may do so for ever.
     """
     delivery, event = one.delivery, one.event
     is_repeated = event.dsn and not event.source  # as `lifecycle` does when a notification overtook its own attempt
-    if not delivery.reverse_path or is_repeated:
+    if not delivery.reverse_path or is_repeated or event.by_message_id:
         return ""
     asked = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
     match event.kind:
