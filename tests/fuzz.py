@@ -45,7 +45,7 @@ from egret.core.parse import MAX_TEXT_OCTETS, NotConforming, Structure, parse_me
 from egret.core.recognise import MailKind, recognise
 from egret.core.reply import Reply
 from egret.core.report_destinations import agreed, destinations
-from egret.core.report_payload import payloads, unpacked
+from egret.core.report_payload import Room, payloads, unpacked
 from egret.core.tlsrpt_reading import read_tls
 from egret.core.tlsrpt_report import PolicyResult, TlsReport, compose_json
 from egret.usecases.incoming_call import incoming_payload
@@ -323,7 +323,7 @@ def targets() -> list[Target]:
         ),
         Target(
             "report file",
-            lambda b: list(unpacked(b)),
+            lambda b: list(unpacked(b, Room())),
             [compressed(_tls_report().decode()), _zipped(_aggregate()), _zipped(_aggregate(), b"x", _tls_report())],
         ),
         Target(

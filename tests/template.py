@@ -73,20 +73,25 @@ class Permissions:
     """(action, resource): resources as `Name`, `Name.Attribute`, `Name/prefix/*`, "*" or an ARN.
 
     Where only some partitions of a table may be touched: `Name#PARTITION`, with wildcards. A key that is only for some
-    things: `Name#context`, with a wildcard. What must have our tag: `ARN#value of the tag`.
+    things: `Name#context`, with a wildcard; for all but some: `Name#not context`. What must have our tag: `ARN#value of
+    the tag`.
     """
 
     def allow(self, action: str, place: str) -> bool:
         """Tell whether an action is allowed at `Bucket/content/abc/1`, `MailTable` or `SettingsTable#ACCOUNT`."""
-        places = (place, place.partition("#")[0])
-        return any(
-            action == each and any(fnmatch.fnmatchcase(one, pattern) for one in places)
-            for each, pattern in self.allowed
-        )
+        return any(action == each and _covers(pattern, place) for each, pattern in self.allowed)
 
     def actions(self, service: str) -> set[str]:
         """Return the actions of a service, such as `sqs`."""
         return {action for action, _ in self.allowed if action.startswith(f"{service}:")}
+
+
+def _covers(pattern: str, place: str) -> bool:
+    name, is_limited, excluded = pattern.partition("#not ")
+    if is_limited:
+        of, _, context = place.partition("#")
+        return of == name and bool(context) and not fnmatch.fnmatchcase(context, excluded)
+    return any(fnmatch.fnmatchcase(one, pattern) for one in (place, place.partition("#")[0]))
 
 
 def permissions(role: str) -> Permissions:
@@ -115,6 +120,8 @@ def _limits(statement: dict[str, Any]) -> list[str]:
             return [f"#{_place(value)}"]
         case {"StringLike": {"kms:EncryptionContext:egret": contexts}, **rest} if not rest:
             return [f"#{context}" for context in _listed(contexts)]
+        case {"StringNotLike": {"kms:EncryptionContext:egret": context}, **rest} if not rest:
+            return [f"#not {context}"]
         case other:
             raise AssertionError(f"a condition that nobody has thought of: {other}")
 

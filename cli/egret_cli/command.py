@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from egret.contracts.ports import (
     Blobs,
@@ -150,6 +150,8 @@ class Command:
 
 
 ACCOUNT = Argument("account", "name of the account")
+A_THOUSAND_YEARS: Final = timedelta(days=365_250)
+"""The longest period that is added to the time of day: later instants have no name."""
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -6,7 +6,6 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +18,10 @@ from egret.usecases.accounts import account_named
 from egret.usecases.deliveries import DeliveryPorts, delivery_cancel, delivery_get, delivery_list, delivery_release
 from egret.usecases.holds import HoldPorts, hold_add, hold_list, hold_remove
 from egret.usecases.suppressions import SuppressionPorts, suppression_add, suppression_list, suppression_remove
-from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, days, instant
+from egret_cli.command import A_THOUSAND_YEARS, ACCOUNT, Answer, Argument, Command, Ports, days, instant
 from egret_cli.text import cell, facts, table
 
 PAGE: Final = 1000
-A_THOUSAND_YEARS: Final = timedelta(days=365_250)
 CURSOR_KEY: Final = os.urandom(32)
 """Cursors never leave this process, so they need no key of the installation."""
 

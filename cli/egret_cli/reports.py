@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +21,7 @@ from egret.usecases.reports import (
     report_unsuppress,
     tls_report_list,
 )
-from egret_cli.command import ACCOUNT, Answer, Argument, Command, Ports, days
+from egret_cli.command import A_THOUSAND_YEARS, ACCOUNT, Answer, Argument, Command, Ports, days
 from egret_cli.text import table
 
 CURSOR_KEY: Final = os.urandom(32)
@@ -100,8 +99,7 @@ def _plain(report: DMARCReportInfo | TLSReportInfo) -> Any:
 
 def suppress(ports: Ports, arguments: Namespace) -> Answer:
     """Put an address on the list."""
-    now = ports.clock.now()
-    until: datetime | None = now + days(arguments.days) if arguments.days else None
+    until = None if arguments.days is None else ports.clock.now() + min(arguments.days, A_THOUSAND_YEARS)
     kind = ReportKind(arguments.kind)
     entry = report_suppress(_suppressing(ports), kind, arguments.address, until, arguments.comment)
     how_long = f"until {until:%Y-%m-%d %H:%MZ}" if until else "until it is taken off the list"
@@ -146,7 +144,7 @@ COMMANDS = (
         (
             KIND,
             ADDRESS,
-            Argument("--days", "for so long only", {"default": "", "metavar": "DAYS"}),
+            Argument("--days", "for so long only", {"type": days, "metavar": "DAYS"}),
             Argument("--comment", "why", {"default": "", "metavar": "TEXT"}),
         ),
         suppress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -114,6 +115,7 @@ def post_ports_of(app: App) -> PostPorts:
         clock=app.clock,
         dice=app.dice,
         side_by_side=ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="webhook").map,
+        reading_large=threading.Lock(),
     )
 
 

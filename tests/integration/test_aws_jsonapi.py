@@ -150,18 +150,43 @@ def test_refusal_has_the_form_of_botocore() -> None:
     assert dict(error.response)["Item"] == {"w": {"B": b"\0\xff"}}
 
 
-def test_refusal_is_not_repeated() -> None:
+def _canceled(*codes: str) -> Said:
+    """Return the answer to a transaction that was canceled, with the reason of each part."""
+    reasons = [{"Code": code} for code in codes]
+    answer = {"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "CancellationReasons": reasons}
+    return 400, json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (400, b'{"__type": "x#ValidationException"}'),
+        (400, b'{"__type": "x#TransactionCanceledException"}'),
+        _canceled("ConditionalCheckFailed", "TransactionConflict"),
+        _canceled("None", "ValidationError"),
+    ],
+)
+def test_refusal_is_not_repeated(refusal: Said) -> None:
     """Asking again would give the same answer."""
-    server = Server([(400, b'{"__type": "x#ValidationException"}')])
+    server = Server([refusal])
     _refused(server)
     assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize(
-    "trouble", [(500, b"{}"), (503, b"<html>busy</html>"), (400, b'{"__type": "x#ThrottlingException"}'), None]
+    "trouble",
+    [
+        (500, b"{}"),
+        (503, b"<html>busy</html>"),
+        (400, b'{"__type": "x#ThrottlingException"}'),
+        (400, b'{"__type": "x#TransactionConflictException"}'),
+        _canceled("None", "TransactionConflict"),
+        _canceled("ThrottlingError", "None"),
+        None,
+    ],
 )
 def test_trouble_that_passes_is_repeated(trouble: Said) -> None:
-    """A broken service, a throttled table, a connection that ended: the next try succeeds."""
+    """A broken service, a throttled table, another transaction at the same item, a connection that ended."""
     server = Server([trouble, (200, b'{"Count": 1}')])
     assert _call(server) == {"Count": 1}
     assert len(server.seen) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,8 @@ import boto3
 import pytest
 
 from egret.aws.keys import ttl
-from egret.aws.mailboxes import REMEMBERED, DynamoMailboxes
-from egret.aws.table import Condition, Key, Table
+from egret.aws.mailboxes import REMEMBERED, DynamoMailboxes, mail_items
+from egret.aws.table import Condition, Item, Key, Table
 from egret.contracts.records import MailFilter
 from tests.aws_resources import Resources, create_resources, emulator_clients
 from tests.emulators import client_arguments
@@ -58,6 +59,30 @@ def test_a_search_for_what_is_rare_gives_up_and_goes_on(table: Table) -> None:
         assert [page.items for page in pages] == [(), (), (mails[0],)]
 
 
+class Counting(Table):
+    """A table that counts the mails that are looked up."""
+
+    looked_up = 0
+
+    def get_many(self, keys: Iterable[Key]) -> dict[Key, Item]:
+        """Count, then look up."""
+        wanted = [*keys]
+        self.looked_up += len(wanted)
+        return super().get_many(wanted)
+
+
+def test_a_small_page_looks_up_few_mails(moto_endpoint: str, table: Table) -> None:
+    """Whether a mail leads its thread is asked for each of a listing by threads, and a thread may have thousands."""
+    counting = Counting(emulator_clients(moto_endpoint), table.name)
+    mailboxes = DynamoMailboxes(counting)
+    mails = [replace(mail(ACCOUNT, number), thread="t") for number in range(1, 8)]
+    for each in mails:
+        mailboxes.put(each)
+
+    page = mailboxes.list(ACCOUNT, MailFilter(thread="t"), "", 1, NOON)
+    assert (page.items, counting.looked_up) == ((mails[-1],), 2)
+
+
 def test_items_of_a_mail_go_with_it_and_its_source_is_remembered(table: Table, items: Any) -> None:
     """By the table's time to live, each seconds after the mail is over; a queue may bring it again later."""
     mailboxes, one = DynamoMailboxes(table), mail(ACCOUNT)
@@ -94,6 +119,27 @@ def test_an_entry_without_its_mail_is_passed_over(table: Table) -> None:
     mailboxes.create(ACCOUNT, "Inbox")
     mailboxes.remove(mail(ACCOUNT, 1), NOON)
     assert mailboxes.drop(ACCOUNT, "Inbox", NOON)
+
+
+def test_mail_of_an_older_version_is_changed_and_removed(table: Table) -> None:
+    """Its items have no revision, and its source does not say which mail it was: nobody's object goes for that."""
+    mailboxes = DynamoMailboxes(table)
+    for number in (1, 2):
+        one = mail(ACCOUNT, number)
+        for item in mail_items(one):
+            table.put({name: value for name, value in item.items() if name not in ("rev", "id", "ttl")})
+    old = mailboxes.get(ACCOUNT, message_number(1), NOON)
+    assert old is not None
+    new = replace(old, flags=frozenset({"read"}), rev=old.rev + 1)
+
+    assert mailboxes.holds(ACCOUNT, old.source, old.rcpt_to, NOON) is True
+    assert mailboxes.replace(old, new)
+    assert not mailboxes.replace(old, new)
+    assert mailboxes.get(ACCOUNT, message_number(1), NOON) == new
+    assert mailboxes.remove(new, NOON)
+    other = mailboxes.get(ACCOUNT, message_number(2), NOON)
+    assert other is not None
+    assert mailboxes.remove(other, NOON)
 
 
 class Interrupted(Table):

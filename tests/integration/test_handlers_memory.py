@@ -156,7 +156,9 @@ def test_accounts_are_posted_to_side_by_side() -> None:
     world.settings.put_account(an_account(id=OTHER_ACCOUNT, name="other", addresses=("b@example.org",), webhook=HOOK))
     calls = [delivered(world), delivered(world, OTHER_ACCOUNT)]
     app = App.from_environment(dict.fromkeys((*variables("WebhookCallsFunction"), "AWS_REGION"), "x"))
-    ports = replace(world.posting, side_by_side=webhook_function.post_ports_of(app).side_by_side)
+    made = webhook_function.post_ports_of(app)
+    assert isinstance(made.reading_large, type(threading.Lock()))
+    ports = replace(world.posting, side_by_side=made.side_by_side)
 
     assert failed(webhook_function.run_calls(ports, sqs_event(*map(encode_queue_body, calls)))) == []
     assert len(world.poster.posted) == 2

@@ -203,7 +203,7 @@ def test_ten_thousand_recipients_are_refused(client: Client, service: Service) -
 def test_suppression_methods(client: Client) -> None:
     """Empty, added, added again, present by variant, listed, removed by variant, removed again."""
     added = {"EmailAddress": "Gone+x@Bücher.Example", "Manual": True, "Reason": "r"}
-    assert client.good("SuppressionList", {}) == {"Suppressions": []}
+    assert client.good("SuppressionList", {})["Suppressions"] == []
     assert client.good("SuppressionAdd", added) == {}
     assert client.refused("SuppressionAdd", added) == "error"
     assert client.refused("SuppressionAdd", {"EmailAddress": "gone@xn--bcher-kva.example"}) == "error"
@@ -221,7 +221,7 @@ def test_suppression_methods(client: Client) -> None:
     }
     assert client.good("SuppressionRemove", {"EmailAddress": "GONE@bücher.example"}) == {}
     assert client.refused("SuppressionRemove", {"EmailAddress": "GONE@bücher.example"}) == "error"
-    assert client.good("SuppressionList", {}) == {"Suppressions": []}
+    assert client.good("SuppressionList", {})["Suppressions"] == []
 
 
 def test_deliveries_are_shown_listed_and_canceled(client: Client) -> None:
@@ -329,7 +329,7 @@ def test_a_body_that_is_not_base64_is_read_as_text(client: Client) -> None:
     """API Gateway passes text types on as they are."""
     headers = {**client.headers, "Content-Type": "application/x-www-form-urlencoded"}
     got = answer(client.api, event("POST", "/webapi/v0/SuppressionList", b"request={}", headers))
-    assert (got["statusCode"], got["body"]) == (200, '{"Suppressions":[]}\n')
+    assert (got["statusCode"], got["body"]) == (200, '{"Suppressions":[],"Cursor":""}\n')
 
 
 def test_a_disabled_account_cannot_call(client: Client, service: Service) -> None:

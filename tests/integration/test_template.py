@@ -18,9 +18,10 @@ from egret.aws.clients import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Clien
 from egret.aws.jsonapi import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from egret.aws.keys import DUE_INDEX, fromid_partition
 from egret.aws.settings_items import AccountItem
-from egret.contracts.settings import RetryPolicy
+from egret.contracts.settings import Fail, RetryPolicy, Transport
 from egret.contracts.submission import STAGING
 from egret_egress.session import Timeouts
+from egret_egress.tls_results import SUCCESS_WAITS
 from functions.sweep.handler import QUEUE_OLDEST, UNITS_ALIVE, UNITS_USABLE
 from tests.template import ROOT, container_variables, of_type, permissions, resource, template, variables
 
@@ -196,6 +197,11 @@ def test_a_batch_of_calls_fits_into_its_function() -> None:
     assert function["Timeout"] > 30 * function["Events"]["Calls"]["Properties"]["BatchSize"]
 
 
+def test_a_mail_that_ends_its_function_takes_no_other_with_it() -> None:
+    """What strangers write may be slow to read, or large; others of its batch would end among the dead letters too."""
+    assert resource("DsnIngestFunction")["Events"]["Inbound"]["Properties"]["BatchSize"] == 1
+
+
 def test_every_function_fits_into_512_mb_and_has_a_role_of_its_own() -> None:
     """The role that carries its name."""
     functions = of_type("AWS::Serverless::Function")
@@ -256,7 +262,22 @@ def test_the_egress_opens_passwords_of_smarthosts_and_no_dkim_key() -> None:
     assert role.allow("kms:Decrypt", "DkimKey#transport:relay")
     assert not role.allow("kms:Decrypt", "DkimKey#example.com")
     assert role.actions("kms") == {"kms:Decrypt"}
-    assert permissions("SendRole").allow("kms:Decrypt", "DkimKey#example.com")
+
+
+@pytest.mark.parametrize("role", ["SendRole", "SubmitRole", "ReportsRole"])
+def test_who_signs_opens_dkim_keys_and_no_password_of_a_smarthost(role: str) -> None:
+    """One key of KMS wraps both; the context says which."""
+    assert permissions(role).allow("kms:Decrypt", "DkimKey#example.com")
+    assert not permissions(role).allow("kms:Decrypt", "DkimKey#" + Transport("relay", Fail()).context)
+
+
+def test_reports_are_sent_when_the_sessions_of_the_day_are_written() -> None:
+    """The egress keeps successes for some minutes; a report is made once."""
+    (event,) = resource("ReportsFunction")["Events"].values()
+    found = re.fullmatch(r"cron\((\d+) \* \* \* \? \*\)", event["Properties"]["ScheduleExpression"])
+    assert found is not None
+
+    assert timedelta(minutes=int(found[1])) >= SUCCESS_WAITS + timedelta(minutes=5)
 
 
 def test_secrets_never_reach_a_function_that_has_no_use_for_them() -> None:

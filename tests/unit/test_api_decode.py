@@ -131,7 +131,7 @@ def test_every_64_bit_integer_is_an_id(number: int) -> None:
 
 
 def test_an_empty_request_knows_no_fields() -> None:
-    """SuppressionList takes nothing."""
+    """MailboxList takes nothing."""
     with pytest.raises(InvalidRequest):
         decode(b'{"Account":"other"}', Empty)
 

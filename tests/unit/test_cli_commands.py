@@ -821,3 +821,12 @@ def test_addresses_get_no_reports_and_again(machine: Machine) -> None:
     assert "again" in machine.good("reports", "unsuppress", "dmarc", "d@EXAMPLE.net")
     assert machine.run("reports", "unsuppress", "dmarc", "d@example.net")[0] == 1
     assert machine.run("reports", "suppress", "dmarc", "no address")[0] == 1
+
+
+@pytest.mark.parametrize("command", [("reports", "suppress", "tls"), ("suppression", "add", "acme")])
+def test_addresses_are_suppressed_for_a_time_that_makes_sense(machine: Machine, command: tuple[str, ...]) -> None:
+    """However many days somebody types; never until yesterday."""
+    assert "until 3" in machine.good(*command, "t@example.net", "--days", "99999999")
+    assert machine.run(*command, "u@example.net", "--days=-1")[0] == 1
+    with pytest.raises(SystemExit):
+        machine.run(*command, "v@example.net", "--days", "some")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import random
 import zipfile
 import zlib
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.dmarc_reading import MAX_COUNT, MAX_ROWS, Unreadable, read_dmarc
+from egret.core.dmarc_reading import MAX_COUNT, MAX_RESULTS, MAX_ROWS, Unreadable, read_dmarc
 from egret.core.dmarc_report import (
     INTERVALS_H,
     NAMESPACE,
@@ -33,7 +34,7 @@ from egret.core.dmarc_report import (
     merged,
     subject,
 )
-from egret.core.report_payload import MAX_ENTRIES, MAX_PACKED, payloads, unpacked
+from egret.core.report_payload import MAX_ENTRIES, MAX_PACKED, MAX_UNPACKED, Room, payloads, unpacked
 from tests.unit.reporting import MIDNIGHT, a_row, an_aggregate
 
 OLD = b"""<?xml version="1.0" encoding="UTF-8" ?>
@@ -213,6 +214,18 @@ def test_counts_texts_and_rows_have_bounds() -> None:
     assert long_list.messages == MAX_ROWS
 
 
+def test_a_record_has_a_hundred_results_of_each_kind() -> None:
+    """Thousands would take most of the time that reading takes."""
+    results = b"<dkim><domain>a.example</domain></dkim>" * 150 + b"<spf><domain>b.example</domain></spf>" * 150
+    reasons = b"<reason><type>forwarded</type></reason>" * 150
+    many = OLD.replace(b"<auth_results>", b"<auth_results>" + results).replace(b"<reason>", reasons + b"<reason>", 1)
+    found = read_dmarc(many)
+    assert isinstance(found, AggregateReport)
+    ((row, _),) = found.rows
+
+    assert (len(row.dkim_results), len(row.spf_results), len(row.reasons)) == (MAX_RESULTS,) * 3
+
+
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 2000))
 def test_no_octets_are_an_exception(noise: bytes, first: int, second: int) -> None:
     """A report that was spoiled is a report, or a sentence."""
@@ -287,15 +300,34 @@ def test_ordinary_mail_has_no_report() -> None:
 )
 def test_bombs_and_damage_are_a_sentence(hostile: bytes, trouble: str) -> None:
     """Bounds on octets, ratio and files; no error of a library escapes."""
-    (found,) = unpacked(hostile)
+    (found,) = unpacked(hostile, Room())
 
     assert found.data == b""
     assert trouble in found.trouble
 
 
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_all_reports_of_a_mail_share_one_room(is_archive: bool) -> None:
+    """Ten of the largest would take a minute to read, and fill the memory of who reads them."""
+    large = b"<feedback>" + random.Random(1).randbytes(40_000) + b" " * (9 << 20)
+    if is_archive:
+        raw = mail(zipped(*[large] * 12), "application/zip")
+    else:
+        part = base64.encodebytes(gzip.compress(large))
+        raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"".join(
+            b"--b\r\nContent-Type: application/gzip\r\nContent-Transfer-Encoding: base64\r\n\r\n" + part + b"\r\n"
+            for _ in range(12)
+        )
+    found = list(payloads(raw))
+
+    assert 0 < sum(len(each.data) for each in found) <= MAX_UNPACKED
+    assert [bool(each.data) for each in found] == [True] * 2 + [False] * 8
+    assert "too large" in found[-1].trouble
+
+
 def test_a_gzip_file_that_is_cut_short_gives_what_there_is() -> None:
     """It is then no XML, which is said of it."""
-    (found,) = unpacked(gzip.compress(OLD, mtime=0)[:-200])
+    (found,) = unpacked(gzip.compress(OLD, mtime=0)[:-200], Room())
 
     assert OLD.startswith(found.data)
     assert isinstance(read_dmarc(found.data), Unreadable)
@@ -308,12 +340,12 @@ def test_no_archive_is_an_exception(packed: bytes, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 6))):
         spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
 
-    assert all(each.trouble or each.data for each in unpacked(bytes(spoiled)))
+    assert all(each.trouble or each.data for each in unpacked(bytes(spoiled), Room()))
 
 
 def test_a_raw_deflate_stream_is_no_report() -> None:
     """Only what announces itself is unpacked."""
-    assert list(unpacked(zlib.compress(OLD))) == []
+    assert list(unpacked(zlib.compress(OLD), Room())) == []
 
 
 def test_policies_say_only_what_is_known() -> None:

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.settings import Account
+from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.queue import MemoryQueue
 from egret.usecases.ingest import IngestPorts, ingest
-from egret.usecases.mail_objects import UNSEEN_PATIENCE, drop_object
+from egret.usecases.mail_objects import ENVELOPE_BYTES, UNSEEN_PATIENCE, drop_object
 from egret.usecases.mailbox import message_delete
 from egret.usecases.publish import PublishPorts, publish
 from tests.unit.builders import ACCOUNT, NOW, OTHER_ACCOUNT
@@ -94,6 +95,41 @@ def test_a_recipient_whose_mail_is_still_to_come_keeps_the_object() -> None:
     assert not drop_object(service.mailboxes, service.blobs, mail, NOW)
     assert drop_object(service.mailboxes, service.blobs, mail, NOW + UNSEEN_PATIENCE)
     assert KEY not in service.blobs.objects
+
+
+class Reading(MemoryBlobs):
+    """Objects that note how many bytes of them were read."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__()
+        self.objects = objects
+        self.read: list[int] = []
+
+    def get(self, key: str) -> bytes | None:
+        """Note the whole."""
+        self.read.append(len(self.objects[key]))
+        return super().get(key)
+
+    def beginning(self, key: str, size_bytes: int) -> bytes | None:
+        """Note what was asked for."""
+        self.read.append(size_bytes)
+        return self.objects[key][:size_bytes]
+
+
+def test_of_a_large_mail_only_the_envelope_is_read() -> None:
+    """A hundred of them may be over at once; an envelope that is longer than usual is read whole."""
+    service = Service()
+    receive(service)
+    mail = service.store.table.mails[ACCOUNT, mail_of(service, ACCOUNT)]
+    long = Inbound("in1", NOW.isoformat(), "a" * ENVELOPE_BYTES, [InboundRecipient("app@example.com", ACCOUNT)])
+    large = service.blobs.objects[KEY] + b"x" * (1 << 20)
+
+    blobs = Reading({KEY: large})
+    assert not drop_object(service.mailboxes, blobs, mail, NOW)
+    assert blobs.read == [ENVELOPE_BYTES]
+    blobs = Reading({KEY: pack_inbound(long, RAW)})
+    assert not drop_object(service.mailboxes, blobs, mail, NOW)
+    assert blobs.read == [ENVELOPE_BYTES, len(blobs.objects[KEY])]
 
 
 def test_a_sent_copy_takes_its_object_along() -> None:

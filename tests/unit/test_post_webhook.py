@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ from egret.memory.due import MemoryDueIndex
 from egret.memory.mailboxes import MemoryMailboxes
 from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
-from egret.usecases.post_webhook import CALL_LIFETIME, UNSEEN_PATIENCE, PostPorts, post_webhooks
+from egret.usecases.post_webhook import CALL_LIFETIME, LARGE_BYTES, UNSEEN_PATIENCE, PostPorts, post_webhooks
 from tests.unit.builders import ACCOUNT, HOUR, MESSAGE_ID, NOW, OTHER_ACCOUNT, a_delivery, a_message
 
 URL = "https://hooks.example.com/egret"
@@ -694,6 +695,23 @@ def test_mail_of_a_machine_is_told_as_such(world: World, raw: bytes, mail_from: 
     world.post([mail_call(world, raw, mail_from=mail_from)])
 
     assert world.payloads()[0]["Meta"]["Automated"] is automated
+
+
+@pytest.mark.parametrize(("size_bytes", "held"), [(LARGE_BYTES + 1, [True]), (LARGE_BYTES, [False])])
+def test_large_mails_are_read_one_after_the_other(size_bytes: int, held: list[bool]) -> None:
+    """Anybody may send them to many accounts at once, and the function that calls for all of them has 512 MB."""
+    lock, seen = threading.Lock(), []
+
+    class Blobs(MemoryBlobs):
+        def get(self, key: str) -> bytes | None:
+            seen.append(lock.locked())
+            return super().get(key)
+
+    world = World(blobs=Blobs())
+    call = mail_call(world, size_bytes=size_bytes)
+    post_webhooks(replace(world.ports(), reading_large=lock), [call])
+
+    assert (len(world.poster.posted), seen, lock.locked()) == (1, held, False)
 
 
 def test_a_call_about_mail_is_signed_and_repeated_as_any_other(world: World) -> None:

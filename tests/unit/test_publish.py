@@ -114,6 +114,31 @@ def test_mail_is_told_only_to_who_wants_it(world: World, hook: WebhookSettings |
     assert world.publish(MailRecord(None, mail)) == []
 
 
+def test_a_notification_that_cannot_be_written_holds_up_no_event() -> None:
+    """It is logged; the stream goes on, with the notifications of others. A storage that is silent is asked again."""
+
+    class Blobs(MemoryBlobs):
+        trouble: Exception = RuntimeError()
+
+        def put(self, key: str, body: bytes) -> None:
+            if f"dsn-{MESSAGE_ID}-" in key:
+                raise self.trouble
+            super().put(key, body)
+
+    blobs = Blobs()
+    world = World(blobs=blobs)
+    changes = []
+    for id_ in (MESSAGE_ID, MESSAGE_ID + 1024):
+        world.store.put_message(a_message(id=id_), b"Subject: Hello\r\n\r\n")
+        changes.append(StreamRecord(None, with_events(FAILED, id=id_)))
+
+    assert world.publish(*changes) == [(2, True), (2, False)]
+    assert len(world.store.table.mails) == 1
+    blobs.trouble = Unavailable()
+    with pytest.raises(Unavailable):
+        world.publish(*changes)
+
+
 def with_events(*events: Event, **changes: Any) -> Delivery:
     """Return the delivery with these events."""
     return a_delivery(events=events, **changes)

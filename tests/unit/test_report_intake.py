@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from egret.contracts.queues import Inbound, InboundRecipient
+from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.records import MailFilter, Page
 from egret.contracts.reports import ReceivedReport, ReportKind
 from egret.contracts.verdicts import DmarcRecord, Verdicts
@@ -197,6 +197,23 @@ def test_ingest_takes_reports_in_and_keeps_the_mail() -> None:
     assert len(world.of(ACCOUNT)) == 1
     assert len(own.inbox()) == 1
     assert [payload.trouble for payload in payloads(a_dmarc_mail())] == [""]
+
+
+def test_a_report_that_cannot_be_taken_in_keeps_no_mail_from_its_reader() -> None:
+    """It is tried again, and ends among the dead letters; the mail itself is where it belongs."""
+
+    class Broken(MemoryReceivedReports):
+        def put(self, report: ReceivedReport) -> None:
+            raise RuntimeError
+
+    world, own = World(), test_ingest.World()
+    reports = replace(world.intake, received=Broken())
+    ports = IngestPorts(own.store, own.blobs, own.mailboxes, own.clock, own.settings, SECRETS, reports=reports)
+    own.blobs.put(test_ingest.KEY, pack_inbound(Inbound("in1", NOW.isoformat(), "", [TO_US]), a_dmarc_mail()))
+    with pytest.raises(RuntimeError):
+        ingest(ports, test_ingest.KEY)
+
+    assert len(own.inbox()) == 1
 
 
 # --- what becomes of our own -----------------------------------------------------------------------------------------

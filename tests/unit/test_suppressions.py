@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from egret.contracts.webapi import ErrorCode, SuppressionAddRequest
+from egret.contracts.webapi import ErrorCode, SuppressionAddRequest, SuppressionListRequest
 from egret.core.errors import InvalidRequest
 from egret.core.suppression import Strike, Strikes
 from egret.usecases.suppressions import (
     MAX_REASON_CHARACTERS,
     suppression_add,
     suppression_list,
+    suppression_page,
     suppression_present,
     suppression_remove,
 )
@@ -51,6 +52,40 @@ def test_the_list_shows_both_addresses_for_people() -> None:
     assert entry.base_address == "remote.last@bücher.example"
     assert entry.original_address == "Remote.Last+catchall@bücher.example"
     assert (entry.manual, entry.reason, entry.created_at, entry.id < 1 << 53) == (True, "asked to", NOW, True)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 0])
+def test_a_long_list_is_given_in_pages(limit: int) -> None:
+    """Nothing twice, nothing left out, whatever is removed meanwhile; without a limit all at once."""
+    service = Service()
+    for name in "edcba":
+        add(service, f"{name}@example.net")
+    pages: list[list[str]] = []
+    at, more = "", True
+    while more:
+        found, at = suppression_page(service.suppressing, ACCOUNT, SuppressionListRequest(limit=limit, cursor=at))
+        pages.append([entry.base_address for entry in found])
+        more = bool(at)
+        if more and len(pages) == 1:
+            suppression_remove(service.suppressing, ACCOUNT, pages[0][-1])
+
+    assert sorted(one for page in pages for one in page) == [f"{name}@example.net" for name in "abcde"]
+    assert [len(page) for page in pages] == {1: [1] * 5, 2: [2, 2, 1]}.get(limit, [5])
+
+
+def test_a_page_of_another_list_is_refused() -> None:
+    """A cursor belongs to its account; a limit is no less than nothing."""
+    service = Service()
+    for name in "ab":
+        add(service, f"{name}@example.net")
+    _, at = suppression_page(service.suppressing, ACCOUNT, SuppressionListRequest(limit=1))
+
+    for account, request in (
+        (OTHER_ACCOUNT, SuppressionListRequest(cursor=at)),
+        (ACCOUNT, SuppressionListRequest(cursor="x")),
+        (ACCOUNT, SuppressionListRequest(limit=-1)),
+    ):
+        assert code_of(suppression_page, service.suppressing, account, request) == "user"
 
 
 def test_the_list_is_oldest_first() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egret.core.dmarc_reading import MAX_COUNT, Unreadable
 from egret.core.tlsrpt import AppliedPolicy, FailureDetail, PolicyType, ResultKey, ResultType, Tally, TlsResult
-from egret.core.tlsrpt_reading import read_tls
+from egret.core.tlsrpt_reading import MAX_OCTETS, read_tls
 from egret.core.tlsrpt_report import (
     PolicyResult,
     TlsReport,
@@ -138,6 +138,13 @@ def test_a_result_that_nobody_knows_keeps_its_word() -> None:
 def test_what_is_no_report_is_a_sentence(hostile: bytes) -> None:
     """Never an exception."""
     assert isinstance(read_tls(hostile), Unreadable)
+
+
+def test_json_that_would_fill_the_memory_is_not_read() -> None:
+    """Millions of empty objects in few octets, which are fewer still when they are packed."""
+    found = read_tls(b'{"policies":[' + b"{}," * (MAX_OCTETS // 3) + b"{}]}")
+
+    assert found == Unreadable("it is too large")
 
 
 @given(st.binary(max_size=100), st.integers(0, 900), st.integers(0, 900))

@@ -122,7 +122,7 @@ _TABLE: Final = (
         name="SuppressionList",
         group=Group.SUPPRESSION,
         summary="List the addresses that the account's mail no longer goes to.",
-        request=w.Empty,
+        request=w.SuppressionListRequest,
         answer=w.SuppressionListResult,
         scopes=_READING,
     ),

@@ -79,9 +79,9 @@ def _domains(ports: domain_tls.DomainTlsPorts) -> Mapping[str, Operation]:
 
 def _suppression(ports: suppressions.SuppressionPorts) -> Mapping[str, Operation]:
     def listed(call: Call) -> w.SuppressionListResult:
-        entries = suppressions.suppression_list(ports, _account(call))
-        name = call.caller.account.name
-        return w.SuppressionListResult(suppressions=tuple(_suppression_info(entry, name) for entry in entries))
+        entries, sealed = suppressions.suppression_page(ports, _account(call), call.request)
+        infos = tuple(_suppression_info(entry, call.caller.account.name) for entry in entries)
+        return w.SuppressionListResult(suppressions=infos, cursor=sealed)
 
     def add(call: Call) -> None:
         suppressions.suppression_add(ports, _account(call), call.request)

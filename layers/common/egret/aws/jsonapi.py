@@ -44,10 +44,14 @@ THROTTLED: Final = frozenset(
         "ThrottledException",
         "ThrottlingException",
         "TooManyRequestsException",
+        "TransactionConflictException",
         "TransactionInProgressException",
     }
 )
 """Refusals that pass by themselves, whatever status they come with."""
+CANCELED: Final = "TransactionCanceledException"
+PASSING_REASONS: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+"""Why a transaction was canceled that may be done a moment later, as one that met another at the same item."""
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -243,9 +247,17 @@ def _name(answer: Json) -> str:
 
 
 def _is_passing(status: int, answer: Json) -> bool:
-    return status >= http.HTTPStatus.INTERNAL_SERVER_ERROR or (
-        status >= http.HTTPStatus.MULTIPLE_CHOICES and _name(answer) in THROTTLED
-    )
+    if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        return True
+    if status < http.HTTPStatus.MULTIPLE_CHOICES:
+        return False
+    name = _name(answer)
+    return name in THROTTLED or (name == CANCELED and _is_canceled_for_now(answer))
+
+
+def _is_canceled_for_now(answer: Json) -> bool:
+    reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())} - {"None"}
+    return bool(reasons) and reasons <= PASSING_REASONS
 
 
 def _error(status: int, answer: Json) -> Json:

@@ -81,7 +81,7 @@ class DynamoMailboxes:
     def list(self, account: str, wanted: MailFilter, cursor: str, limit: int, now: datetime) -> Page[StoredMail]:
         """Return an account's mail, newest first. The cursor is the id of the last one looked at."""
         found: list[StoredMail] = []
-        for examined, mail in enumerate(self._newest(_range(account, wanted, cursor))):
+        for examined, mail in enumerate(self._newest(_range(account, wanted, cursor), limit + 1)):
             if examined == self._examined:
                 return Page(tuple(found), str(mail.id + 1))
             if wanted.matches(mail, now):
@@ -90,12 +90,16 @@ class DynamoMailboxes:
                 found.append(mail)
         return Page(tuple(found))
 
-    def _newest(self, wanted: Range | None) -> Iterator[StoredMail]:
-        """Yield the mails of a range of mails, or of entries that stand for mails."""
+    def _newest(self, wanted: Range | None, first: int) -> Iterator[StoredMail]:
+        """Yield the mails of a range of mails, or of entries that stand for mails.
+
+        first: mails that may be all that are wanted, and so are looked up before others. Entries cost next to nothing.
+        """
         if wanted is None:
             return
-        items = self._table.query(wanted, LIST_PAGE)
-        while page := [*islice(items, LIST_PAGE)]:
+        items, count = self._table.query(wanted, LIST_PAGE), min(first, LIST_PAGE)
+        while page := [*islice(items, count)]:
+            count = LIST_PAGE
             keys = [(key_of(item)[0], f"X#{_id(item):016d}") for item in page]
             whole = {} if "d" in page[0] else self._table.get_many(keys)
             yield from (
@@ -135,7 +139,10 @@ class DynamoMailboxes:
     def holds(self, account: str, source: str, rcpt_to: str, now: datetime) -> bool | None:
         """Tell whether the account still has the mail of a source; None when it never had, as far as is known."""
         item = self._table.get((account_partition(account), f"Z#{digest(f'{source} {rcpt_to}')}"))
-        return None if item is None else self.get(account, number(item, "id"), now) is not None
+        if item is None:
+            return None
+        # An item of an older version does not say which mail it stands for.
+        return "id" not in item or self.get(account, number(item, "id"), now) is not None
 
     # --- threads
 
@@ -168,7 +175,8 @@ class DynamoMailboxes:
         item = self._table.get(key)
         if item is None:
             return None
-        if any(not mail.is_expired(now) for mail in self._newest(_range(account, MailFilter(mailbox=mailbox), ""))):
+        mails = self._newest(_range(account, MailFilter(mailbox=mailbox), ""), 1)
+        if any(not mail.is_expired(now) for mail in mails):
             return False
         return self._table.delete_if(key, Condition("rev = :rev", {":rev": item["rev"]}))
 
@@ -227,7 +235,9 @@ def _entries(mail: StoredMail) -> list[Item]:
 
 
 def _is_still(mail: StoredMail) -> Condition:
-    return Condition("rev = :rev", {":rev": n(mail.rev)})
+    # Older versions wrote no revision, and changed nothing.
+    is_of_old = Condition("attribute_exists(pk) AND attribute_not_exists(rev)")
+    return Condition("rev = :rev", {":rev": n(mail.rev)}) if mail.rev else is_of_old
 
 
 def _range(account: str, wanted: MailFilter, cursor: str) -> Range | None:

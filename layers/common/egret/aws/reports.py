@@ -43,7 +43,8 @@ _decode_tls = msgspec.msgpack.Decoder(TlsReport).decode
 class DynamoDmarcEvaluations:
     """The `DmarcEvaluations` port. `d`: the evaluation packed.
 
-    A day lies in several partitions for each length of interval: an hourly run reads what is due and no more.
+    A day lies in several partitions for each length of interval: an hourly run reads the day so far of those lengths
+    that end then, and nothing of the others.
     """
 
     def __init__(self, table: Table) -> None:

@@ -26,7 +26,7 @@ def webapi(app: App) -> Api:
             uploads=UploadPorts(app.blobs, app.clock, app.dice, app.installation.max_message_bytes),
             deliveries=DeliveryPorts(app.store, app.settings, app.units, app.hint_queue, app.clock, app.secrets.cursor),
             domain_tls=DomainTlsPorts(app.domain_tls, app.clock),
-            suppression=SuppressionPorts(app.suppressions, app.clock, app.dice),
+            suppression=SuppressionPorts(app.suppressions, app.clock, app.dice, app.secrets.cursor),
             mailbox=MailboxPorts(app.mailboxes, app.blobs, app.clock, app.secrets.cursor, app.installation.pedantic),
             reports=ReportListPorts(app.received_reports, app.clock, app.secrets.cursor),
             unsubscribe=UnsubscribePorts(app.store, app.suppressions, app.clock),

@@ -203,10 +203,21 @@ class SuppressionInfo(Wire, frozen=True, kw_only=True):
     expires: Instant | None = None
 
 
+class SuppressionListRequest(Wire, frozen=True, kw_only=True):
+    """Asks for every suppressed address, as the reference does, or for a page of a long list (an addition).
+
+    cursor: of the page before. limit: 0 = all; an answer holds some 5,000.
+    """
+
+    cursor: str = ""
+    limit: Int64 = 0
+
+
 class SuppressionListResult(Wire, frozen=True, kw_only=True):
-    """Every suppressed address of the account."""
+    """Suppressed addresses of the account, oldest first. cursor: "" at the end, or when all were asked for."""
 
     suppressions: tuple[SuppressionInfo, ...] = ()
+    cursor: str = ""
 
 
 class SuppressionAddRequest(Wire, frozen=True, kw_only=True):

@@ -31,6 +31,8 @@ MAX_ELEMENTS = 1_000_000
 """Of a document: a hundred for each record would be many."""
 MAX_KEPT = 2000
 """Elements of a record, and of all that is outside of records; further ones are not looked at."""
+MAX_RESULTS = 100
+"""Of each kind in a record (RFC 9990 section 3.1.3)."""
 MAX_COUNT = (1 << 53) - 1
 MAX_INSTANT = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999."""
@@ -209,7 +211,7 @@ def _number(text: str) -> int | None:
 def _row(record: _Node) -> tuple[Row, int]:
     row, evaluated = record.one("row"), record.one("row", "policy_evaluated")
     identifiers, results = record.one("identifiers"), record.one("auth_results")
-    count = _number(row.value("count"))
+    count, reasons = _number(row.value("count")), evaluated.all("reason")[:MAX_RESULTS]
     found = Row(
         source_ip=row.word("source_ip"),
         disposition=evaluated.word("disposition"),
@@ -218,9 +220,9 @@ def _row(record: _Node) -> tuple[Row, int]:
         header_from=identifiers.word("header_from"),
         envelope_from=identifiers.word("envelope_from"),
         envelope_to=identifiers.word("envelope_to"),
-        reasons=tuple(Override(each.word("type"), each.value("comment")) for each in evaluated.all("reason")),
-        dkim_results=_dkim(results.all("dkim")),
-        spf_results=_spf(results.all("spf")),
+        reasons=tuple(Override(each.word("type"), each.value("comment")) for each in reasons),
+        dkim_results=_dkim(results.all("dkim")[:MAX_RESULTS]),
+        spf_results=_spf(results.all("spf")[:MAX_RESULTS]),
     )
     return found, min(count or 0, MAX_COUNT)
 

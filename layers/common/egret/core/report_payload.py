@@ -17,7 +17,7 @@ from egret.core.mime import Entity, read_entity
 MAX_PACKED = 10 << 20
 """Octets of an attachment that is looked at."""
 MAX_UNPACKED = 20 << 20
-"""Octets of a report; a year of one domain's mail stays below."""
+"""Octets of all reports of a mail; a year of one domain's mail stays below."""
 MAX_RATIO = 300
 """Octets unpacked for one that is packed: XML of equal rows reaches a hundred, a bomb a thousand."""
 MAX_ENTRIES = 20
@@ -30,6 +30,23 @@ _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _CENTRAL = b"PK\x01\x02"
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(slots=True)
+class Room:
+    """Octets that may yet be unpacked of a mail: what is unpacked is read, and reading takes time."""
+
+    left: int = MAX_UNPACKED
+
+    def most(self, packed: int) -> int:
+        """Return how many octets may come of a file of this size."""
+        return max(0, min(self.left, max(packed * MAX_RATIO, 1 << 16)))
+
+    def take(self, inner: bytes, packed: int) -> bytes | str:
+        """Return what came of it, or that it was too large."""
+        is_within = len(inner) <= self.most(packed)
+        self.left -= len(inner)
+        return inner if is_within else "the report is too large when it is unpacked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +64,33 @@ class Payload:
 
 def payloads(raw: bytes) -> Iterator[Payload]:
     """Yield what may be reports in a mail, in order. A mail without any costs little."""
-    count = 0
+    count, room = 0, Room()
     for part in _leaves(read_entity(raw)):
         if not _is_promising(part):
             continue
-        for payload in unpacked(part.content()):
+        for payload in unpacked(part.content(), room):
             yield payload
             count += 1
             if count >= MAX_PAYLOADS:
                 return
 
 
-def unpacked(data: bytes) -> Iterator[Payload]:
-    """Yield what a file holds: the files of an archive, the content of a gzip file, or itself."""
+def unpacked(data: bytes, room: Room) -> Iterator[Payload]:
+    """Yield what a file holds, one at a time: the files of an archive, the content of a gzip file, or itself."""
     if len(data) > MAX_PACKED:
         yield Payload(b"", "the attachment is too large")
     elif data.startswith(_GZIP):
-        inner = _gunzip(data)
-        if isinstance(inner, str):
-            yield Payload(b"", inner)
-        elif _is_text(inner):
-            yield Payload(inner)
+        inner = _gunzip(data, room)
+        if isinstance(inner, str) or _is_text(inner):
+            yield _payload(inner)
     elif data.startswith(_ZIP):
-        yield from _unzip(data)
+        yield from _unzip(data, room)
     elif _is_text(data):
-        yield Payload(data)
+        yield _payload(room.take(data, len(data)))
+
+
+def _payload(inner: bytes | str) -> Payload:
+    return Payload(b"", inner) if isinstance(inner, str) else Payload(inner)
 
 
 def _leaves(entity: Entity) -> Iterator[Entity]:
@@ -100,47 +119,34 @@ def _begins(data: bytes) -> bytes:
     return head.replace(b"\0", b"").lstrip()
 
 
-def _gunzip(data: bytes) -> bytes | str:
+def _gunzip(data: bytes, room: Room) -> bytes | str:
     """Return the content, or what is wrong with it; what is cut short gives what there is."""
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        return _bounded(inflate.decompress(data, _most(len(data)) + 1), len(data))
+        return room.take(inflate.decompress(data, room.most(len(data)) + 1), len(data))
     except zlib.error:
         return "the gzip file is damaged"
 
 
-def _most(packed: int) -> int:
-    return min(MAX_UNPACKED, max(packed * MAX_RATIO, 1 << 16))
-
-
-def _bounded(inner: bytes, packed: int) -> bytes | str:
-    return "the report is too large when it is unpacked" if len(inner) > _most(packed) else inner
-
-
-def _unzip(data: bytes) -> Iterator[Payload]:
+def _unzip(data: bytes, room: Room) -> Iterator[Payload]:
     if data.count(_CENTRAL) > MAX_ENTRIES:
         yield Payload(b"", "the archive has too many files")
         return
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = [entry for entry in archive.infolist()[:MAX_ENTRIES] if not entry.is_dir()]
-            inner = [_entry(archive, entry, len(data)) for entry in entries]
+            for entry in [entry for entry in archive.infolist()[:MAX_ENTRIES] if not entry.is_dir()]:
+                inner = _entry(archive, entry, len(data), room)
+                if isinstance(inner, str) or _is_text(inner):
+                    yield _payload(inner)
     # zipfile has no error of its own for all that may be wrong with an archive.
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, LookupError, MemoryError):
         yield Payload(b"", "the archive is damaged")
-        return
     except Exception as error:  # noqa: BLE001 - struct.error, lzma.LZMAError, OverflowError and what comes
         yield Payload(b"", f"the archive is damaged: {type(error).__name__}")
-        return
-    for content in inner:
-        if isinstance(content, str):
-            yield Payload(b"", content)
-        elif _is_text(content):
-            yield Payload(content)
 
 
-def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, packed: int) -> bytes | str:
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, packed: int, room: Room) -> bytes | str:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "the archive is packed in an unusual way"
     with archive.open(entry) as file:
-        return _bounded(file.read(_most(packed) + 1), packed)
+        return room.take(file.read(room.most(packed) + 1), packed)

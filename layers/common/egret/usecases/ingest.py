@@ -98,8 +98,6 @@ def ingest(ports: IngestPorts, key: str) -> int:
         return 0
     mail = _read(key, body)
     told = 0
-    if ports.reports is not None:
-        take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     for recipient in mail.envelope.recipients:
         outcomes = []
         if recipient.unsubscribes:
@@ -111,6 +109,9 @@ def ingest(ports: IngestPorts, key: str) -> int:
         # What belongs to a delivery is told as its event, or not at all.
         is_news = not recipient.unsubscribes and all(outcome == FORGOTTEN for outcome in outcomes)
         keep(ports.mailboxes, _stored(ports, mail, recipient, is_news=is_news), ports.clock.now())
+    # Last, so that no report, however strange, keeps the mail from its recipients.
+    if ports.reports is not None:
+        take_in(ports.reports, mail.envelope, mail.raw, mail.received_at)
     return told
 
 

@@ -22,6 +22,8 @@ INBOUND: Final = "inbound/"
 """Objects below this begin with the SMTP envelope in a line of its own."""
 UNSEEN_PATIENCE: Final = timedelta(days=15)
 """A recipient who has not got the mail by then will not: its queue keeps a message for 14 days."""
+ENVELOPE_BYTES: Final = 64 << 10
+"""Read to find the envelope line, which is longer only with very many recipients."""
 
 
 def raw_of(blobs: Blobs, mail: StoredMail) -> bytes:
@@ -38,15 +40,22 @@ def drop_object(mailboxes: Mailboxes, blobs: Blobs, mail: StoredMail, now: datet
     Idempotent. Returns whether it is removed. One that is not ours to read stays, and is logged.
     """
     if mail.blob.startswith(INBOUND):
-        body = blobs.get(mail.blob)
         try:
-            if body is None or _is_needed(mailboxes, _unpacked(mail.blob, body)[0], mail, now):
+            envelope = _envelope(blobs, mail.blob)
+            if envelope is None or _is_needed(mailboxes, envelope, mail, now):
                 return False
         except ContractError:
             log.exception("object of a mail not removed", extra={"account": mail.account, "mail": mail.id})
             return False
     blobs.delete(mail.blob)
     return True
+
+
+def _envelope(blobs: Blobs, key: str) -> Inbound | None:
+    """Return the envelope of an object, None when it is gone. Most of it, the message, is not read."""
+    beginning = blobs.beginning(key, ENVELOPE_BYTES)
+    body = beginning if beginning is None or b"\n" in beginning else blobs.get(key)
+    return None if body is None else _unpacked(key, body)[0]
 
 
 def _is_needed(mailboxes: Mailboxes, envelope: Inbound, mail: StoredMail, now: datetime) -> bool:

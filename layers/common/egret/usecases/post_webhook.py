@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -57,6 +58,8 @@ DELIVERED, FAILED, WAITING = "delivered", "failed", "waiting"
 SUPERSEDED, CANCELED = "superseded", "canceled"
 INCOMING = "incoming"
 """The event of a call about mail."""
+LARGE_BYTES = 2 << 20
+"""Of a mail: larger ones are read under `PostPorts.reading_large`."""
 
 SideBySide = Callable[[Callable[[list[Call]], list[Call]], Iterable[list[Call]]], Iterable[list[Call]]]
 """Runs one job per account: `map`, or that of a thread pool."""
@@ -64,7 +67,10 @@ SideBySide = Callable[[Callable[[list[Call]], list[Call]], Iterable[list[Call]]]
 
 @dataclass(frozen=True, slots=True)
 class PostPorts:
-    """What posting needs."""
+    """What posting needs.
+
+    reading_large: held while a large mail is read, so that jobs side by side do not read more than fits into memory.
+    """
 
     store: MailStore
     mailboxes: Mailboxes
@@ -77,6 +83,7 @@ class PostPorts:
     dice: Dice
     side_by_side: SideBySide
     retry: WebhookRetry = field(default_factory=WebhookRetry)
+    reading_large: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 @dataclass(slots=True)
@@ -203,7 +210,8 @@ def _load_mails(ports: PostPorts, calls: Sequence[Call]) -> dict[Call, _Told]:
 
 
 def _incoming_body(ports: PostPorts, mail: StoredMail) -> bytes:
-    return incoming_payload(mail, raw_of(ports.blobs, mail), incoming_id(mail.account, mail.id))
+    with ports.reading_large if mail.size_bytes > LARGE_BYTES else nullcontext():
+        return incoming_payload(mail, raw_of(ports.blobs, mail), incoming_id(mail.account, mail.id))
 
 
 def _queued_at(call: Call) -> datetime | None:

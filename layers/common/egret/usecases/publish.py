@@ -5,6 +5,7 @@ The change stream of the mail table is the outbox: it hands every change over at
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,13 @@ from egret.contracts.queues import Call
 from egret.contracts.records import StoredMail
 from egret.contracts.settings import Account
 from egret.contracts.stream import MailRecord, StreamRecord, TableChange
+from egret.core.errors import Unavailable
 from egret.core.events import is_wanted
 from egret.usecases.mail_objects import drop_object
 from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening, suppress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def publish(ports: PublishPorts, changes: Sequence[TableChange]) -> int:
     mails = [change for change in changes if isinstance(change, MailRecord)]
     happenings = [Happening(record.delivery, event) for record in records for event in record.new_events]
     suppressing = suppress(ports.suppressions, happenings)
-    notify(ports.notifying, happenings)
+    _notify(ports.notifying, happenings)
     calls = [call for one in happenings if (call := _call(ports, one, suppressing))]
     calls += [call for record in mails if record.is_news and (call := _incoming_call(ports, record))]
     if calls:
@@ -53,6 +57,20 @@ def publish(ports: PublishPorts, changes: Sequence[TableChange]) -> int:
     for mail in [mail for record in mails if (mail := record.removed)]:
         drop_object(ports.mailboxes, ports.blobs, mail, ports.clock.now())
     return len(calls)
+
+
+def _notify(ports: NotifyPorts, happenings: Sequence[Happening]) -> None:
+    """Notify senders. What cannot be written, of whatever strangers said, holds up no event and no other account."""
+    try:
+        notify(ports, happenings)
+    except Unavailable:
+        raise
+    except Exception:
+        if len(happenings) == 1:
+            log.exception("sender not notified", extra={"event": happenings[0].id})
+            return
+        for one in happenings:
+            _notify(ports, [one])
 
 
 def _incoming_call(ports: PublishPorts, record: MailRecord) -> Call | None:

@@ -49,12 +49,15 @@ def take_in(intake: ReportIntake, envelope: Inbound, raw: bytes, at: datetime) -
     Idempotent. Raises Unavailable.
     """
     is_ours = any(not recipient.delivery_id for recipient in envelope.recipients)
-    found = [report for payload in payloads(raw) if (report := _read(payload, envelope))] if is_ours else []
-    for report in found:
-        _keep(intake, envelope, report, at)
+    found = 0
+    for payload in payloads(raw) if is_ours else ():
+        report = _read(payload, envelope)
+        if report is not None:
+            _keep(intake, envelope, report, at)
+            found += 1
     if intake.evaluations is not None:
-        evaluate(intake.evaluations, envelope, at, is_report=bool(found))
-    return len(found)
+        evaluate(intake.evaluations, envelope, at, is_report=found > 0)
+    return found
 
 
 def _read(payload: Payload, envelope: Inbound) -> AggregateReport | TlsReport | None:

@@ -170,8 +170,14 @@ class ReportSuppressionPorts:
 def report_suppress(
     ports: ReportSuppressionPorts, kind: ReportKind, address: str, until: datetime | None, comment: str
 ) -> ReportSuppression:
-    """Send an address no more reports of a kind, until an instant or for good. Raises InvalidRequest `badAddress`."""
-    entry = ReportSuppression(kind, _address(address), ports.clock.now(), until, comment)
+    """Send an address no more reports of a kind, until an instant or for good.
+
+    Raises InvalidRequest `badAddress`, `user` for an instant that is over.
+    """
+    now = ports.clock.now()
+    if until is not None and until <= now:
+        raise InvalidRequest(ErrorCode.USER, "The time until which no reports are sent must lie ahead.")
+    entry = ReportSuppression(kind, _address(address), now, until, comment)
     ports.suppressions.put(entry)
     return entry
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from egret.contracts.ports import Clock, Dice, Suppressions
 from egret.contracts.settings import Suppression
-from egret.contracts.webapi import SuppressionAddRequest
+from egret.contracts.webapi import SuppressionAddRequest, SuppressionListRequest
+from egret.core import cursor
 from egret.core.address import Address, AddressError
 from egret.core.errors import InvalidRequest
 from egret.core.ids import message_id_number
@@ -23,11 +24,12 @@ _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SuppressionPorts:
-    """What the suppression methods need."""
+    """What the suppression methods need. cursor_key: `Secrets.cursor`, for who lists pages."""
 
     suppressions: Suppressions
     clock: Clock
     dice: Dice
+    cursor_key: bytes = b""
 
 
 def suppression_key(address: Address) -> str:
@@ -43,6 +45,29 @@ def suppression_list(ports: SuppressionPorts, account: str) -> list[Suppression]
         )
         for entry in ports.suppressions.list(account, ports.clock.now())
     ]
+
+
+def suppression_page(
+    ports: SuppressionPorts, account: str, request: SuppressionListRequest
+) -> tuple[list[Suppression], str]:
+    """Return a page of the list, or all of it without a limit, and the cursor of the next page.
+
+    Raises InvalidRequest `user` for a limit below 0 or a cursor of another list.
+    """
+    scope = f"{account} suppressions"
+    after = cursor.unseal(ports.cursor_key, scope, request.cursor)
+    if request.limit < 0 or after is None:
+        raise InvalidRequest("user", "The limit is below 0, or the cursor does not belong to this list.")
+    entries = [entry for entry in suppression_list(ports, account) if _place(entry) > after]
+    if not 0 < request.limit < len(entries):
+        return entries, ""
+    page = entries[: request.limit]
+    return page, cursor.seal(ports.cursor_key, scope, _place(page[-1]))
+
+
+def _place(entry: Suppression) -> str:
+    """Return what sorts as the list does."""
+    return f"{entry.created_at.astimezone(UTC).isoformat(timespec='microseconds')} {entry.id:016d}"
 
 
 def suppression_add(ports: SuppressionPorts, account: str, request: SuppressionAddRequest) -> None:
