@@ -227,6 +227,7 @@ class _Receiving:
         self.door = door
         self.client = client
         self.unknown = 0
+        self._incoming: _Incoming | None = None
 
     async def greet(self) -> str:
         """Be there for everybody who does not try out addresses."""
@@ -240,7 +241,10 @@ class _Receiving:
         """Begin with any sender."""
         if self.door.messages.is_over(self.client.ip):
             return "450 4.7.1 Too many messages from your network, try again later"
-        return _Incoming(self, mail)
+        if self._incoming is not None:
+            self._incoming.drop()
+        self._incoming = _Incoming(self, mail)
+        return self._incoming
 
 
 class _Incoming:
@@ -273,6 +277,11 @@ class _Incoming:
             sender = Sender(self._client.ip, self._client.ehlo, self._mail.reverse_path)
             self._spf = loop.create_task(self._ports.judge.spf(sender))
         return "250 2.1.5 OK"
+
+    def drop(self) -> None:
+        """Look no more at who sent it: it has ended, or will never be brought."""
+        if self._spf is not None:
+            self._spf.cancel()
 
     def _unknown(self) -> str:
         self._door.unknown.count(self._client.ip)
@@ -319,7 +328,7 @@ class _Incoming:
     async def _verdicts(self, content: bytes) -> Verdicts | None:
         if self._ports.judge is None or self._spf is None:
             return None
-        return await self._ports.judge.verdicts(await self._spf, content)
+        return await self._ports.judge.verdicts(self._client.ip, await self._spf, content)
 
     def _is_rejected(self, verdicts: Verdicts) -> bool:
         """Tell whether the From domain wants it refused, and it is no answer to what we sent."""

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
 
 from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
 from egret.core import dmarc
 from egret.core.address import AddressError, canonical_domain
+from egret.core.authlimits import networks_of
 from egret.core.parse import parse_addresses
 from egret_egress.destinations import DnsTrouble
 from egret_egress.dkim_check import check_dkim, split
@@ -24,6 +26,8 @@ from egret_egress.spf_check import Sender, Spf, check_spf
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 JUDGING_S: Final = 20.0
 """For all look-ups about one mail."""
 SPF_S: Final = 10.0
@@ -31,6 +35,8 @@ SPF_S: Final = 10.0
 MAX_HEADER_BYTES: Final = 1 << 20
 """Of a header in which From is looked for; in a larger one there could be another behind."""
 LARGE_BYTES: Final = 1 << 20
+THREADS_OF_PEER: Final = 4
+"""Of one network: mail whose name servers are slow, as they like to be, keeps nobody else's from being judged."""
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
@@ -48,24 +54,37 @@ class Judge:
     def __init__(self, ports: JudgingPorts) -> None:
         self._ports = ports
         self._large = asyncio.Semaphore(1)
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def spf(self, sender: Sender) -> Spf:
         """Return what the sender's domain says of the host, within ten seconds."""
-        loop = asyncio.get_running_loop()
-        names = BlockingNames(self._ports.lookups, loop, loop.time() + SPF_S)
-        return await loop.run_in_executor(self._ports.executor, check_spf, names, sender)
+        names = self._names(SPF_S)
+        return await self._in_thread(sender.ip, lambda: check_spf(names, sender))
 
-    async def verdicts(self, spf: Spf, content: bytes) -> Verdicts:
-        """Return all of a mail. content: CRLF line ends. Large ones are looked at one after the other."""
+    async def verdicts(self, ip: str, spf: Spf, content: bytes) -> Verdicts:
+        """Return all of a mail. ip: who brings it. content: CRLF line ends. Large ones are looked at in turn."""
+        names = self._names(JUDGING_S)  # waiting counts, so that those with silent name servers keep none waiting long
+
+        def work() -> Verdicts:
+            return judge(names, spf, content)
+
         if len(content) <= LARGE_BYTES:
-            return await self._judged(spf, content)
+            return await self._in_thread(ip, work)
         async with self._large:
-            return await self._judged(spf, content)
+            return await self._in_thread(ip, work)
 
-    async def _judged(self, spf: Spf, content: bytes) -> Verdicts:
+    def _names(self, limit_s: float) -> BlockingNames:
         loop = asyncio.get_running_loop()
-        names = BlockingNames(self._ports.lookups, loop, loop.time() + JUDGING_S)
-        return await loop.run_in_executor(self._ports.executor, judge, names, spf, content)
+        return BlockingNames(self._ports.lookups, loop, loop.time() + limit_s)
+
+    async def _in_thread(self, ip: str, work: Callable[[], T]) -> T:
+        """Do the work in a thread once the peer may have one; it has it until the work ends, whoever still waits."""
+        peer = networks_of(ip)[0]
+        turns = self._turns.setdefault(peer, asyncio.Semaphore(THREADS_OF_PEER))
+        await turns.acquire()
+        working = asyncio.get_running_loop().run_in_executor(self._ports.executor, work)
+        working.add_done_callback(lambda _: turns.release())
+        return await asyncio.shield(working)
 
 
 def judge(names: Names, spf: Spf, content: bytes) -> Verdicts:

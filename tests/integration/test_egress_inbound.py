@@ -21,6 +21,7 @@ from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Rec
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.rates import Rate
 from egret_egress.smtp_server import ServerLimits
+from egret_egress.spf_check import Sender, Spf
 from egret_egress.unit import serving
 from tests.certificates import Certificate
 from tests.integration.test_egress_unit import FROMID, KEYS, SeededDice, World, config_in, settings
@@ -46,6 +47,7 @@ class Port25:
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     evaluations: MemoryDmarcEvaluations = field(default_factory=MemoryDmarcEvaluations)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    judge: type[Judge] = Judge
 
     @property
     def stored(self) -> list[tuple[Inbound, bytes]]:
@@ -56,7 +58,7 @@ class Port25:
     async def serving(self) -> AsyncIterator[int]:
         """Serve; return the port."""
         with ThreadPoolExecutor(4) as executor:
-            judge = Judge(JudgingPorts(Looking(self.zone), executor)) if self.zone is not None else None
+            judge = self.judge(JudgingPorts(Looking(self.zone), executor)) if self.zone is not None else None
             recipients = Recipients(settings(), KEYS, "mx.example")
             ports = InboundPorts(
                 recipients,
@@ -221,6 +223,27 @@ def test_a_sender_that_nobody_vouches_for_has_fewer_recipients() -> None:
     Port25(Zone(), policy).talk(asking("250", "250", "452"))
     Port25(Zone(SPF), policy).talk(asking("250", "250", "250"))
     Port25(None, policy).talk(asking("250", "250", "250"))
+
+
+def test_nobody_is_looked_at_whose_mail_was_dropped() -> None:
+    """Whoever begins again and again has at most one look under way."""
+    server, dropped = Port25(Zone()), list[str]()
+
+    class Slow(Judge):
+        async def spf(self, sender: Sender) -> Spf:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                dropped.append(sender.mail_from)
+            raise AssertionError
+
+    async def talk(wire: Wire) -> None:
+        begun = ["EHLO client.example", "MAIL FROM:<x@b.example>", RCPT, "RSET", "MAIL FROM:<y@b.example>", RCPT]
+        assert await wire.codes(*begun) == ["250"] * 6
+        assert dropped == ["x@b.example"]
+
+    server.judge = Slow
+    server.talk(talk)
 
 
 def test_who_tries_out_addresses_is_sent_away() -> None:

@@ -21,7 +21,7 @@ from egret.core.dkim import Algorithm, DkimKey, dns_record, sign
 from egret_egress.destinations import Answer, DnsTrouble
 from egret_egress.dkim_check import MAX_SIGNATURES, MAX_SIGNED, canonical, check_dkim
 from egret_egress.dns_blocking import BlockingNames
-from egret_egress.judging import Judge, JudgingPorts, header_from, judge
+from egret_egress.judging import THREADS_OF_PEER, Judge, JudgingPorts, header_from, judge
 from egret_egress.spf_check import Sender, Spf, check_spf
 from tests.zone import Looking, Zone
 
@@ -419,9 +419,40 @@ def test_judging_is_done_by_threads_with_the_units_own_dns() -> None:
             one = Judge(JudgingPorts(Looking(zone), executor))
             spf = await one.spf(FROM_IP)
             mails = [signed(body=b"x\r\n" * count) for count in (1, 400_000)]
-            return [(await one.verdicts(spf, mail)).dmarc for mail in mails]
+            return [(await one.verdicts(FROM_IP.ip, spf, mail)).dmarc for mail in mails]
 
     assert asyncio.run(run()) == ["pass", "pass"]
+
+
+def test_slow_name_servers_of_one_peer_hold_up_nobody_else() -> None:
+    """Who is many at once waits for himself; who gave up keeps his thread until it ends."""
+
+    async def run() -> list[str]:
+        ended = asyncio.Event()
+
+        class Slow(Looking):
+            async def txt(self, name: str) -> Answer[str]:
+                if name == "slow.example":
+                    await ended.wait()
+                return await super().txt(name)
+
+        zone = Zone({"example.com": ["v=spf1 ip4:192.0.2.1 -all"], "slow.example": ["v=spf1 +all"]})
+        with ThreadPoolExecutor(THREADS_OF_PEER + 1) as executor:
+            one = Judge(JudgingPorts(Slow(zone), executor))
+            slow = [
+                asyncio.create_task(one.spf(Sender("192.0.2.9", "mx.example.com", "x@slow.example")))
+                for _ in range(2 * THREADS_OF_PEER)
+            ]
+            await asyncio.sleep(0)
+            slow.pop(0).cancel()
+            try:
+                async with asyncio.timeout(5):
+                    found = await one.spf(FROM_IP)
+            finally:
+                ended.set()
+            return [found.result, *(spf.result for spf in await asyncio.gather(*slow))]
+
+    assert asyncio.run(run()) == ["pass"] * (2 * THREADS_OF_PEER)
 
 
 def test_a_dns_that_takes_too_long_is_trouble() -> None:
