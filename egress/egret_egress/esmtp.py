@@ -128,7 +128,10 @@ def rcpt(argument: str, offered: Collection[str], *, smtputf8: bool = False) -> 
         return Bad("553 5.1.3 The forward-path is empty or too long")
     if not smtputf8 and not path.isascii():
         return Bad("553 5.6.7 An address that is not ASCII needs SMTPUTF8")
-    return _parameters(Rcpt(path), words, _of(_RCPT, offered))
+    read = _parameters(Rcpt(path), words, _of(_RCPT, offered))
+    if isinstance(read, Rcpt) and read.orcpt is not None and not (smtputf8 or read.orcpt.written.isascii()):
+        return Bad("501 5.5.4 An ORCPT that is not ASCII needs SMTPUTF8")
+    return read
 
 
 def decode_xtext(text: str) -> str | None:

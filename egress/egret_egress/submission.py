@@ -26,11 +26,12 @@ from egret.core.errors import EgretError
 from egret.core.ids import MAX_RECIPIENTS
 from egret.usecases.admission import MAX_FUTURE_RELEASE
 from egret.usecases.login import log_in
-from egret_egress.esmtp import Mail, Rcpt
+from egret_egress.esmtp import Mail, Orcpt, Rcpt
 from egret_egress.metrics import SUBMISSIONS
 from egret_egress.rates import Rate, Rates
 from egret_egress.smtp_server import AuthAborted, Challenge, Client, ServerLimits, Service
 from egret_egress.submission_replies import reply_of
+from egret_egress.wire import orcpt
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +165,7 @@ class _Transaction:
             Address.parse(rcpt.forward_path)
         except AddressError as error:
             return f"553 5.1.3 {error}"
-        orcpt = rcpt.orcpt.written if rcpt.orcpt is not None else ""
-        self._recipients.append(SubmissionRecipient(rcpt.forward_path, rcpt.notify, orcpt))
+        self._recipients.append(SubmissionRecipient(rcpt.forward_path, rcpt.notify, _orcpt(rcpt.orcpt)))
         return "250 2.1.5 OK"
 
     async def content(self, content: bytes) -> str:
@@ -196,6 +196,13 @@ class _Transaction:
             future_release=_future_release(mail),
             protocol="UTF8SMTPSA" if mail.smtputf8 else "ESMTPSA",
         )
+
+
+def _orcpt(given: Orcpt | None) -> str:
+    """Return ORCPT in ASCII, which every server with DSN can carry (RFC 6533 section 3); "" without one."""
+    if given is None:
+        return ""
+    return given.written if given.written.isascii() else orcpt(given.address)
 
 
 def _future_release(mail: Mail) -> str:
