@@ -129,3 +129,14 @@ def test_a_mail_that_is_taken_in_again_counts_once() -> None:
     assert evaluate(port, a_mail(), NOW)
 
     assert port.list(NOW.date(), 1, "", 10, NOW).items == (evaluated(),)
+
+
+def test_a_record_of_any_length_makes_a_small_evaluation() -> None:
+    """Its author may send any number of mails, each of which is stored."""
+    long = "mailto:" + "d" * 60_000 + "@example.net"
+    record = msgspec.structs.replace(RECORD, rua=(long, *RECORD.rua), fo="1" * 60_000)
+    found = evaluated(msgspec.structs.replace(PASSED, record=record))
+
+    assert (found.rua, len(found.policy.fo)) == (RECORD.rua, MAX_TEXT)
+    only_long = msgspec.structs.replace(PASSED, record=msgspec.structs.replace(RECORD, rua=(long,)))
+    assert evaluation_of(a_mail(only_long), NOW) is None
