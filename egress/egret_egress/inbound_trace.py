@@ -112,7 +112,7 @@ def without_claims(content: bytes, hostname: str) -> list[memoryview]:
 
     Any line end counts: what one reader of the mail takes for the end of a header, or of a line, another does not.
     """
-    end = min(MAX_HEADER_BYTES, header_size(content))
+    end = min(MAX_HEADER_BYTES, _header_end(content))
     view = memoryview(content)
     pieces, kept = [], 0
     for match in _RESULTS.finditer(content, 0, end):
@@ -125,7 +125,12 @@ def without_claims(content: bytes, hostname: str) -> list[memoryview]:
 
 
 def header_size(content: bytes) -> int:
-    """Return the octets before the empty line, lines that are no fields among them; all of them without one."""
+    """Return the octets before the empty line, lines that are no fields among them; those of fields without one."""
+    end = _header_end(content)
+    return end if end < len(content) else sum(len(field) for _, field in _fields(content))
+
+
+def _header_end(content: bytes) -> int:
     end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n") + 2
     return len(content) if end == 1 else end
 

@@ -192,5 +192,7 @@ def test_all_of_a_header_is_measured() -> None:
     """So that a mail of nothing but fields costs no more than others; a line that is no field does not end it."""
     fields = b"A:\r\n" * 10
     assert header_size(fields) == header_size(fields + b"\r\nbody\r\n\r\n") == len(fields)
-    assert header_size(b"no field\r\n" + b"A: " + b"x" * (2 * MAX_HEADER_BYTES)) > MAX_HEADER_BYTES
+    assert header_size(b"no field\r\n" + b"A: " + b"x" * (2 * MAX_HEADER_BYTES) + b"\r\n\r\n") > MAX_HEADER_BYTES
+    assert header_size(b"A: " + b"x" * (2 * MAX_HEADER_BYTES)) > MAX_HEADER_BYTES
+    assert header_size(b"a text, no field\r\n" * 10) == 0
     assert header_size(b"\r\nbody\r\n") == 0
