@@ -155,6 +155,12 @@ def test_a_null_reverse_path_is_judged_by_its_helo(sender: Sender, found: Spf) -
     assert check_spf(Zone({"mx.example.com": ["v=spf1 ip4:192.0.2.1 -all"]}), sender) == found
 
 
+def test_a_quoted_local_part_is_no_domain() -> None:
+    """The domain stands behind the last @, as it is told with the result."""
+    zone = Zone({"example.com": ["v=spf1 ip4:192.0.2.1 -all"]})
+    assert check_spf(zone, replace(FROM_IP, mail_from='"x@y"@example.com')) == Spf("pass", "example.com")
+
+
 @given(st.text(st.sampled_from("v=spf1 amxiplude:/.%{}0123-+~?all"), max_size=60))
 def test_no_spf_record_raises(text: str) -> None:
     """Whatever it says."""
