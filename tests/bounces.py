@@ -63,7 +63,7 @@ def main() -> int:
     folder = options.folder / "emails" if (options.folder / "emails").is_dir() else options.folder
     mails = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.eml"))}
     if not mails:
-        print(f"no *.eml in {folder}", file=sys.stderr)
+        print(f"no *.eml in {folder}: name another folder, make bounces BOUNCES=folder", file=sys.stderr)
         return 2
     found = {name: recognise(raw) for name, raw in mails.items()}
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,11 @@ SETTINGS = (
         {"type": days, "metavar": "DAYS"},
     ),
     Argument("--dsn-to-mailbox", "DSNs about its own deliveries are put into its Inbox", _SWITCH),
-    Argument("--unsubscribe", "mail gets List-Unsubscribe unless the call says otherwise", _SWITCH),
+    Argument(
+        "--unsubscribe",
+        "mail gets List-Unsubscribe unless the call says otherwise; one for several recipients must",
+        _SWITCH,
+    ),
     Argument("--keeps-extra-headers", "X-Mox-Extra-* fields stay in submitted mail", _SWITCH),
     Argument("--uses-fromid", "a reverse-path of its own for every delivery, so that bounces find it", _SWITCH),
     Argument("--is-postmaster", "receives the mail for postmaster and abuse", _SWITCH),
@@ -111,7 +115,8 @@ def _shown(account: Account) -> Answer:
         "webhook": account.webhook.url if account.webhook else None,
         "incoming webhook": account.incoming_webhook.url if account.incoming_webhook else None,
     }
-    return Answer(data, facts({**_named(data), **urls}))
+    keep_mail = account.keep_mail or "until it is deleted"
+    return Answer(data, facts({**_named({**data, "keep_mail": keep_mail}), **urls}))
 
 
 def _named(data: dict[str, object]) -> dict[str, object]:

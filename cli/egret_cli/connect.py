@@ -54,7 +54,7 @@ def environment(selected: Namespace, environ: Mapping[str, str]) -> dict[str, st
 
 
 def local_environment(state: Path) -> dict[str, str]:
-    """Return the environment of local mode. Raises InvalidRequest when it never ran with this state."""
+    """Return the environment of local mode. Raises InvalidRequest when it does not run with this state."""
     path = state / LOCAL_FILE
     try:
         found: dict[str, str] = json.loads(path.read_text())

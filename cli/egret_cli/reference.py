@@ -25,6 +25,9 @@ exit status is its own and not make's. It prints aligned text, or JSON with `--j
 exits with 0, with 1 and one sentence on standard error when it cannot do what was asked, with 2 when the command line
 is wrong. Secrets are shown once, when they are made.
 
+What is changed works within a minute, on local mode within a second; until then, events may go to the webhook that
+was set before. `webhook test` calls the new one at once.
+
 A time is RFC 3339 (`2026-01-31T12:00Z`; UTC unless it says otherwise), or so many seconds, minutes, hours or days
 ago: `90m`, `36h`, `7d`.
 

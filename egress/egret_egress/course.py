@@ -67,6 +67,15 @@ class Chooser(Protocol):
         ...
 
 
+def demanded(transaction: Transaction) -> bool | None:
+    """Return what a transaction demands of TLS: None = what the recipient's policy does, False = nothing.
+
+    REQUIRETLS of a bounce is a wish: for want of it the bounce is not lost (RFC 8689 section 5).
+    """
+    require_tls = transaction.content.require_tls
+    return None if require_tls and not transaction.reverse_path else require_tls
+
+
 class Courses:
     """Finds courses, and keeps those on which the dice had no say.
 
@@ -81,7 +90,7 @@ class Courses:
 
     def known(self, transaction: Transaction, now: float) -> Course | None:
         """Return a course found a short while ago. now: loop time."""
-        course = self._known.get((transaction.domain, transaction.transport, transaction.content.require_tls))
+        course = self._known.get((transaction.domain, transaction.transport, demanded(transaction)))
         return course if course is not None and now < course.until else None
 
     def place(self, transaction: Transaction, now: float) -> str:
@@ -100,14 +109,14 @@ class Courses:
         return course
 
     def _keep(self, transaction: Transaction, course: Course) -> None:
-        key = (transaction.domain, transaction.transport, transaction.content.require_tls)
+        key = (transaction.domain, transaction.transport, demanded(transaction))
         self._known[key] = course
         self._known.move_to_end(key)
         if len(self._known) > MAX_COURSES:
             self._known.popitem(last=False)
 
     async def _find(self, transaction: Transaction) -> Course:
-        domain, require_tls = transaction.domain, transaction.content.require_tls
+        domain, require_tls = transaction.domain, demanded(transaction)
         router = await self._router_of(transaction)
         hops = await router.next_hops(domain)
         if not isinstance(hops, Hops):

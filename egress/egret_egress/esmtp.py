@@ -215,7 +215,7 @@ def _envid(command: Mail, value: str) -> Mail | Bad:
 
 def _hold_for(command: Mail, value: str) -> Mail | Bad:
     if not _SECONDS.fullmatch(value) or not int(value):
-        return Bad("501 5.5.4 HOLDFOR is a number of seconds")
+        return Bad("501 5.5.4 HOLDFOR is a number of seconds, 1 to 999999999")
     return replace(command, hold_for=int(value))
 
 

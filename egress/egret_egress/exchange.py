@@ -67,13 +67,18 @@ def refusal_before(envelope: Envelope, peer: Peer) -> Bounced | None:
     if 0 < peer.size_limit < envelope.size_bytes:
         words = f"5.3.4 {envelope.size_bytes} bytes are more than the {peer.size_limit} that the server takes"
         return Bounced("the message is too large for the server", Reply(552, (words,)), names_recipient=False)
-    if envelope.require_tls and not (peer.is_verified and peer.offers("REQUIRETLS")):
+    # A bounce is not to be lost for want of REQUIRETLS (RFC 8689 section 5).
+    if envelope.require_tls and envelope.reverse_path and not _keeps_requiretls(peer):
         return Bounced(
             "the message is to be encrypted on its whole way (RequireTLS), and the mail server does not promise that",
             NO_REQUIRETLS,
             names_recipient=False,
         )
     return None
+
+
+def _keeps_requiretls(peer: Peer) -> bool:
+    return peer.is_verified and peer.offers("REQUIRETLS")
 
 
 def _has_utf8_path(envelope: Envelope) -> bool:
@@ -403,7 +408,7 @@ def _mail_parameters(envelope: Envelope, peer: Peer) -> list[str]:
         parameters.append("BODY=8BITMIME")
     if needs_smtputf8:
         parameters.append("SMTPUTF8")
-    if envelope.require_tls:
+    if envelope.require_tls and _keeps_requiretls(peer):
         parameters.append("REQUIRETLS")
     if "DSN" in offered:
         if envelope.ret:

@@ -20,13 +20,14 @@ from egret.contracts.metrics import Metrics, NoMetrics
 from egret.contracts.ports import Blobs, Clock, Dice, SettingsReader
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.reports import DmarcEvaluations
-from egret.contracts.settings import Account, SendingDomain
+from egret.contracts.settings import SendingDomain
 from egret.contracts.verdicts import Verdicts
 from egret.core import fromid
 from egret.core.address import Address, AddressError
 from egret.core.errors import EgretError
 from egret.core.fromid import FromIdKeys
 from egret.usecases.dmarc_evaluations import evaluate
+from egret.usecases.postmaster import age, postmaster
 from egret_egress.esmtp import Mail, Rcpt
 from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, is_looping, trace, without_claims
 from egret_egress.judging import Judge
@@ -128,21 +129,16 @@ class Recipients:
 
         None without any account: there is no mailbox at all.
         """
-        accounts = sorted(self._settings.accounts(), key=_age)
-        marked = next((account.id for account in accounts if account.is_postmaster and not account.disabled), "")
-        owner = owned.account if owned is not None else next((account.id for account in accounts), "")
-        account = marked or owner
+        accounts = self._settings.accounts()
+        if (marked := postmaster(accounts)) is not None:
+            return InboundRecipient(text, marked.id)
+        oldest = min(accounts, key=age, default=None)
+        account = owned.account if owned is not None else oldest.id if oldest is not None else ""
         return InboundRecipient(text, account) if account else None
 
     def _of_login(self, text: str, address: Address) -> InboundRecipient | None:
         account = self._settings.account_of_address(str(address).lower())
         return None if account is None else InboundRecipient(text, account.id)
-
-
-def _age(account: Account) -> tuple[bool, float, str]:
-    """The disabled last, the oldest first."""
-    created = account.created_at.timestamp() if account.created_at is not None else 0.0
-    return account.disabled, created, account.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +194,7 @@ class InboundServer(SmtpServer):
             converse=lambda client: _Receiving(door, client),
             extensions=door.extensions,
             tls=tls,
+            auth_needs_tls=False,  # there is none, with TLS or without
             answered=lambda reply: ports.metrics.count(INBOUND, (reply[:3],)),
         )
         super().__init__(service, limits)
@@ -271,6 +268,9 @@ class _Incoming:
             return self._unknown()
         if len(self._recipients) >= self._door.policy.unproven_recipients and not await self._is_proven():
             return "452 4.5.3 Too many recipients for a sender without SPF"
+        if not self._recipients:
+            # From here on it costs us look-ups, whether or not its content ever comes.
+            self._door.messages.count(self._client.ip)
         self._recipients.append(found)
         if self._spf is None and self._ports.judge is not None:
             # While the client goes on, for as long as nobody is waiting.
@@ -296,7 +296,6 @@ class _Incoming:
 
     async def content(self, content: bytes) -> str:
         """Say 250 when the message is stored durably, else ask to come again."""
-        self._door.messages.count(self._client.ip)
         loop = asyncio.get_running_loop()
         refused = await loop.run_in_executor(self._ports.executor, _refusal, content, self._door.hostname)
         if refused:

@@ -681,7 +681,7 @@ class Connection(SMTP):
 
     async def smtp_VRFY(self, arg: str) -> None:  # noqa: N802
         """Tell nobody who is here (RFC 5321 section 7.3)."""
-        await self.push("252 2.5.1 Send some mail, and see" if arg else "501 5.5.4 VRFY needs an argument")
+        await self.push("252 2.0.0 Send some mail, and see" if arg else "501 5.5.4 VRFY needs an argument")
 
     async def smtp_EXPN(self, arg: str) -> None:  # noqa: N802
         """Tell nobody who is here."""

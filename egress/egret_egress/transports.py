@@ -19,6 +19,7 @@ from egret.core.errors import ContractError, Unavailable
 from egret.core.outcome import Bounced, Deferred
 from egret.core.reply import Reply
 from egret.core.tls_policy import SMARTHOST, Tlsa, TlsKind, TlsPolicy
+from egret_egress.course import demanded
 from egret_egress.destinations import Answer, Fixed, Host, MxRecord, NextHops, Resolver, Router, Unusable
 from egret_egress.exchange import NO_REQUIRETLS
 from egret_egress.session import Credentials
@@ -72,7 +73,7 @@ class Transports:
         transport = (await self._transports()).get(name)
         if transport is None:
             return Nowhere(Deferred(f"the route names the transport {name}, which does not exist: {_ADVICE}"))
-        if transaction.content.require_tls and not _protects(transport.way):
+        if demanded(transaction) and not _protects(transport.way):
             return Nowhere(_unprotected(name))
         made = self._made.get(name)
         if made is None or made[0] != transport:

@@ -17,7 +17,7 @@ from egret.core.reply import Reply
 from egret.core.tls_policy import SMARTHOST
 from egret.core.trace import SessionTrace
 from egret_egress import families, metrics
-from egret_egress.course import Course, Stop, stop_at
+from egret_egress.course import Course, Stop, demanded, stop_at
 from egret_egress.destinations import DnsTrouble, Hops, Host, without_address
 from egret_egress.envelope import Envelope
 from egret_egress.exchange import Exchange, lacks_requiretls, refusal_before
@@ -186,7 +186,7 @@ class Visit:
         """Say whether and how a host may be used that is not the first one."""
         transaction, found = self._parcel.transaction, course.found
         sts = found if isinstance(found, Found) else NOTHING
-        question = Question(hops, host, sts, transaction.content.require_tls)
+        question = Question(hops, host, sts, demanded(transaction))
         verdict = await self._security.of_host(question, course.router)
         if isinstance(verdict, Skip):
             return verdict

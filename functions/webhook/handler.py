@@ -90,12 +90,15 @@ def _notify_ports_of(app: App) -> NotifyPorts:
     )
 
 
-def _queue_mail(app: App, account: Account, key: str, mail: Composed, recipient: str) -> None:
+def _queue_mail(
+    app: App, account: Account, key: str, mail: Composed, recipient: str, *, require_tls: bool | None
+) -> None:
     """Queue a mail of our own. What that needs is imported here: few notifications go by SMTP."""
     from egret.aws.sending import unsigned_ports  # noqa: PLC0415
     from egret.usecases.internal import InternalMail, send_internal  # noqa: PLC0415
 
-    send_internal(unsigned_ports(app), account, InternalMail(key, mail.headers, mail.body, (recipient,)))
+    internal = InternalMail(key, mail.headers, mail.body, (recipient,), require_tls=require_tls)
+    send_internal(unsigned_ports(app), account, internal)
 
 
 def post_ports_of(app: App) -> PostPorts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -12,8 +13,11 @@ from egret_local.settings import from_environment
 from egret_local.supervisor import CannotStart, Supervisor
 
 
-def main() -> int:
-    """Run; 1 when it cannot start."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run; 1 when it cannot start, 2 when it is given arguments: it reads variables."""
+    if arguments:
+        print("local mode takes no arguments but variables, FRESH=1 or HTTP_PORT=8080: see the README", file=sys.stderr)
+        return 2
     root = Path(__file__).resolve().parents[2]
     try:
         supervisor = Supervisor(from_environment(os.environ, root), os.environ)
@@ -31,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

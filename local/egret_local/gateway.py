@@ -21,6 +21,8 @@ MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 """Lambda's limit of an event and of an answer, base64 included."""
 SURELY_SMALL_BYTES = MAX_PAYLOAD_BYTES // 8
 """A body up to this size makes an event within the limit, even if JSON escapes all of it."""
+TOO_LARGE = {"message": "Request Entity Too Large: give large files to UploadCreate, and its UploadID to Send"}
+"""API Gateway says the first half."""
 TEXT_TYPES = (
     "text/",
     "application/json",
@@ -86,10 +88,13 @@ def application(invoke: Invoke, workers: int = 8) -> web.Application:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="send")
 
     async def answer(request: web.Request) -> web.Response:
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return web.json_response(TOO_LARGE, status=413)
         event = event_of(request, body)
         if len(body) > SURELY_SMALL_BYTES and len(json.dumps(event)) > MAX_PAYLOAD_BYTES:
-            return web.json_response({"message": "Request Entity Too Large"}, status=413)
+            return web.json_response(TOO_LARGE, status=413)
         try:
             result = await asyncio.get_running_loop().run_in_executor(pool, invoke, event)
         except Exception:  # as API Gateway: a function that fails is an internal server error

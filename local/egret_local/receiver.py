@@ -18,10 +18,10 @@ def line(payload: dict[str, Any]) -> str:
         to = payload["Meta"]["RcptTo"]
         return f"webhook  incoming      {sender} to {to}  #{payload['Meta']['MsgID']}  {payload['Subject']!r}"
     parts = [f"{payload.get('Event', '?'):<12}", str(payload.get("Recipient", "")), f"#{payload.get('QueueMsgID', 0)}"]
+    error, code = str(payload.get("Error", "")), ""
     if payload.get("SMTPCode"):
-        parts.append(f"{payload['SMTPCode']} {payload.get('SMTPEnhancedCode', '')}".rstrip())
-    if payload.get("Error"):
-        parts.append(str(payload["Error"]))
+        code = f"{payload['SMTPCode']} {payload.get('SMTPEnhancedCode', '')}".rstrip()
+    parts += [said for said in ("" if code in error else code, error) if said]
     if payload.get("Suppressing"):
         parts.append("(address suppressed)")
     return "webhook  " + "  ".join(parts)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from egret.aws.app import App
 from egret.aws.dkim_keys import make_dkim_key
 from egret.contracts.settings import ApiKey
+from egret.core.events import EventKind
 from egret.core.netguard import UrlPolicy
 from egret.usecases.accounts import AccountChange, OperatorPorts, account_create, key_create
 from egret.usecases.domains import DomainPorts, DomainWish, domain_add
@@ -21,7 +22,10 @@ RETURN_PATH_DOMAIN = "bounces.localhost"
 
 
 def seed(environ: Mapping[str, str], webhook_url: str) -> None:
-    """Make account, key, domain and webhooks unless they are there; the webhooks' URL follows the receiver's port."""
+    """Make account, key, domain and webhooks unless they are there; the webhooks' URL follows the receiver's port.
+
+    The receiver hears of everything that can happen.
+    """
     app = App.from_environment(environ)
     operator = OperatorPorts(app.settings_writer, app.clock, app.dice)
     if app.settings_writer.account_by_name(ACCOUNT) is None:
@@ -36,6 +40,8 @@ def seed(environ: Mapping[str, str], webhook_url: str) -> None:
     if known is None:
         return
     policy = UrlPolicy(allow_http=True, allow_loopback=True)
-    for incoming, webhook in ((False, known.webhook), (True, known.incoming_webhook)):
-        if webhook is None or webhook.url != webhook_url:
-            webhook_set(operator, ACCOUNT, WebhookWish(webhook_url, incoming=incoming), policy)
+    outgoing = WebhookWish(webhook_url, events=frozenset(kind.value for kind in EventKind))
+    incoming = WebhookWish(webhook_url, incoming=True)
+    for hook, webhook in ((outgoing, known.webhook), (incoming, known.incoming_webhook)):
+        if webhook is None or (webhook.url, webhook.events) != (webhook_url, hook.events):
+            webhook_set(operator, ACCOUNT, hook, policy)

@@ -1,7 +1,8 @@
 """The remote side of local mode: an SMTP server that answers as addresses ask and gives the rest to its sender.
 
 Mail it takes is stored as incoming mail of the account that sent it, and so comes into that account's Inbox by the
-same way as mail from outside: S3, its queue, dsn_ingest.
+same way as mail from outside: S3, its queue, dsn_ingest. A notification, which no account sent, goes to the one that it
+is addressed to.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Sink:
         stored = await asyncio.to_thread(self._store, envelope, str(session.peer[0]) if session.peer else "")
         if stored and envelope.mail_from:  # nothing comes back for a bounce
             asyncio.get_running_loop().call_later(COMES_BACK_AFTER_S, self._answer, stored, envelope)
-        return f"250 2.0.0 taken as {stored}" if stored else "554 5.7.0 no account sent this"
+        return f"250 2.0.0 taken as {stored}" if stored else "554 5.7.0 neither sent by an account nor for one"
 
     async def _play(self, server: SMTP, action: Answer | Trick | None, address: str) -> str | None:
         match action:
@@ -107,9 +108,9 @@ class Sink:
             log.warning("what was to come back to <%s> did not: %s", mail.rcpt_to, error)
 
     def _store(self, envelope: Envelope, peer: str) -> str:
-        """Store the mail for the account that sent it; return its id, "" when nobody did."""
+        """Store the mail for the account that sent it, or that it is for; return its id, "" when there is neither."""
         content = envelope.content if isinstance(envelope.content, bytes) else b""
-        account = self._sender(envelope.mail_from or "", content)
+        account = self._sender(envelope.mail_from or "", content) or self._account(envelope.rcpt_tos[0])
         if not account:
             return ""
         now, mail_id = self._app.clock.now(), self._app.dice.octets(12).hex()
@@ -124,8 +125,11 @@ class Sink:
         known = fromid.verify(self._app.fromid_keys, local_part[-fromid.LENGTH :])
         if known is not None:
             return known.account
-        header = parseaddr(BytesHeaderParser().parsebytes(content)["From"] or "")[1]
-        account = self._app.settings.account_of_address(header.lower())
+        return self._account(parseaddr(BytesHeaderParser().parsebytes(content)["From"] or "")[1])
+
+    def _account(self, address: str) -> str:
+        """Return the id of the account that logs in with an address, "" when there is none."""
+        account = self._app.settings.account_of_address(address.lower())
         return account.id if account else ""
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from egret import posix
 from egret.aws.app import App
@@ -70,6 +71,8 @@ class Supervisor:
                 pass
             finally:
                 self._family.end(GRACE_S, last=EMULATOR)
+                # What listens on these ports next may be another checkout's, which is not for our commands.
+                _environment_file(settings).unlink(missing_ok=True)
 
     def end(self) -> None:
         """Ask the run to stop."""
@@ -172,6 +175,7 @@ class Supervisor:
             "EGRET_RETRY_BASE_S": str(settings.retry_base_s),
             "EGRET_HINT_GRACE_S": "5",
             "EGRET_LEASE_S": str(LEASE_S),
+            "EGRET_SETTINGS_KEEP_S": "1",  # who tries something out looks at once whether it works
         }
 
     def _plain(self, variables: Mapping[str, str]) -> dict[str, str]:
@@ -241,9 +245,14 @@ def _master(settings: LocalSettings) -> bytes:
     return path.read_bytes()
 
 
+def _environment_file(settings: LocalSettings) -> Path:
+    """Return the file by which the command line finds a running installation."""
+    return settings.state / "environment.json"
+
+
 def _write_environment(settings: LocalSettings, common: Mapping[str, str]) -> None:
     """Leave what the command line needs to reach this installation; only its owner may read the secrets in it."""
-    path = settings.state / "environment.json"
+    path = _environment_file(settings)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -36,8 +36,10 @@ def test_the_commands_of_the_readme_bring_a_bounce_and_a_reply(shared: Installat
 
 
 def test_a_complaint_suppresses(shared: Installation) -> None:
-    """The event is there, and the list says of what kind it is."""
+    """The event is there, also in the terminal, and the list says of what kind it is."""
     queue_msg_id = shared.send("eve.complaint@example.net")["QueueMsgID"]
 
     wait_until(lambda: suppressed(shared).get("eve.complaint@example.net") == "complaint", "suppressed")
     assert [event["Event"] for event in shared.delivery(queue_msg_id)["Events"]] == ["delivered", "complained"]
+    complained = re.compile(r"webhook +complained +eve\.complaint@example\.net .*\(address suppressed\)")
+    wait_until(lambda: complained.search(shared.output), "told")

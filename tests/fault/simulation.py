@@ -460,7 +460,7 @@ class World:
             pass
 
 
-def _no_mail(*mail: object) -> None:
+def _no_mail(*mail: object, **_: object) -> None:
     raise Violation(f"nobody asked for a notification by SMTP: {mail}")
 
 

@@ -295,6 +295,29 @@ def test_a_network_sends_so_much_in_a_window() -> None:
     assert len(server.stored) == 2
 
 
+def test_nobody_logs_in_on_port_25() -> None:
+    """Nor is told that TLS would help."""
+
+    async def talk(wire: Wire) -> None:
+        assert "AUTH" not in await wire.say("EHLO client.example")
+        assert await wire.say("AUTH PLAIN AGEAYg==") == "502 5.5.1 AUTH is not offered"
+
+    Port25().talk(talk)
+
+
+def test_mail_that_is_never_sent_counts_too() -> None:
+    """Whoever begins it, has its sender looked up and begins anew is asked to come later, as for mail that came."""
+    server = Port25(zone=Zone(SPF), policy=InboundPolicy(messages=(Rate(HOUR, (2, 6, 18)),)))
+
+    async def begun(wire: Wire) -> None:
+        await wire.say("EHLO client.example")
+        for _ in range(2):
+            assert await wire.codes("MAIL FROM:<x@example.net>", RCPT, "RSET") == ["250", "250", "250"]
+        assert (await wire.say("MAIL FROM:<x@example.net>")).startswith("450 4.7.1 ")
+
+    server.talk(begun)
+
+
 def test_a_unit_offers_tls_judges_and_ends_at_once(tmp_path: Path) -> None:
     """With a certificate of its own making; threads that wait for the DNS hold nobody up."""
     waiting, ended = asyncio.Event(), asyncio.Event()

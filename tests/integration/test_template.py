@@ -57,7 +57,8 @@ def names_in_code(*folders: str) -> set[str]:
 def test_every_variable_in_the_template_is_read_and_every_one_read_is_set() -> None:
     """By the composition root of the functions. A deployment has no reason to change the lease."""
     of_the_container = {"EGRET_SUBMIT_FUNCTION"}
-    read = names_in_code("layers/common/egret/aws", "functions") - {"EGRET_LOCAL", "EGRET_LEASE_S"} - of_the_container
+    local = {"EGRET_LOCAL", "EGRET_LEASE_S", "EGRET_SETTINGS_KEEP_S"}
+    read = names_in_code("layers/common/egret/aws", "functions") - local - of_the_container
     given = {name for function in FUNCTIONS for name in variables(function) if name.startswith("EGRET_")}
 
     assert given == read

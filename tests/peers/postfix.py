@@ -32,7 +32,7 @@ MIME_CHECKS = r"regexp:{{{{/^Content-Type: message\/(global-)?delivery-status/ I
 SEEN = "a report within"
 """What it logs of a mail in which its MIME parser finds a DSN."""
 MAILBOXES = (
-    *("ann", "bob", "later", "secret", "jürgen", "plain", "submitted", "held", "swaks", REPORTS),
+    *("ann", "bob", "later", "secret", "jürgen", "jörg", "plain", "submitted", "held", "swaks", REPORTS),
     *(f"many{number}" for number in range(1, 6)),
 )
 GONE = "gone"

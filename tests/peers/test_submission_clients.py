@@ -6,6 +6,7 @@ import re
 import smtplib
 import ssl
 import subprocess
+from collections.abc import Callable, Sequence
 from email.parser import BytesParser
 from typing import Any
 
@@ -33,10 +34,29 @@ def content(peers: Peers, subject: str, *fields: str) -> bytes:
     return f"{head}\r\nGrüße.\r\n".encode()
 
 
-def submit(peers: Peers, recipient: str, raw: bytes, options: list[str], rcpt_options: list[str]) -> int:
-    """Submit over STARTTLS; return the id of the delivery."""
-    with smtplib.SMTP("127.0.0.1", peers.installation.ports["SUBMISSION_PORT"], timeout=30) as client:
-        client.starttls(context=unverified())
+def starttls(peers: Peers) -> smtplib.SMTP:
+    """Return a client on the port with STARTTLS."""
+    client = smtplib.SMTP("127.0.0.1", peers.installation.ports["SUBMISSION_PORT"], timeout=30)
+    client.starttls(context=unverified())
+    return client
+
+
+def implicit(peers: Peers) -> smtplib.SMTP:
+    """Return a client on the port with TLS from the start."""
+    port = peers.installation.ports["SUBMISSIONS_PORT"]
+    return smtplib.SMTP_SSL("127.0.0.1", port, timeout=30, context=unverified())
+
+
+def submit(
+    peers: Peers,
+    recipient: str,
+    raw: bytes,
+    options: Sequence[str] = (),
+    rcpt_options: Sequence[str] = (),
+    connect: Callable[[Peers], smtplib.SMTP] = starttls,
+) -> int:
+    """Submit; return the id of the delivery."""
+    with connect(peers) as client:
         client.login(peers.login.address, peers.login.key)
         code, text = client.mail(peers.login.address, options)
         assert code == 250, text
@@ -73,9 +93,12 @@ def test_smtplib_submits_with_parameters_for_dsns(peers: Peers) -> None:
     assert len(arrived.get_all("DKIM-Signature", [])) == 2
     assert "Grüße.".encode() in mail.content
 
-    listed = peers.installation.ask("MessageList", {"DSN": True}, peers.login)["Messages"]
-    raws = [peers.installation.raw(one["MsgID"], peers.login) for one in listed]
-    assert any(b"Original-Envelope-Id: QQ+1\r\n" in one for one in raws)
+    def has_come_back() -> bool:
+        listed = peers.installation.ask("MessageList", {"DSN": True}, peers.login)["Messages"]
+        raws = (peers.installation.raw(one["MsgID"], peers.login) for one in listed)
+        return any(b"Original-Envelope-Id: QQ+1\r\n" in raw for raw in raws)
+
+    wait_until(has_come_back, "in the Inbox, with its ENVID")
 
 
 @pytest.mark.rfc("4865", "4")
@@ -100,22 +123,17 @@ def test_smtplib_requires_tls_on_the_way(peers: Peers) -> None:
 
     assert delivery["State"] == "failed"
     assert delivery["Attempts"][-1]["EnhancedCode"] == "5.7.30"
-    open_ = submit(peers, f"held@{DOMAIN}", b"TLS-Required: No\r\n" + raw, [], [])
+    open_ = submit(peers, f"plain@{DOMAIN}", b"TLS-Required: No\r\n" + raw, [], [])
     assert peers.installation.await_end(open_, peers.login)["State"] == "delivered"
 
 
 @pytest.mark.rfc("6531", "3.4")
 def test_smtplib_submits_an_address_beyond_ascii(peers: Peers) -> None:
     """SMTPUTF8 from the program to Postfix."""
-    with smtplib.SMTP_SSL(
-        "127.0.0.1", peers.installation.ports["SUBMISSIONS_PORT"], timeout=30, context=unverified()
-    ) as client:
-        client.login(peers.login.address, peers.login.key)
-        client.sendmail(
-            peers.login.address, f"jürgen@{DOMAIN}", content(peers, "Grüße"), mail_options=["SMTPUTF8", "BODY=8BITMIME"]
-        )
-    (newest,) = peers.installation.ask("DeliveryList", {"Limit": 1}, peers.login)["Deliveries"]
-    assert peers.installation.await_end(newest["QueueMsgID"], peers.login)["State"] == "delivered"
+    raw = content(peers, "Grüße")
+    queue_msg_id = submit(peers, f"jörg@{DOMAIN}", raw, ["SMTPUTF8", "BODY=8BITMIME"], connect=implicit)
+
+    assert peers.installation.await_end(queue_msg_id, peers.login)["State"] == "delivered"
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ class World:
     store: MemoryMailStore = field(default_factory=MemoryMailStore)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     settings: MemorySettings = field(default_factory=MemorySettings)
+    protected: list[bool | None] = field(default_factory=list)
+    """What was asked of TLS for each that was queued."""
     queued: list[tuple[str, str, Composed]] = field(default_factory=list)
     """(key, forward-path, mail) of what was to go by SMTP."""
 
@@ -103,8 +105,9 @@ class World:
         )
         return notify(ports, happenings)
 
-    def _queue(self, account: Account, key: str, mail: Composed, recipient: str) -> None:
+    def _queue(self, account: Account, key: str, mail: Composed, recipient: str, *, require_tls: bool | None) -> None:
         assert account.id == ACCOUNT
+        self.protected.append(require_tls)
         self.queued.append((key, recipient, mail))
 
     def inbox(self) -> list[StoredMail]:

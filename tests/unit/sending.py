@@ -13,6 +13,7 @@ from egret.contracts.caller import Caller
 from egret.contracts.queues import Hint
 from egret.contracts.settings import Account, Installation, Scope, SendingDomain, StoredDkimKey
 from egret.contracts.webapi import NameAddress, SendRequest, SendResult
+from egret.core.compose import Composed
 from egret.core.delivery import Delivery
 from egret.core.dkim import dns_record
 from egret.core.secrets import Secrets, derive, fromid_keys
@@ -154,10 +155,12 @@ class Service:
             settings=self.settings,
             hostname=self.installation.hostname,
             retry=self.installation.retry,
-            queue_mail=lambda account, key, mail, to: send_internal(
-                self.sending, account, InternalMail(key, mail.headers, mail.body, (to,))
-            ),
+            queue_mail=self._queue,
         )
+
+    def _queue(self, account: Account, key: str, mail: Composed, recipient: str, *, require_tls: bool | None) -> None:
+        internal = InternalMail(key, mail.headers, mail.body, (recipient,), require_tls=require_tls)
+        send_internal(self.sending, account, internal)
 
     @property
     def delivering(self) -> DeliveryPorts:

@@ -112,6 +112,13 @@ def test_parse_refuses_what_is_no_address(text: str) -> None:
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.parametrize("text", ["Ann <ann@example.net>", '"Ann" <ann@example.net>', "<ann@example.net>"])
+def test_what_a_header_has_is_refused_by_its_name(text: str) -> None:
+    """Who writes the name and the brackets too is told so."""
+    with pytest.raises(AddressError, match="without a name"):
+        Address.parse(text)
+
+
 @pytest.mark.parametrize("octets", [64, 65])
 def test_local_part_is_limited_to_64_octets(octets: int) -> None:
     """64 octets of UTF-8 pass, 65 do not."""

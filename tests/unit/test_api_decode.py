@@ -85,6 +85,8 @@ def test_texts_that_are_understood(text: bytes, expected: SendRequest) -> None:
         (b"1", "Expected object, got int"),
         (b'{"Bogus":1}', "Unknown field 'Bogus'."),
         (b'{"To":[{},{"Mail":"x"}]}', "Unknown field 'Mail' in To[1]."),
+        (b'{"To":[{},{"Mail":"x"}]}', "The fields are: Name, Address."),
+        (b'{"Bogus":1}', "The fields are: From, To, "),
         (b'{"From_":[]}', "Unknown field 'From_'."),
         (b'{"from_":[]}', "Unknown field 'from_'."),
         (b'{"Subject":1}', "Subject: expected str, got int."),

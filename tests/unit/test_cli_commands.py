@@ -184,6 +184,8 @@ def test_accounts_are_listed_and_shown(machine: Machine) -> None:
     """One line each; show has every setting."""
     assert "acme" in machine.good("account", "list").splitlines()[1]
     assert "app@example.com" in machine.good("account", "show", "acme")
+    assert "keep mail            until it is deleted\n" in machine.good("account", "show", "acme")
+    assert "keep mail            7 d\n" in machine.good("account", "update", "acme", "--keep-mail", "7")
     assert [account["name"] for account in machine.data("account", "list")] == ["acme"]
 
 

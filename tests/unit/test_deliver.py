@@ -18,6 +18,7 @@ from egret.core.delivery import Delivery, Lease, State
 from egret.core.errors import Unavailable
 from egret.core.ids import delivery_id
 from egret.core.lifecycle import Refusal
+from egret.core.messageid import mint
 from egret.core.outcome import Deferred, Unknown
 from egret.core.routing import Route
 from egret.memory.clock import FakeClock
@@ -559,6 +560,16 @@ def test_the_unit_hears_what_was_asked_about_dsns() -> None:
         leg = transaction.legs[0]
 
         assert (transaction.ret, transaction.envid, leg.notify, leg.orcpt) == told
+
+
+def test_a_message_id_of_ours_serves_as_envid() -> None:
+    """Unless the submitter gave one: a report that returns no header leads to the submission by it."""
+    message_id = mint(b"k" * 32, ACCOUNT, MESSAGE_ID, "example.com")
+    world = routed(NEW_UNIT)
+    world.deliver(world.accept(a_delivery(), message_id=message_id))
+    (transaction,) = transactions_of(world)
+
+    assert transaction.envid == message_id[1:33]
 
 
 def test_a_unit_of_version_1_never_gets_what_needs_a_transport() -> None:

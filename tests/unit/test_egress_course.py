@@ -46,11 +46,13 @@ ZONE = {
 }
 
 
-def to(domain: str, *, require_tls: bool | None = None, transport: str = "") -> Transaction:
+def to(
+    domain: str, *, require_tls: bool | None = None, transport: str = "", reverse_path: str = "s@example.com"
+) -> Transaction:
     """Return a transaction to a domain."""
     one = transaction(1024, domain=domain)
     content = msgspec.structs.replace(one.content, require_tls=require_tls)
-    return msgspec.structs.replace(one, content=content, transport=transport)
+    return msgspec.structs.replace(one, content=content, transport=transport, reverse_path=reverse_path)
 
 
 def places(*transactions: Transaction) -> tuple[list[str], list[str]]:
@@ -90,6 +92,16 @@ def test_what_is_no_single_host_has_a_place_of_its_own_and_is_found_anew(domain:
 
     assert (one, two) == (domain, domain)
     assert asked == [domain] * 2
+
+
+@pytest.mark.rfc("8689", "5")
+def test_a_bounce_that_asks_for_requiretls_goes_as_others_do() -> None:
+    """A domain that publishes nothing takes no mail with REQUIRETLS, but bounces."""
+    (plain, bounce, strict), asked = places(
+        to("a.example"), to("a.example", require_tls=True, reverse_path=""), to("a.example", require_tls=True)
+    )
+
+    assert (bounce, strict, len(asked)) == (plain, "a.example", 2)
 
 
 def test_a_course_is_forgotten_after_a_while() -> None:

@@ -100,6 +100,13 @@ def test_a_mail_command_that_cannot_be_taken_has_its_reply(argument: str, code: 
     assert refused.reply.startswith(code + " ")
 
 
+@pytest.mark.parametrize("value", ["0", "1000000000", "2h", "-1"])
+def test_a_time_to_hold_says_what_it_may_be(value: str) -> None:
+    """Who gave too many seconds gave a number as well."""
+    refused = esmtp.mail(f"FROM:<> HOLDFOR={value}", ALL)
+    assert refused == Bad("501 5.5.4 HOLDFOR is a number of seconds, 1 to 999999999")
+
+
 @pytest.mark.rfc("3461", "4.3")
 @pytest.mark.rfc("3461", "4.4")
 @pytest.mark.rfc("1870", "6")

@@ -338,6 +338,23 @@ def test_what_a_server_cannot_take_is_about_the_message(asked: Envelope, names_r
     assert refusal.names_recipient == names_recipient
 
 
+@pytest.mark.rfc("8689", "5")
+@pytest.mark.parametrize(
+    ("peer", "is_protected"),
+    [
+        (Peer("mx", {"PIPELINING": ""}), False),
+        (Peer("mx", {"REQUIRETLS": ""}), False),
+        (Peer("mx", {"REQUIRETLS": ""}, is_verified=True), True),
+    ],
+)
+def test_a_bounce_asks_for_requiretls_where_it_can(peer: Peer, is_protected: bool) -> None:
+    """And goes without it rather than not at all."""
+    bounce = Envelope("", ("a@x",), 10, require_tls=True)
+
+    assert refusal_before(bounce, peer) is None
+    assert (b" REQUIRETLS\r\n" in Exchange(bounce, peer).start()) == is_protected
+
+
 @pytest.mark.rfc("8689", "4.2.1")
 def test_only_want_of_requiretls_leaves_the_message_to_another_server() -> None:
     """Too large is said of the message; and a server's own words, however alike, are its judgement."""

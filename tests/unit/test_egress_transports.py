@@ -123,7 +123,7 @@ def transaction(transport: str, **content: Any) -> Transaction:
         account=ACCOUNT,
         message_id=MESSAGE_ID,
         domain="example.net",
-        reverse_path="",
+        reverse_path="s@example.com",
         legs=[Leg(MESSAGE_ID, 1, "ann@example.net")],
         content=Content(1, b"x", **content),
         lease_until=NOW,

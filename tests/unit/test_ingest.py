@@ -13,7 +13,7 @@ from egret.contracts.records import Acceptance, MailFilter, StoredMail
 from egret.contracts.verdicts import DkimVerdict, Verdicts
 from egret.core.delivery import Delivery, State
 from egret.core.errors import ContractError, Unavailable
-from egret.core.events import Event, EventKind
+from egret.core.events import Event, EventKind, event_id
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
 from egret.memory.mailboxes import MemoryMailboxes
@@ -195,6 +195,15 @@ def test_the_same_mail_again_changes_nothing(world: World) -> None:
 
     assert answers == [1, 0, 0]
     assert (len(world.told()), len(world.inbox())) == (1, 1)
+
+
+def test_a_notification_of_ours_that_comes_back_is_no_event(world: World) -> None:
+    """It says what we know; another delivery's, which nobody sends, is mail like any other."""
+    assert world.receive(dsn(block(), message_id=f"<{event_id(ACCOUNT, MESSAGE_ID, 1)}@mail.example.com>")) == 0
+    assert (world.told(), [mail.is_news for mail in world.inbox()]) == ([], [False])
+
+    other = f"<{event_id(ACCOUNT, MESSAGE_ID + 1, 1)}@mail.example.com>"
+    assert world.receive(dsn(block(), message_id=other), id_="in2", key=f"{KEY}2") == 1
 
 
 def test_two_mails_that_say_the_same_are_two(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from egret_local.gateway import MAX_PAYLOAD_BYTES, SURELY_SMALL_BYTES, application
+from egret_local.gateway import MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES, SURELY_SMALL_BYTES, application
 
 TEXT = {"content-type": "text/plain"}
 
@@ -58,6 +58,15 @@ def test_an_event_beyond_lambdas_limit_is_refused(
     answer = asked(lambda _: {}, octet * size_bytes, {"content-type": content_type})
 
     assert status == answer[0]
+
+
+@pytest.mark.parametrize("size_bytes", [MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES + 1])
+def test_what_is_too_large_hears_of_another_way(size_bytes: int) -> None:
+    """Whichever limit it was."""
+    status, body = asked(lambda _: {}, b"x" * size_bytes, TEXT)
+
+    assert status == 413
+    assert b'{"message": "Request Entity Too Large: give large files to UploadCreate' in body
 
 
 def test_a_handler_that_raises_is_an_internal_server_error() -> None:

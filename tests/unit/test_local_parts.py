@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from egret_cli.connect import LOCAL_FILE
 from egret_local import emulator
+from egret_local.__main__ import main
 from egret_local.processes import Child, Family, clean_up, taken
 from egret_local.receiver import line
 from egret_local.script import Answer, Trick, at_data, at_mail, at_rcpt
 from egret_local.settings import from_environment
 from egret_local.sources import matches
 from egret_local.supervisor import CannotStart, Supervisor
-from tests.e2e.installation import free_ports
+from tests.e2e.installation import PORTS, free_ports
 
 
 @pytest.mark.parametrize(
@@ -168,21 +170,38 @@ def test_a_process_that_ends_at_the_start_has_the_last_word(tmp_path: Path) -> N
 
 
 def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> None:
-    """It gives up at once, with what the process said; here the emulator, whose environment lacks it."""
+    """It gives up at once, with what the process said; here the emulator, whose environment lacks it.
+
+    However a run ends, the command line no longer finds it: others may listen on its ports.
+    """
     program = Path(emulator.command(from_environment({}, tmp_path))[0])
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
-    ports = [f"{part}_PORT" for part in ("HTTP", "SMTP", "EGRESS", "RECEIVER", "SINK", "EMULATOR")]
-    settings = from_environment(dict(zip(ports, map(str, free_ports(len(ports))), strict=True)), tmp_path)
+    settings = from_environment(dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)), tmp_path)
+
+    found_by = settings.state / LOCAL_FILE
+    found_by.parent.mkdir(parents=True)
+    found_by.write_text("{}")
 
     with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
         Supervisor(settings, {}).run()
+    assert not found_by.exists()
+
+
+def test_arguments_start_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for help gets some."""
+    assert main(["--help"]) == 2
+    assert "HTTP_PORT" in capsys.readouterr().err
 
 
 def test_the_receiver_prints_what_happened() -> None:
     """One line names the event, the recipient and the answer."""
     payload = {"Event": "failed", "Recipient": "a@x", "QueueMsgID": 7, "SMTPCode": 550, "SMTPEnhancedCode": "5.1.1"}
 
+    said = {**payload, "Error": "refused: 550 5.1.1 no such user"}
+    assert line(said) == "webhook  failed        a@x  #7  refused: 550 5.1.1 no such user"
+    said = {**payload, "SMTPEnhancedCode": "", "Error": "refused"}
+    assert line(said) == "webhook  failed        a@x  #7  550  refused"
     assert line({**payload, "Suppressing": True}) == "webhook  failed        a@x  #7  550 5.1.1  (address suppressed)"
     mail = {"From": [{"Name": "", "Address": "a@x"}], "Subject": "Hi\x1b", "Meta": {"RcptTo": "b@y", "MsgID": 8}}
     assert line(mail) == r"webhook  incoming      a@x to b@y  #8  'Hi\x1b'"

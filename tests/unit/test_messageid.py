@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.core.ids import MAX_ID
-from egret.core.messageid import Submission, mint, mint_token, verify
+from egret.core.messageid import Submission, mint, mint_token, token_in, verify
 
 KEY = b"m" * 32
 ACCOUNT = "abcdefgh"
@@ -69,3 +69,20 @@ def test_an_id_out_of_range_is_a_bug() -> None:
     """Ids stay below 2^53."""
     with pytest.raises(ValueError, match="2\\^53"):
         mint(KEY, ACCOUNT, MAX_ID + 1, "example.com")
+
+
+@given(accounts, ids)
+def test_the_token_within_serves_as_envid(account: str, number: int) -> None:
+    """What a report gives back as Original-Envelope-Id leads to the submission as well."""
+    token = token_in(mint(KEY, account, number, "example.com"))
+
+    assert token == mint_token(KEY, account, number)
+    assert verify([KEY], token) == Submission(account, number)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<1@example.com>", "<@>", f"<{'A' * 32}@example.com>", f"<{'a' * 33}@example.com>"]
+)
+def test_other_message_ids_have_no_token(text: str) -> None:
+    """The submitter's own."""
+    assert token_in(text) == ""

@@ -304,6 +304,14 @@ def test_bad_urls_are_refused_with_a_reason(url: str) -> None:
     assert refusal.reason.endswith(".")
 
 
+@pytest.mark.parametrize(("policy", "schemes"), [(UrlPolicy(), "https://"), (LOCAL, "https:// or http://")])
+def test_the_reason_names_the_schemes_that_are_taken(policy: UrlPolicy, schemes: str) -> None:
+    """Local mode takes one more."""
+    refusal = check_url("ftp://a.example/", policy)
+    assert isinstance(refusal, Refusal)
+    assert f" {schemes} with a host" in refusal.reason
+
+
 @pytest.mark.parametrize(
     ("url", "is_allowed"),
     [

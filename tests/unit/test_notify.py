@@ -335,9 +335,9 @@ class StoreWithObjects(MemoryMailStore):
         return {key: (message, self.KEY) for key, (message, _) in super().contents(keys).items()}
 
 
-def returned(world: World) -> tuple[str, bytes]:
-    """Return type and content of the third part."""
-    world.notify(newest(attempted(a_delivery(), NEVER)))
+def returned(world: World, *outcomes: Outcome) -> tuple[str, bytes]:
+    """Return type and content of the third part. outcomes: of the attempts, a refusal if not given."""
+    world.notify(newest(attempted(a_delivery(), *(outcomes or (NEVER,)))))
     parts = email.message_from_bytes(world.raw()).get_payload()
     assert isinstance(parts, list)
     part = parts[2]
@@ -363,6 +363,14 @@ def test_the_whole_message_comes_back_if_asked_for(world: World) -> None:
 
     kind, content = returned(world)
     assert (kind, b"Good day." in content) == ("message/rfc822", True)
+
+
+@pytest.mark.rfc("3461", "4.3")
+def test_of_a_delay_the_header_comes_back(world: World) -> None:
+    """RET is about failures: what is still being tried need not be sent again."""
+    world.accept(ret="FULL")
+
+    assert returned(world, *[LATER] * 5)[0] == "text/rfc822-headers"
 
 
 def test_a_protected_message_does_not_come_back_whole(world: World) -> None:
@@ -409,6 +417,16 @@ def test_who_submitted_and_asked_hears_by_smtp_as_well(world: World) -> None:
     report = parse_dsn(mail.raw())
     assert report is not None
     assert report.recipients[0].final_recipient == "jürgen@example.net"
+
+
+@pytest.mark.rfc("8689", "5")
+@pytest.mark.parametrize(("require_tls", "asked"), [(True, True), (None, None), (False, None)])
+def test_a_bounce_is_protected_as_its_message_was(world: World, require_tls: bool | None, asked: bool | None) -> None:
+    """It has the header of the message; that a message may go without TLS says nothing of its bounce."""
+    world.accept(mail_from="list-bounces@example.com", require_tls=require_tls)
+    world.notify(newest(attempted(a_delivery(**SUBMITTED), NEVER)))
+
+    assert world.protected == [asked]
 
 
 @pytest.mark.parametrize(
@@ -463,6 +481,15 @@ def test_what_came_back_to_us_goes_on_to_who_asked(world: World, kind: EventKind
     assert (told.action, told.status, told.remote_mta) == (kind.value, status, "mx.example.org")
     assert told.diagnostic_text == f"250 {status} said"
     assert world.inbox() == []
+
+
+def test_what_is_known_by_the_message_id_alone_goes_nowhere(world: World) -> None:
+    """It may be our own notification, forwarded to us by who asked for it: passing it on would never end."""
+    world.accept(mail_from="app@example.com")
+    delivery = a_delivery(state=State.DELIVERED, **SUBMITTED)
+    world.notify(*(reported(kind, delivery, by_message_id=True) for kind in EventKind))
+
+    assert (world.queued, world.inbox()) == ([], [])
 
 
 def test_what_came_back_goes_on_only_where_it_was_asked_for(world: World) -> None:

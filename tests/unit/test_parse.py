@@ -24,6 +24,7 @@ from egret.core.mime import (
     Entity,
     decode_text,
     decode_words,
+    header_of,
     read_entity,
 )
 from egret.core.parse import (
@@ -92,6 +93,21 @@ def test_any_octets_give_a_result_that_can_be_sent_as_json(raw: bytes) -> None:
     """No message can make the reader raise, or give what UTF-8 or a date cannot hold."""
     message = parse_message(raw)
     json.dumps(asdict(message), default=lambda at: at.astimezone(UTC).isoformat(), ensure_ascii=False).encode()
+
+
+@given(st.one_of(st.binary(max_size=300), st.lists(FRAGMENTS, max_size=40).map(b"".join)))
+@example(b"Subject: a\n\nb")
+@example(b"Subject: a\r\rb\n\nc")
+@example(b"\r\nno header\r\n\r\nSubject: b")
+def test_the_header_alone_has_the_fields_of_the_message(raw: bytes) -> None:
+    """Who wants no more than fields need not have the parts read."""
+    alone, whole = read_entity(header_of(raw)), read_entity(raw)
+    assert alone.headers == whole.headers
+
+
+def test_the_header_alone_has_no_body() -> None:
+    """However large that is."""
+    assert header_of(b"Subject: a\r\n\r\n" + b"x\r\n\r\n" * 1000) == b"Subject: a\r\n\r\n"
 
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cs", "Z"]), max_size=40)

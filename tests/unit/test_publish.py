@@ -81,7 +81,7 @@ class World:
         publish(ports, records)
         return [(call.seq, call.suppressing) for call in self.queue.waiting]
 
-    def _no_mail(self, *mail: object) -> None:
+    def _no_mail(self, *mail: object, **_: object) -> None:
         raise AssertionError(f"nobody asked for {mail}")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egret.core.autoreply import SIGNS
 from egret.core.failure import FailureClass, classify
-from egret.core.feedback import UNWANTED_TYPES
+from egret.core.feedback import KIND_OF_TYPE
 from egret.core.recognise import MailKind, Recognised, recognise
 from tests.unit.bounce_styles import STYLES
 from tests.unit.test_plain_bounce import mail as plain_mail
@@ -182,6 +182,7 @@ def test_complaint_without_recipient_names_whom_the_message_went_to() -> None:
         ("Feedback-Type: opt-out\nRemoval-Recipient: bob@example.net", "opt-out", True),
         ("Feedback-Type: fraud (phishing)", "fraud", True),
         ("Feedback-Type: not-spam", "not-spam", False),
+        ("Feedback-Type: miscategorized", "miscategorized", False),
         ("Feedback-Type: auth-failure\nAuth-Failure: dmarc", "auth-failure", False),
         ("Source-IP: 192.0.2.1", "other", True),
     ],
@@ -189,7 +190,7 @@ def test_complaint_without_recipient_names_whom_the_message_went_to() -> None:
 def test_type_of_a_complaint_tells_whether_mail_is_unwanted(fields: str, kind: str, is_unwanted: bool) -> None:
     """RFC 5965 7.3, RFC 6430, RFC 6591."""
     found = recognise(arf(fields))
-    assert (found.feedback_type, found.feedback_type in UNWANTED_TYPES) == (kind, is_unwanted)
+    assert (found.feedback_type, found.feedback_type in KIND_OF_TYPE) == (kind, is_unwanted)
 
 
 def test_returned_message_with_a_subject_of_complaint_is_one() -> None:
@@ -292,6 +293,15 @@ def test_answer_to_mail_about_a_delivery_is_no_bounce() -> None:
 def test_subject_tells_an_automatic_answer(subject: str) -> None:
     """Where no field does."""
     assert recognise(_ordinary(f"Subject: {subject}")).kind is MailKind.AUTO_REPLY
+
+
+@pytest.mark.parametrize("subject", ["Automatic reply: Hello", "Out of office: Hello", "Auto: Hello"])
+def test_a_person_who_has_left_is_no_bounce(subject: str) -> None:
+    """An answer that says in words that mail was not delivered suppresses nobody: a program of a person wrote it."""
+    fields = f"From: Ann <ann@example.net>\nReturn-Path: <>\nSubject: {subject}\nAuto-Submitted: auto-replied"
+    body = "Your message to ann@example.net could not be delivered: the account has been disabled. Ask bob@example.net."
+
+    assert recognise(f"{fields}\n\n{body}\n".encode()).kind is MailKind.AUTO_REPLY
 
 
 def test_bounce_that_calls_itself_an_automatic_answer_is_a_bounce() -> None:

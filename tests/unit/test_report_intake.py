@@ -122,6 +122,18 @@ def test_whose_a_report_is(world: World, domain: str, author: str, owner: str) -
     ]
 
 
+def test_a_disabled_postmaster_is_in_charge_of_nothing(world: World) -> None:
+    """The oldest of the others is, for reports as for mail to postmaster."""
+    made = world.service.settings
+    disabled = an_account(id=POSTMASTER, name="a", addresses=("p@x.example",), is_postmaster=True, disabled=True)
+    made.put_account(disabled)
+    made.put_account(an_account(is_postmaster=True, created_at=NOW))
+    rows = ((a_row(header_from="x.example"), 1),)
+    world.take_in(a_dmarc_mail(policy=PublishedPolicy("parent.example", "none"), rows=rows))
+
+    assert (len(world.of(POSTMASTER)), len(world.of(ACCOUNT))) == (0, 1)
+
+
 def test_a_tls_report_is_cut_up_by_account(world: World) -> None:
     """No tenant learns of another's domains."""
     world.take_in(a_tls_mail("example.com", "mail.example.org", "www.example.com", "x.example"))

@@ -77,6 +77,17 @@ def test_the_returned_reverse_path_leads_to_the_delivery(world: World, returned:
     ]
 
 
+@pytest.mark.parametrize(("kind", "listed_as"), [("abuse", "complaint"), ("opt-out", "unsubscribe")])
+def test_an_entry_quotes_the_complaint(world: World, kind: str, listed_as: str) -> None:
+    """Who doubts an entry of the suppression list sees which report it came of."""
+    world.receive(complaint(kind, "", f"Original-Mail-From: <{TOKEN}@bounces.example.com>\r\n"), ABUSE)
+    listed = MemorySuppressions()
+    suppress(listed, [Happening(world.delivery(), world.delivery().events[-1])])
+
+    (entry,) = listed.list(ACCOUNT, LATER)
+    assert (entry.kind, entry.evidence) == (listed_as, f"Feedback-Type: {kind}; User-Agent: Provider/1.0")
+
+
 def test_our_message_id_leads_to_the_delivery_and_is_weak(world: World) -> None:
     """Everybody who got the message knows it."""
     assert world.receive(complaint("abuse", f"Message-ID: {OURS}\r\n"), ABUSE) == 1

@@ -68,6 +68,17 @@ def test_second_question_reads_nothing(cached: CachedSettings, settings: Counted
     assert settings.reads == {ACCOUNT: 1}
 
 
+def test_how_long_an_answer_holds_can_be_chosen(settings: Counted, clock: FakeClock) -> None:
+    """Also that there is none."""
+    cached = CachedSettings(settings, clock, timedelta(seconds=1))
+    assert (cached.account(ACCOUNT), cached.account("x")) == (Account(ACCOUNT, "shop"), None)
+    settings.put_account(Account(ACCOUNT, "renamed"))
+    settings.put_account(Account("x", "new"))
+    clock.advance(timedelta(seconds=1))
+
+    assert (cached.account(ACCOUNT), cached.account("x")) == (Account(ACCOUNT, "renamed"), Account("x", "new"))
+
+
 def test_change_is_seen_within_a_minute(cached: CachedSettings, settings: Counted, clock: FakeClock) -> None:
     """When the time of an answer is over, the next question reads."""
     cached.account(ACCOUNT)

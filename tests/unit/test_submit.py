@@ -116,6 +116,24 @@ def test_message_id_and_date_are_added_where_missing() -> None:
     assert result.message_id.endswith("@example.com>")
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("", f"Feedback-ID: :{ACCOUNT}:mail:egret"),
+        ("List-Unsubscribe: <https://example.com/u>\r\n", f"Feedback-ID: :{ACCOUNT}:list:egret"),
+        ("feedback-id: a:b:c:shop1\r\n", "feedback-id: a:b:c:shop1"),
+    ],
+)
+def test_providers_can_tell_accounts_apart(more: str, expected: str) -> None:
+    """Feedback-ID names the account and is signed, as with Send; one of the author's own stays alone."""
+    service = Service()
+    stored = service.content(submitted(service, content=content(HEAD + MORE + more))).decode()
+    lines = [line for line in stored.split("\r\n") if line.lower().startswith("feedback-id:")]
+
+    assert lines == [expected]
+    assert stored.lower().count("feedback-id") == 1 + 2 * 2, "signed and sealed by two signatures"
+
+
 def test_what_is_for_us_does_not_go_out() -> None:
     """Bcc would tell what it hides; a Return-Path is written by who delivers."""
     service = Service()

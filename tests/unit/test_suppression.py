@@ -20,6 +20,8 @@ from egret.core.suppression import (
     add,
     clear,
     reaches_limit,
+    retract,
+    succeed,
     verdict,
     verdict_on,
 )
@@ -324,6 +326,25 @@ def test_clearing_never_goes_back_in_time() -> None:
     """An older success processed after a newer one changes nothing."""
     newer = clear(_after(1, 2), NOON + timedelta(minutes=5))
     assert clear(newer, NOON + timedelta(minutes=1)) == newer
+
+
+@given(st.lists(st.integers(0, 40), max_size=6), st.integers(0, 40))
+def test_a_success_that_was_none_changes_nothing(minutes: list[int], taken: int) -> None:
+    """What counted before it counts again; what it cleared does not come back by a replay."""
+    struck, at = _after(*minutes), NOON + timedelta(minutes=taken)
+    succeeded = succeed(struck, at)
+
+    assert [strike for strike in struck.kept if strike.at > at] == list(succeeded.counted)
+    assert retract(succeeded, at).counted == struck.counted
+    assert retract(succeeded, at + timedelta(minutes=1)) == succeeded
+    assert add(succeeded, "late", at) == succeeded
+    assert succeed(succeeded, at) == succeeded
+
+
+def test_two_successes_forget() -> None:
+    """What lies before both never counts again."""
+    first, second = NOON + timedelta(minutes=3), NOON + timedelta(minutes=4)
+    assert retract(succeed(succeed(_after(1, 2), first), second), second).counted == ()
 
 
 def test_order_of_processing_does_not_matter() -> None:

@@ -48,7 +48,7 @@ def publishing(service: Service, queue: MemoryQueue[Call]) -> PublishPorts:
     """Return the ports of publish."""
     store, blobs, mailboxes, settings = service.store, service.blobs, service.mailboxes, service.settings
 
-    def no_mail(*mail: object) -> None:
+    def no_mail(*mail: object, **_: object) -> None:
         raise AssertionError(f"nobody asked for {mail}")
 
     notifying = NotifyPorts(store, blobs, mailboxes, settings, "mail.example.com", RetryPolicy(), no_mail)

@@ -29,10 +29,11 @@ MAX_YEAR: Final = 9998
 
 
 class _Misfit(Exception):
-    """An unknown key; path: where, innermost first."""
+    """An unknown key; known: the names of the fields that there are; path: where, innermost first."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, known: tuple[str, ...]) -> None:
         self.key = key
+        self.known = known
         self.path: list[str] = []
         super().__init__(key)
 
@@ -51,7 +52,8 @@ def decode(text: bytes, kind: type[T]) -> T:
 
 def _unknown(misfit: _Misfit) -> str:
     place = "".join(reversed(misfit.path)).lstrip(".")
-    return f"Unknown field {misfit.key[:MAX_SHOWN]!a}" + (f" in {place}." if place else ".")
+    where, known = f" in {place}" if place else "", ", ".join(misfit.known) or "none"
+    return f"Unknown field {misfit.key[:MAX_SHOWN]!a}{where}. The fields are: {known}."
 
 
 def _sentence(error: msgspec.ValidationError) -> str:
@@ -140,7 +142,7 @@ def _struct_shape(kind: type[msgspec.Struct]) -> Shape:
         for given, item in value.items():
             field = fields.get(given) or fields.get(given.lower())
             if field is None:
-                raise _Misfit(given)
+                raise _Misfit(given, kind.__struct_encode_fields__)
             _put(shaped, field, item)
         return shaped
 

@@ -17,6 +17,7 @@ from egret.api.forms import read_field
 from egret.api.http import HTML, Request, Response, text_response
 from egret.contracts.ports import AuthFailures
 from egret.contracts.webapi import UNSUBSCRIBE_PATH
+from egret.core.cut import cut
 from egret.core.errors import InvalidRequest
 from egret.core.unsubscribe import unseal
 from egret.usecases.unsubscribe import Heard, UnsubscribePorts, unsubscribe
@@ -90,9 +91,7 @@ def _is_one_click(request: Request) -> bool:
 def _heard(ports: PagePorts, request: Request) -> Heard:
     how = f"POST from {request.source_ip or 'an unknown address'}, {request.headers.get('User-Agent', 'no User-Agent')}"
     shown = "".join(character if character.isprintable() else " " for character in how)
-    return Heard(
-        ports.unsubscribe.clock.now(), shown.encode("utf-8", "replace")[:MAX_HOW_BYTES].decode(errors="ignore")
-    )
+    return Heard(ports.unsubscribe.clock.now(), cut(shown, MAX_HOW_BYTES))
 
 
 def _page(status: int, title: str, body: str, facts: dict[str, object]) -> Response:

@@ -26,7 +26,7 @@ from egret.aws.own_fromids import DynamoOwnFromIds
 from egret.aws.poster import HttpWebhookPoster
 from egret.aws.reports import DynamoDmarcEvaluations, DynamoReceivedReports, DynamoReportSuppressions
 from egret.aws.s3 import S3Blobs
-from egret.aws.settings_reader import CachedSettings
+from egret.aws.settings_reader import KEEP, CachedSettings
 from egret.aws.sqs import SqsCallQueue, SqsHintQueue
 from egret.aws.sts_policies import DynamoStsPolicies
 from egret.aws.submitter import LambdaSubmitter
@@ -229,7 +229,8 @@ class App:
     @cached_property
     def settings(self) -> CachedSettings:
         """Settings through the cache."""
-        return CachedSettings(self.settings_writer, self.clock)
+        keep = self._seconds("EGRET_SETTINGS_KEEP_S", KEEP)  # set by local mode alone
+        return CachedSettings(self.settings_writer, self.clock, keep)
 
     @cached_property
     def settings_writer(self) -> DynamoSettings:

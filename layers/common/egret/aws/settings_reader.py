@@ -22,11 +22,15 @@ MAX_ENTRIES = 10_000
 
 
 class CachedSettings:
-    """The `SettingsReader` port over another one; safe for threads. Two that miss at the same time both read."""
+    """The `SettingsReader` port over another one; safe for threads. Two that miss at the same time both read.
 
-    def __init__(self, settings: SettingsReader, clock: Clock) -> None:
+    keep: how long an answer holds, at least 0.
+    """
+
+    def __init__(self, settings: SettingsReader, clock: Clock, keep: timedelta = KEEP) -> None:
         self._settings = settings
         self._clock = clock
+        self._keep, self._keep_absent = keep, min(keep, KEEP_ABSENT)
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], tuple[datetime, object]] = {}
 
@@ -76,7 +80,7 @@ class CachedSettings:
         with self._lock:
             if len(self._kept) >= MAX_ENTRIES:
                 self._make_room(now)
-            self._kept[kind, name] = (now + (KEEP_ABSENT if found is None else KEEP), found)
+            self._kept[kind, name] = (now + (self._keep_absent if found is None else self._keep), found)
         return found
 
     def _make_room(self, now: datetime) -> None:

@@ -164,14 +164,21 @@ def _split(text: str) -> tuple[str, str]:
     """Split an address into the unquoted local part and the domain as written."""
     if text.startswith('"'):
         if not (quoted := _QUOTED.fullmatch(text)):
-            raise AddressError("The quoted local part of the address is not followed by `@` and a domain.")
+            raise _malformed(text, "The quoted local part of the address is not followed by `@` and a domain.")
         return _QUOTED_PAIR.sub(r"\1", quoted[1]), quoted[2]
     local_part, at, domain = text.rpartition("@")
     if not at:
         raise AddressError("The address has no `@`.")
     if not _DOT_ATOM.fullmatch(local_part):
-        raise AddressError("The local part of the address has characters that are only allowed in a quoted string.")
+        raise _malformed(text, "The local part of the address has characters that are only allowed in a quoted string.")
     return local_part, domain
+
+
+def _malformed(text: str, why: str) -> AddressError:
+    """Return the error for text that cannot be split; people often write the name and the brackets of a header."""
+    if text.endswith(">"):
+        return AddressError("The address is between `<` and `>`: it must be given without them, and without a name.")
+    return AddressError(why)
 
 
 def _check_local_part(local_part: str) -> None:

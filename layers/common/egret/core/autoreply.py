@@ -1,8 +1,8 @@
 """Recognise mail that no human wrote: automatic answers, receipts, and reports about DMARC and TLS.
 
-Implements: RFC 3834 section 5 (Auto-Submitted), RFC 8098 (receipts), RFC 7489 section 7.2.1.1 and RFC 8460 section 5.3
-(reports), and the marks of systems that are older or do not follow them. Asks only what the header says; whether a
-mail is a bounce has to be asked before, for many bounces are marked as automatic answers.
+Implements: RFC 3834 section 5 (Auto-Submitted), RFC 8098 (receipts), RFC 9990, before it RFC 7489 section 7.2.1.1, and
+RFC 8460 section 5.3 (reports), and the marks of systems that are older or do not follow them. Asks only what the header
+says; whether a mail is a bounce has to be asked before, for many bounces are marked as automatic answers.
 """
 
 from __future__ import annotations
@@ -98,12 +98,16 @@ def read_auto_reply(mail: Letter) -> Recognised | None:
             return Recognised(MailKind.AUTO_REPLY, sign.field)
     if _is_answer_of_a_machine(mail):
         return Recognised(MailKind.AUTO_REPLY, "auto-submitted")
-    subject = decode_words(first(mail.fields, "subject"))
-    if _AUTO.match(subject):
-        return Recognised(MailKind.AUTO_REPLY, "subject")
-    if not _ANSWERS.match(subject) and (words(subject[:_LONGEST_LEAD]) in _SUBJECTS):
+    if is_subject_of_answer(decode_words(first(mail.fields, "subject"))):
         return Recognised(MailKind.AUTO_REPLY, "subject")
     return None
+
+
+def is_subject_of_answer(subject: str) -> bool:
+    """Say whether a decoded subject is one that automatic answers have: "Out of office: Hello"."""
+    if _AUTO.match(subject):
+        return True
+    return not _ANSWERS.match(subject) and words(subject[:_LONGEST_LEAD]) in _SUBJECTS
 
 
 def _is_answer_of_a_machine(mail: Letter) -> bool:
@@ -113,7 +117,7 @@ def _is_answer_of_a_machine(mail: Letter) -> bool:
 
 
 def _holds_dmarc(fields: tuple[tuple[str, str], ...]) -> bool:
-    """Say whether a part is named as RFC 7489 section 7.2.1.1 names a report."""
+    """Say whether a part is named as DMARC reports are (RFC 7489 section 7.2.1.1, kept by RFC 9990)."""
     return any(
         _DMARC_FILE.search(value[:1000])
         for name, value in fields

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from egret.core.dates import read_instant
 from egret.core.diagnostic import reply_codes, status_code
-from egret.core.dsn import message_id, mta_name, parse_date, typed
+from egret.core.dsn import message_id, mta_name, typed
 from egret.core.failure import FailureClass, classify
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter
@@ -96,7 +97,7 @@ def read_cloud_notice(mail: Letter) -> Recognised | None:
                 recipients=tuple(_reported(one) for one in bounce.bounced_recipients),
                 reporting_mta=mta_name(bounce.reporting_mta),
                 original_message_id=message_id(original),
-                arrival_date=parse_date(bounce.timestamp),
+                arrival_date=read_instant(bounce.timestamp),
                 original=original,
             )
         case _Notice(complaint=_Complaint() as complaint):
@@ -105,7 +106,7 @@ def read_cloud_notice(mail: Letter) -> Recognised | None:
                 "ses-json",
                 recipients=tuple(Reported(one.email_address) for one in complaint.complained_recipients),
                 original_message_id=message_id(original),
-                arrival_date=parse_date(complaint.timestamp),
+                arrival_date=read_instant(complaint.timestamp),
                 feedback_type=(complaint.complaint_feedback_type or "other").lower(),
                 original=original,
             )
@@ -116,7 +117,7 @@ def read_cloud_notice(mail: Letter) -> Recognised | None:
                 recipients=tuple(_delivered(one, delivery.smtp_response) for one in delivery.recipients),
                 reporting_mta=mta_name(delivery.reporting_mta),
                 original_message_id=message_id(original),
-                arrival_date=parse_date(delivery.timestamp),
+                arrival_date=read_instant(delivery.timestamp),
                 original=original,
             )
     return None

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from email.utils import parsedate_tz
+from datetime import datetime
 
+from egret.core.dates import read_instant
 from egret.core.diagnostic import reply_codes, status_code
 from egret.core.mimescan import (
     Fields,
@@ -132,29 +132,12 @@ def _report(status: Part, original: Fields) -> DsnReport:
     return DsnReport(
         reporting_mta=mta_name(first(message, "reporting-mta")),
         original_envelope_id=first(message, "original-envelope-id"),
-        arrival_date=parse_date(first(message, "arrival-date")),
+        arrival_date=read_instant(first(message, "arrival-date")),
         original_message_id=message_id(original),
         original=original,
         fields=message,
         recipients=tuple(_recipient(block) for block in blocks[:MAX_RECIPIENTS]),
     )
-
-
-def parse_date(text: str) -> datetime | None:
-    """Read a date-time of RFC 5322 or ISO 8601 as aware UTC; None if it is neither.
-
-    Weekdays may be missing or wrong, comments may stand anywhere, a missing zone means UTC.
-    """
-    cleaned = strip_comments(text[:200])
-    try:
-        parsed = parsedate_tz(cleaned)
-        if parsed is None:
-            moment = datetime.fromisoformat(cleaned)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        zone = timezone(timedelta(seconds=parsed[9] or 0))
-        return datetime(*parsed[:6], tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
 
 
 def _blocks(part: Part) -> Iterator[Fields]:
@@ -209,8 +192,8 @@ def _recipient(block: Fields) -> DsnRecipient:
         diagnostic_text=diagnostic_text,
         code=code,
         enhanced_code=enhanced_code,
-        last_attempt_date=parse_date(first(block, "last-attempt-date")),
-        will_retry_until=parse_date(first(block, "will-retry-until")),
+        last_attempt_date=read_instant(first(block, "last-attempt-date")),
+        will_retry_until=read_instant(first(block, "will-retry-until")),
         fields=block,
     )
 

@@ -75,7 +75,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 def event_id(account: str, delivery_id: int, seq: int) -> str:
     """Return the id of an event: the same whenever it is derived again, so that receivers can drop repeats."""
-    return f"evt_{account}_{delivery_id:x}_{seq}"
+    return f"{event_prefix(account, delivery_id)}{seq}"
+
+
+def event_prefix(account: str, delivery_id: int) -> str:
+    """Return what the ids of a delivery's events begin with."""
+    return f"evt_{account}_{delivery_id:x}_"
 
 
 def incoming_id(account: str, mail_id: int) -> str:

@@ -1,8 +1,8 @@
 """Say why a delivery failed.
 
-Implements: RFC 3463, RFC 5248 and RFC 7505 (what enhanced codes mean), and the words of `failure_rules`. Where code
-and words differ, the words are believed, for servers use the codes loosely; only vague words yield to a code. Does not
-decide what to do about it.
+Implements: RFC 3463 and RFC 5248 with its registry (what enhanced codes mean), and the words of `failure_rules`. Where
+code and words differ, the words are believed, for servers use the codes loosely; only vague words yield to a code. Does
+not decide what to do about it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from egret.core.failure_class import FailureClass
 from egret.core.failure_rules import RULES
 from egret.core.wording import Phrases, split_phrases, words
 
-__all__ = ["FailureClass", "classify", "status_of"]
+__all__ = ["SENDER_DETAILS", "FailureClass", "classify", "status_of"]
 
 _DETAIL = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})")
 
@@ -35,7 +35,8 @@ _ABOUT_RECIPIENT = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED, Fa
 """What a code says so clearly that words of relaying, senders and policy beside it are believed to be the habit."""
 _NOT_ADDRESS = ("2", "3", "6", "7")
 """Subjects of codes that are not about the address."""
-_SENDER_DETAILS = frozenset({"1.7", "1.8"})
+SENDER_DETAILS = frozenset({"1.7", "1.8"})
+"""subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2)."""
 _BY_DETAIL = {
     "1.0": FailureClass.UNKNOWN,
     "1.1": FailureClass.ADDRESS_DEAD,
@@ -50,6 +51,7 @@ _BY_DETAIL = {
     "2.3": FailureClass.SIZE,
     "3.4": FailureClass.SIZE,
     "4.7": FailureClass.EXPIRED,
+    "5.3": FailureClass.RATE,
     "7.5": FailureClass.AUTHENTICATION,
     "7.8": FailureClass.AUTHENTICATION,
     "7.9": FailureClass.AUTHENTICATION,
@@ -57,15 +59,20 @@ _BY_DETAIL = {
     "7.11": FailureClass.AUTHENTICATION,
     "7.13": FailureClass.MAILBOX_DISABLED,
     "7.17": FailureClass.RECIPIENT_REFUSES,
+    "7.18": FailureClass.RECIPIENT_REFUSES,
     "7.20": FailureClass.AUTHENTICATION,
+    "7.21": FailureClass.AUTHENTICATION,
+    "7.22": FailureClass.AUTHENTICATION,
     "7.23": FailureClass.AUTHENTICATION,
     "7.24": FailureClass.AUTHENTICATION,
     "7.25": FailureClass.REPUTATION,
     "7.26": FailureClass.AUTHENTICATION,
     "7.27": FailureClass.POLICY,
     "7.28": FailureClass.RATE,
+    "7.29": FailureClass.AUTHENTICATION,
+    "7.30": FailureClass.AUTHENTICATION,
 }
-"""subject.detail of RFC 3463 section 3, RFC 5248, RFC 7372 and RFC 7505 that mean one class."""
+"""subject.detail that mean one class: RFC 3463 section 3, 5248, 7293, 7372, 7505, 8617 (ARC), 8689 (REQUIRETLS)."""
 _BY_SUBJECT = {
     "2": FailureClass.RECIPIENT_REFUSES,
     "3": FailureClass.SYSTEM,
@@ -149,7 +156,7 @@ def _by_words_and_code(text: str, subject: str, detail: str) -> FailureClass:
     if rule.failure is not FailureClass.ADDRESS_DEAD:
         return rule.failure
     # The code, or the stage of the conversation, may tell that it is the sender's address that is unknown.
-    if detail in _SENDER_DETAILS or (_MAIL.search(text) and not is_about_recipient(text)):
+    if detail in SENDER_DETAILS or (_MAIL.search(text) and not is_about_recipient(text)):
         return FailureClass.POLICY
     if rule.is_sure or not _is_alive(text, subject, detail):
         return rule.failure

@@ -5,17 +5,30 @@ Does not say what follows from a complaint, and believes nothing: anybody can wr
 
 from __future__ import annotations
 
-from egret.core.dsn import message_id, mta_name, parse_date
+from typing import Final
+
+from egret.core.dates import read_instant
+from egret.core.dsn import message_id, mta_name
+from egret.core.events import EventKind
 from egret.core.findaddress import find_addresses
 from egret.core.mimescan import Fields, Part, decode_text, first, read_fields
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import Letter, original_fields
 from egret.core.wording import phrases, words
 
-UNWANTED_TYPES = frozenset(
-    {"abuse", "fraud", "opt-out", "opt-out-list", "virus", "complaint", "miscategorized", "other"}
-)
-"""Feedback types that say that the recipient does not want such mail. `not-spam`, `auth-failure` and `dmarc` do not."""
+KIND_OF_TYPE: Final = {
+    "abuse": EventKind.COMPLAINED,
+    "fraud": EventKind.COMPLAINED,
+    "virus": EventKind.COMPLAINED,
+    "other": EventKind.COMPLAINED,
+    "complaint": EventKind.COMPLAINED,
+    "opt-out": EventKind.UNSUBSCRIBED,
+    "opt-out-list": EventKind.UNSUBSCRIBED,
+}
+"""The event that a feedback type makes (RFC 5965 section 7.3 and what preceded it).
+
+Others are no complaint of a recipient: `not-spam` (RFC 6430), `auth-failure` (RFC 6591), `dmarc`.
+"""
 
 _STATUS_BYTES = 64 * 1024
 _RECIPIENT_FIELDS = ("removal-recipient", "original-rcpt-to")
@@ -62,7 +75,7 @@ def _report(mail: Letter, part: Part) -> Recognised:
         reporting_mta=mta_name(first(fields, "reporting-mta")),
         original_message_id=message_id(original),
         original_envelope_id=first(fields, "original-envelope-id"),
-        arrival_date=parse_date(first(fields, "arrival-date") or first(fields, "received-date")),
+        arrival_date=read_instant(first(fields, "arrival-date") or first(fields, "received-date")),
         feedback_type=first(fields, "feedback-type").split("(")[0].strip().lower() or "other",
         original=original,
         fields=fields,

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from egret.core.ids import MAX_ID
 
 _LENGTH = 32
 _MAC_BYTES = 8
+_TOKEN = re.compile(rf"[a-z2-7]{{{_LENGTH}}}")
 
 
 class Submission(NamedTuple):
@@ -44,6 +46,12 @@ def mint_token(key: bytes, account: str, message_id: int) -> str:
 def mint(key: bytes, account: str, message_id: int, domain: str) -> str:
     """Return the Message-ID of a submission, with <>; domain: A-label, right of the @."""
     return f"<{mint_token(key, account, message_id)}@{domain}>"
+
+
+def token_in(message_id: str) -> str:
+    """Return the left side of a Message-ID that looks like ours, to be its ENVID too; "" of any other."""
+    token = message_id.removeprefix("<").partition("@")[0]
+    return token if _TOKEN.fullmatch(token) else ""
 
 
 def verify(keys: Sequence[bytes], text: str) -> Submission | None:

@@ -159,7 +159,8 @@ def check_url(url: str, policy: UrlPolicy = STRICT) -> ParsedUrl | Refusal:
         return _TOO_LONG
     match = None if _FORBIDDEN.search(url) else _URL.fullmatch(url)
     if match is None:
-        return Refusal("The URL must be https:// with a host, without spaces or control characters.")
+        schemes = "https:// or http://" if policy.allow_http else "https://"
+        return Refusal(f"The URL must be {schemes} with a host, without spaces or control characters.")
     scheme = match[1].lower()
     if scheme == "http" and not policy.allow_http:
         return Refusal("The URL must start with https://.")

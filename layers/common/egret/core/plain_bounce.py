@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from egret.core.autoreply import is_subject_of_answer
 from egret.core.bounce_rules import COPIES, DELAYS, FAILS, FORMATS, LABELS, OPENINGS, OTHERS, SENDERS, SUBJECTS
 from egret.core.failure import FailureClass, classify
 from egret.core.findaddress import ADDRESS, find_address, find_addresses
@@ -105,7 +106,7 @@ def is_report(mail: Letter) -> bool:
     # People answer reports, and their out-of-office notices answer mail about deliveries, with a null reverse-path.
     is_answer = _ANSWER.match(subject) is not None and first(mail.fields, "in-reply-to") != ""
     is_hinted = is_subject or first(mail.fields, "return-path").strip() == "<>"
-    return is_hinted and not is_answer and words(mail.text) in _OPENINGS
+    return is_hinted and words(mail.text) in _OPENINGS and not (is_answer or is_subject_of_answer(subject))
 
 
 def is_from_daemon(fields: Fields) -> bool:

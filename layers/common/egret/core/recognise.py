@@ -4,7 +4,7 @@ The readers are asked in order, and the first that understands the mail has it:
 
 1. complaints (RFC 5965, and formats that are older), before bounces because both are multipart/report;
 2. delivery status notifications (RFC 3464, RFC 6533);
-3. reports about DMARC and TLS (RFC 7489, RFC 8460), before what looks like a bounce because postmasters send both;
+3. reports about DMARC and TLS (RFC 9990, RFC 8460), before what looks like a bounce because postmasters send both;
 4. bounces in words or JSON, before automatic answers because half of all bounces are marked as such;
 5. automatic answers (RFC 3834).
 

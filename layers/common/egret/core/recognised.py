@@ -20,7 +20,7 @@ class MailKind(StrEnum):
     AUTO_REPLY = "auto-reply"
     """An answer that no human wrote (RFC 3834): a vacation notice, a receipt."""
     REPORT = "report"
-    """A DMARC (RFC 7489) or TLS (RFC 8460) report."""
+    """A DMARC (RFC 9990) or TLS (RFC 8460) report."""
     OTHER = "other"
     """Ordinary mail."""
 

@@ -15,10 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from egret.core.failure import FailureClass, classify
-
-SENDER_DETAILS = frozenset({"1.7", "1.8"})
-"""subject.detail of: bad sender address, in syntax and in system (RFC 3463 section 3.2). Policy is all of x.7.x."""
+from egret.core.failure import SENDER_DETAILS, FailureClass, classify
 
 SECOND_HAND_DETAILS = frozenset({"1.1", "1.6", "1.10", "2.1"})
 """subject.detail of what counts from a smarthost too: bad mailbox, moved, null MX (RFC 7505), mailbox disabled. What it
@@ -35,6 +32,8 @@ STRIKES_KEPT = 8
 
 STRIKE_LIFE = timedelta(days=90)
 """Failures that lie further apart are not in a row: who is written to so seldom has not failed three times lately."""
+
+_MOMENT = timedelta(microseconds=1)
 
 _ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
 _TEMPORARY = re.compile(r"temporar", re.IGNORECASE)
@@ -122,8 +121,14 @@ class Strikes:
     """The failures in a row of one account and address, oldest first."""
 
     kept: tuple[Strike, ...] = ()
+    """Those from before the last success, too, until there is another: it may yet turn out to be none."""
     cleared_at: datetime | None = None
     """The last success, or removal of the suppression: what happened until then no longer counts."""
+
+    @property
+    def counted(self) -> tuple[Strike, ...]:
+        """Those in a row since the last success."""
+        return tuple(strike for strike in self.kept if self.cleared_at is None or strike.at > self.cleared_at)
 
     @property
     def over_at(self) -> datetime:
@@ -147,12 +152,33 @@ def add(strikes: Strikes, event_id: str, at: datetime) -> Strikes:
     return replace(strikes, kept=tuple(alive[-STRIKES_KEPT:]))
 
 
+def succeed(strikes: Strikes, at: datetime) -> Strikes:
+    """Count no strike until `at`: the next hop took a delivery at that moment.
+
+    They are kept until another success: a report may still say that this was none (`retract`).
+    """
+    if strikes.cleared_at is not None and at <= strikes.cleared_at:
+        return strikes
+    return Strikes(strikes.counted, at)
+
+
+def retract(strikes: Strikes, at: datetime) -> Strikes:
+    """Count what the success at that moment cleared, if it was the last one: a report says that it was none.
+
+    Servers that take everything and report failures later would never fail three times in a row otherwise.
+    """
+    if strikes.cleared_at != at:
+        return strikes
+    before = [strike.at for strike in strikes.kept if strike.at <= at]
+    return replace(strikes, cleared_at=min(before, default=at) - _MOMENT)
+
+
 def clear(strikes: Strikes, at: datetime) -> Strikes:
-    """Forget every strike until `at`: a delivery succeeded, or the user removed the suppression, at that moment."""
+    """Forget every strike until `at`: the user removed the suppression at that moment."""
     cleared_at = at if strikes.cleared_at is None else max(at, strikes.cleared_at)
     return Strikes(tuple(strike for strike in strikes.kept if strike.at > cleared_at), cleared_at)
 
 
 def reaches_limit(strikes: Strikes) -> bool:
     """Tell whether the failures in a row suppress the address."""
-    return len(strikes.kept) >= STRIKE_LIMIT
+    return len(strikes.counted) >= STRIKE_LIMIT

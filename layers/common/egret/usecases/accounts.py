@@ -127,6 +127,8 @@ def key_create(ports: OperatorPorts, account_name: str, key: ApiKey | None = Non
     account = account_named(ports.settings, account_name)
     wanted = key or ApiKey(hash="", account="", login="", scope=Scope.FULL)
     login = login_address(wanted.login) if wanted.login else next(iter(account.addresses), "")
+    if not account.addresses:
+        raise InvalidRequest("user", f"The account {account_name} has no address to log in with: give it one first.")
     if login not in account.addresses:
         raise InvalidRequest("user", "The login of a key must be one of the account's addresses.")
     text = text or key_text(ports.dice.octets(RANDOM_BYTES))
@@ -146,9 +148,9 @@ def key_revoke(ports: OperatorPorts, account_name: str, hash_prefix: str) -> Api
     Raises InvalidRequest `user` unless exactly one key matches.
     """
     matches = [key for key in key_list(ports, account_name) if key.hash.startswith(hash_prefix.lower())]
-    if len(matches) != 1 or not hash_prefix:
-        raise InvalidRequest(
-            "user", f"{len(matches)} keys of the account begin with {hash_prefix!r}; give more of one."
-        )
+    if not matches:
+        raise InvalidRequest("user", f"No key of the account begins with {hash_prefix!r}.")
+    if len(matches) > 1 or not hash_prefix:
+        raise InvalidRequest("user", f"{len(matches)} keys of the account begin with {hash_prefix!r}: give more of it.")
     ports.settings.remove_key(matches[0].hash)
     return matches[0]

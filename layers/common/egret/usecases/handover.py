@@ -9,6 +9,7 @@ from datetime import datetime
 
 from egret.contracts.handoff import VERSION, Content, Earlier, Handoff, Leg, Transaction
 from egret.contracts.records import Unit
+from egret.core import messageid
 from egret.core.delivery import Attempt, Delivery, Lease, Message
 
 MAX_LEGS = 100
@@ -93,7 +94,7 @@ def _transactions(claimed: Sequence[Claimed], version: int) -> Iterator[Transact
                 transport=transport,
                 earlier=_earlier(part) if version > 1 else [],
                 ret=message.ret if version > 1 else "",
-                envid=message.envid if version > 1 else "",
+                envid=(message.envid or messageid.token_in(message.message_id)) if version > 1 else "",
             )
 
 

@@ -7,7 +7,7 @@ is idempotent: what is told by what the mail is, what is kept by the id that it 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -17,20 +17,23 @@ from egret.contracts.queues import Inbound, InboundRecipient, unpack_inbound
 from egret.contracts.records import StoredMail
 from egret.contracts.verdicts import Verdicts
 from egret.core.changes import Report
+from egret.core.cut import cut
 from egret.core.delivery import Delivery
-from egret.core.errors import ContractError, Unavailable
-from egret.core.events import Event, webhook_number
-from egret.core.ids import SENT_INDEX, delivery_id, message_id_number, message_of
+from egret.core.errors import ContractError
+from egret.core.events import Event, event_prefix
+from egret.core.ids import message_of
 from egret.core.lifecycle import Refusal
 from egret.core.mailbox import INBOX
+from egret.core.mime import header_of
 from egret.core.mimescan import normalise_lines, split_header
 from egret.core.parse import ParsedMessage, parse_message
 from egret.core.recognise import MailKind, recognise
 from egret.core.secrets import Secrets
 from egret.usecases import own_reports
 from egret.usecases.change import change
+from egret.usecases.keeping import keep
 from egret.usecases.report_intake import ReportIntake, take_in
-from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, cut, event_of, source_of, told_of
+from egret.usecases.returned import MAX_DIAGNOSTIC_BYTES, ReturnedMail, Told, event_of, source_of, told_of
 from egret.usecases.threads import thread_of
 from egret.usecases.unsubscribe import Asked, Heard, MailUnsubscribe
 
@@ -38,8 +41,7 @@ log = logging.getLogger(__name__)
 
 RECORDED = "recorded"
 FORGOTTEN = "the delivery is forgotten"
-MAX_ID_TRIES = 16
-"""Ids tried for one mail; each is free with overwhelming likelihood."""
+OUR_OWN = "we told it"
 MAX_EVENTS = 100
 """Of one delivery: beyond that, mail to its reverse-path is only kept. Its address may be known to many by then, and
 each event is stored in the delivery itself."""
@@ -75,7 +77,8 @@ class _Mail:
     key: str
     envelope: Inbound
     raw: bytes
-    parsed: ParsedMessage
+    header: ParsedMessage
+    """Read of the header alone: what is in the parts is for whoever asks for the mail."""
     returned: ReturnedMail
 
     @property
@@ -107,7 +110,7 @@ def ingest(ports: IngestPorts, key: str) -> int:
             told += outcomes.count(RECORDED)
         # What belongs to a delivery is told as its event, or not at all.
         is_news = not recipient.unsubscribes and all(outcome == FORGOTTEN for outcome in outcomes)
-        _keep(ports, mail, recipient, is_news=is_news)
+        keep(ports.mailboxes, _stored(ports, mail, recipient, is_news=is_news), ports.clock.now())
     return told
 
 
@@ -119,18 +122,20 @@ def _read(key: str, body: bytes) -> _Mail:
         raise ContractError(detail=f"{key}: {error}") from error
     if received_at.tzinfo is None:
         raise ContractError(detail=f"{key}: the time of receipt has no zone")
-    parsed = parse_message(raw)
-    source = source_of(parsed.message_id, split_header(normalise_lines(raw))[1])
-    return _Mail(key, envelope, raw, parsed, ReturnedMail(recognise(raw), source, received_at))
+    header = parse_message(header_of(raw))
+    source = source_of(header.message_id, split_header(normalise_lines(raw))[1])
+    return _Mail(key, envelope, raw, header, ReturnedMail(recognise(raw), source, received_at))
 
 
 def _asked(mail: _Mail, recipient: InboundRecipient) -> Asked:
     how = f"mail {mail.envelope.id} from <{cut(mail.envelope.mail_from, MAX_DIAGNOSTIC_BYTES)}>"
-    return Asked(recipient.account, recipient.delivery_id, mail.parsed.subject, Heard(mail.received_at, how))
+    return Asked(recipient.account, recipient.delivery_id, mail.header.subject, Heard(mail.received_at, how))
 
 
 def _tell(ports: IngestPorts, mail: _Mail, told: Told) -> str:
-    """Add the event to the delivery; return what became of it."""
+    """Add the event to the delivery; return what became of it. A notification of ours that came back is no event."""
+    if mail.header.message_id.startswith(f"<{event_prefix(told.account, told.delivery_id)}"):
+        return OUR_OWN
     event = event_of(told, mail.returned)
     result = change(
         ports.store,
@@ -157,29 +162,8 @@ def _outcome(event: Event, result: Delivery | Refusal | None) -> str:
             return RECORDED if heard else "it has heard enough"
 
 
-def _keep(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> None:
-    """Put the mail into the Inbox of the recipient's account, once; quietly aside what is about a report of ours."""
-    kept = _stored(ports, mail, recipient, is_news=is_news)
-    if kept.mailbox != INBOX:
-        ports.mailboxes.create(kept.account, kept.mailbox)
-    for salt in range(MAX_ID_TRIES):
-        mail_id = _mail_id(mail, recipient, salt)
-        if ports.mailboxes.put(replace(kept, id=mail_id)):
-            return
-        holder = ports.mailboxes.get(recipient.account, mail_id, ports.clock.now())
-        if holder is None or (holder.source, holder.rcpt_to) == (mail.envelope.id, recipient.address):
-            return  # it was kept before
-    raise Unavailable(detail=f"no free id for {mail.key}")
-
-
-def _mail_id(mail: _Mail, recipient: InboundRecipient, salt: int) -> int:
-    """Return an id that is the same whenever this mail is processed again."""
-    number = webhook_number(f"{mail.envelope.id} {recipient.address} {salt}")
-    return delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
-
-
 def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> bool:
-    """Tell whether it is a DSN of a report that we sent: others' dead report addresses are no news to anybody."""
+    """Tell whether it is a DSN of a report that we sent."""
     if mail.returned.recognised.kind is not MailKind.BOUNCE or not recipient.delivery_id:
         return False
     message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
@@ -187,27 +171,25 @@ def _is_about_own_report(ports: IngestPorts, mail: _Mail, recipient: InboundReci
 
 
 def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_news: bool) -> StoredMail:
-    """Return the mail as its recipient keeps it, without its id."""
-    is_quiet = _is_about_own_report(ports, mail, recipient)
-    envelope, parsed = mail.envelope, mail.parsed
+    """Return the mail as its recipient keeps it, without its id; aside what is about a report of ours."""
+    envelope, header = mail.envelope, mail.header
     verdicts = envelope.verdicts or Verdicts()
     account = ports.settings.account(recipient.account)
-    people = (*parsed.to, *parsed.cc)[:MAX_TO]
-    return StoredMail(
+    people = (*header.to, *header.cc)[:MAX_TO]
+    kept = StoredMail(
         account=recipient.account,
         id=0,
-        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
+        mailbox=INBOX,
         blob=mail.key,
         size_bytes=len(mail.raw),
         received_at=mail.received_at,
         mail_from=envelope.mail_from,
         rcpt_to=recipient.address,
-        header_from=cut(parsed.from_[0].address, MAX_FIELD_BYTES) if parsed.from_ else "",
-        subject=cut(parsed.subject, MAX_FIELD_BYTES),
-        message_id=cut(parsed.message_id, MAX_FIELD_BYTES),
+        header_from=cut(header.from_[0].address, MAX_FIELD_BYTES) if header.from_ else "",
+        subject=cut(header.subject, MAX_FIELD_BYTES),
+        message_id=cut(header.message_id, MAX_FIELD_BYTES),
         remote_ip=envelope.remote_ip,
         is_dsn=mail.returned.recognised.kind is MailKind.BOUNCE,
-        flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=envelope.id,
         to=tuple(cut(person.address, MAX_ADDRESS_BYTES) for person in people),
         thread=_thread(ports, mail, recipient),
@@ -217,14 +199,15 @@ def _stored(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient, *, is_
         expires_at=mail.received_at + account.keep_mail if account and account.keep_mail else None,
         is_news=is_news,
     )
+    return own_reports.put_aside(kept) if _is_about_own_report(ports, mail, recipient) else kept
 
 
 def _thread(ports: IngestPorts, mail: _Mail, recipient: InboundRecipient) -> str:
     """Return the conversation of a mail: of what it refers to, returns, or whose delivery's address it went to."""
-    references = [*mail.parsed.references]
+    references = [*mail.header.references]
     if not references and mail.returned.recognised.original_message_id:
         references += [mail.returned.recognised.original_message_id]
     if not any(references) and recipient.delivery_id:
         message = ports.store.message(recipient.account, message_of(recipient.delivery_id))
         references += [message.message_id] if message else []
-    return thread_of(ports.mailboxes, recipient.account, mail.parsed.message_id, references, ports.clock.now())
+    return thread_of(ports.mailboxes, recipient.account, mail.header.message_id, references, ports.clock.now())

@@ -9,9 +9,10 @@ Implements: RFC 3461 section 5.2, RFC 8689 section 5.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from egret.contracts.ports import Blobs, Mailboxes, MailStore, SettingsReader
 from egret.contracts.records import StoredMail
@@ -28,13 +29,12 @@ from egret.core.compose_dsn import (
     subject_of,
 )
 from egret.core.delivery import Attempt, Delivery, Message
-from egret.core.errors import Unavailable
-from egret.core.events import EventKind, webhook_number
-from egret.core.ids import SENT_INDEX, delivery_id, message_id_number
+from egret.core.events import EventKind
 from egret.core.mailbox import INBOX
 from egret.core.outcome import NOWHERE, Bounced
 from egret.core.retry import DeliveryRetry, last_delivery_attempt
 from egret.usecases import own_reports
+from egret.usecases.keeping import keep
 from egret.usecases.suppress import Happening
 from egret.usecases.threads import thread_of
 
@@ -44,14 +44,18 @@ DELAYED_AFTER = 5
 """The attempt whose failure is told as a delay, once, about two hours after the first."""
 GIVEN_UP_STATUS = "4.4.7"
 """Delivery time expired (RFC 3463 section 3.5): for what failed since there is no further attempt, without a reply."""
-MAX_ID_TRIES = 16
-"""Ids tried for one notification; each is free with overwhelming likelihood."""
 NOT_GIVEN = frozenset({"FAILURE", "DELAY"})
 """What a submission without NOTIFY stands for (RFC 3461 section 4.1)."""
 
-QueueMail = Callable[[Account, str, Composed, str], object]
-"""Queues a mail of our own for an account: its key (the same key is queued once), the mail, the forward-path."""
 Contents = Mapping[tuple[str, int], tuple[Message, bytes | str]]
+
+
+class QueueMail(Protocol):
+    """Queues a mail of our own."""
+
+    def __call__(self, account: Account, key: str, mail: Composed, recipient: str, *, require_tls: bool | None) -> None:
+        """Queue it for an account, once for its key. recipient: without <>; require_tls: as in `Message`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,12 @@ def action_of(one: Happening) -> str:
     """Return the action that the sender is to hear of (RFC 3464 section 2.3.3), "" when he is to hear nothing.
 
     Mail without a reverse-path has nobody who would hear, so that notifications never answer one another. What was
-    withdrawn is known to who withdrew it.
+    withdrawn is known to who withdrew it. A DSN that did not come to our reverse-path may have been at the sender's, or
+    be one of ours that was forwarded to us: whoever tells of it again may do so for ever.
     """
     delivery, event = one.delivery, one.event
     is_repeated = event.dsn and not event.source  # as `lifecycle` does when a notification overtook its own attempt
-    if not delivery.reverse_path or is_repeated:
+    if not delivery.reverse_path or is_repeated or event.by_message_id:
         return ""
     asked = frozenset(delivery.notify.split(",")) if delivery.notify else NOT_GIVEN
     match event.kind:
@@ -156,7 +161,7 @@ def _notify(ports: NotifyPorts, due: _Due, contents: Contents) -> bool:
     report = report_of(ports, one, due.action, message, _original(ports.blobs, content))
     log.info("sender notified", extra={"event": one.id, "action": due.action, "by_smtp": bool(sender)})
     if sender:
-        _queue(ports, due, replace(report, to=sender))
+        _queue(ports, due, replace(report, to=sender), message)
     return due.is_for_inbox and _put(ports, due, report, message)
 
 
@@ -173,17 +178,17 @@ def _sender(settings: SettingsReader, one: Happening, message: Message) -> str:
     return "" if is_ours else str(address)
 
 
-def _queue(ports: NotifyPorts, due: _Due, report: Report) -> None:
-    """Send a notification to the sender, with a null reverse-path; nobody knows whether his server takes SMTPUTF8."""
-    ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to)
+def _queue(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> None:
+    """Send a notification to the sender, with a null reverse-path; nobody knows whether his server takes SMTPUTF8.
+
+    It has the header of the message, and so is to be protected as that was (RFC 8689 section 5).
+    """
+    require_tls = True if message.require_tls else None
+    ports.queue_mail(due.account, f"dsn {due.one.id}", compose_dsn(report), report.to, require_tls=require_tls)
 
 
 def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> bool:
-    """Put a notification into the account's Inbox; False when it is there already, or was.
-
-    One about a report of our own is put aside, as read: others' dead report addresses are no news to anybody.
-    """
-    is_quiet = own_reports.is_own_report(message)
+    """Put a notification into the account's Inbox; False when it is there already, or was."""
     one, delivery, at = due.one, due.one.delivery, due.one.event.at
     if ports.mailboxes.holds(delivery.account, one.id, delivery.reverse_path, at) is not None:
         return False
@@ -194,7 +199,7 @@ def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> boo
     mail = StoredMail(
         account=delivery.account,
         id=0,
-        mailbox=own_reports.MAILBOX if is_quiet else INBOX,
+        mailbox=INBOX,
         blob=blob,
         size_bytes=len(raw),
         received_at=at,
@@ -203,16 +208,13 @@ def _put(ports: NotifyPorts, due: _Due, report: Report, message: Message) -> boo
         subject=subject_of(report),
         message_id=report.message_id,
         is_dsn=True,
-        flags=own_reports.FLAGS if is_quiet else frozenset(),
         source=one.id,
         to=(delivery.reverse_path,),
         # Its own Message-ID is not remembered: nobody answers a notification.
         thread=thread_of(ports.mailboxes, delivery.account, "", (report.original_message_id,), at),
         expires_at=at + keep_mail if keep_mail else None,
     )
-    if is_quiet:
-        ports.mailboxes.create(mail.account, mail.mailbox)
-    return _keep(ports.mailboxes, mail)
+    return keep(ports.mailboxes, own_reports.put_aside(mail) if own_reports.is_own_report(message) else mail, at)
 
 
 def _original(blobs: Blobs, content: bytes | str) -> bytes:
@@ -228,10 +230,11 @@ def _original(blobs: Blobs, content: bytes | str) -> bytes:
 def report_of(ports: NotifyPorts, one: Happening, action: str, message: Message, original: bytes) -> Report:
     """Return what a notification tells of an event.
 
-    original: the message or its beginning. It does not go back whole where its way back may be unprotected (RFC 8689
-    section 5).
+    original: the message or its beginning. It goes back whole only of a failure, which it may be sent again after (RFC
+    3461 section 4.3), and not where its way back may be unprotected (RFC 8689 section 5).
     """
     is_whole = message.size_bytes <= MAX_RETURNED_BYTES
+    is_wanted = message.ret == "FULL" and action == "failed"
     return Report(
         hostname=ports.hostname,
         to=one.delivery.reverse_path,
@@ -242,7 +245,7 @@ def report_of(ports: NotifyPorts, one: Happening, action: str, message: Message,
         original_message_id=message.message_id,
         original_subject=message.subject,
         original=original,
-        returns_body=message.ret == "FULL" and is_whole and message.require_tls is not True,
+        returns_body=is_wanted and is_whole and message.require_tls is not True,
         envelope_id=message.envid,
         future_release=message.future_release,
     )
@@ -312,16 +315,3 @@ def _status(one: Happening, said: Attempt | None, action: str) -> str:
 def _will_retry_until(retry: RetryPolicy, delivery: Delivery) -> datetime:
     policy = DeliveryRetry(retry.base, delivery.max_attempts)
     return last_delivery_attempt(len(delivery.attempts), delivery.not_before, delivery.expires_at, policy)
-
-
-def _keep(mailboxes: Mailboxes, mail: StoredMail) -> bool:
-    """Put a notification into the Inbox under an id of its time, once; False when it is there."""
-    for salt in range(MAX_ID_TRIES):
-        number = webhook_number(f"{mail.source} dsn {salt}")
-        mail_id = delivery_id(message_id_number(mail.received_at, number), (number >> 32) % SENT_INDEX)
-        if mailboxes.put(replace(mail, id=mail_id)):
-            return True
-        holder = mailboxes.get(mail.account, mail_id, mail.received_at)
-        if holder is None or holder.source == mail.source:
-            return False
-    raise Unavailable(detail=f"no free id for the notification of {mail.source}")

@@ -21,6 +21,7 @@ from egret.core.report_payload import Payload, payloads
 from egret.core.tlsrpt_reading import read_tls
 from egret.core.tlsrpt_report import PolicyResult, TlsReport
 from egret.usecases.dmarc_evaluations import evaluate
+from egret.usecases.postmaster import postmaster
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -116,7 +117,8 @@ def _owner(settings: SettingsReader, domains: Iterable[str]) -> str:
         found = settings.domain(name) or settings.domain_of_return_path(name)
         if found is not None:
             return found.account
-    return next((account.id for account in settings.accounts() if account.is_postmaster), "")
+    in_charge = postmaster(settings.accounts())
+    return in_charge.id if in_charge is not None else ""
 
 
 def _upward(domain: str) -> list[str]:

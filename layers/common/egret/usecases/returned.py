@@ -19,8 +19,10 @@ from egret.contracts.ports import MailStore
 from egret.contracts.queues import InboundRecipient
 from egret.core import fromid, messageid
 from egret.core.address import Address, AddressError
+from egret.core.cut import cut
 from egret.core.delivery import Message
 from egret.core.events import Event, EventKind
+from egret.core.feedback import KIND_OF_TYPE
 from egret.core.ids import index_of, message_of
 from egret.core.mimescan import Fields
 from egret.core.outcome import Remote
@@ -35,21 +37,13 @@ KIND_OF_ACTION: Final = {
     "expanded": EventKind.EXPANDED,
 }
 """RFC 3464 section 2.3.3; every other action is `unrecognized`."""
-KIND_OF_FEEDBACK: Final = {
-    "abuse": EventKind.COMPLAINED,
-    "fraud": EventKind.COMPLAINED,
-    "virus": EventKind.COMPLAINED,
-    "other": EventKind.COMPLAINED,
-    "complaint": EventKind.COMPLAINED,
-    "opt-out": EventKind.UNSUBSCRIBED,
-    "opt-out-list": EventKind.UNSUBSCRIBED,
-}
-"""RFC 5965 section 7.3 and what preceded it. Others (not-spam, auth-failure, dmarc) are no complaint of a recipient."""
 MAX_DIAGNOSTIC_BYTES: Final = 500
 """Of a report's text in an event, in UTF-8: with many of them a delivery's item stays far below its 400 KB."""
 MAX_TOLD: Final = 20
 """Deliveries that one mail may tell of without having come to their reverse-path."""
 _RETURN_PATHS: Final = frozenset({"return-path", "original-mail-from", "x-original-mail-from"})
+_EVIDENCE: Final = frozenset({"feedback-type", "user-agent", "reporting-mta", "source-ip", "from"})
+"""Fields that say who complains of what (RFC 5965 section 3); `from`: where there is no report."""
 _TOKEN: Final = re.compile(rf"[A-Za-z2-7]{{{fromid.LENGTH}}}(?=@)")
 
 
@@ -96,6 +90,9 @@ def event_of(told: Told, mail: ReturnedMail) -> Event:
     """Return the event for a delivery; its number is given by the life cycle."""
     kind, is_dsn = _kind(told, mail.recognised), mail.recognised.kind is MailKind.BOUNCE
     reported = told.reported
+    if kind in (EventKind.COMPLAINED, EventKind.UNSUBSCRIBED):
+        quoted = (_complaint(mail.recognised),)
+        return Event(0, kind, mail.received_at, source=mail.source, reply=quoted, by_message_id=told.is_weak)
     if kind is EventKind.UNRECOGNIZED or reported is None:
         return Event(0, kind, mail.received_at, source=mail.source, dsn=is_dsn, by_message_id=told.is_weak)
     said = cut(reported.diagnostic, MAX_DIAGNOSTIC_BYTES)
@@ -118,9 +115,10 @@ def event_of(told: Told, mail: ReturnedMail) -> Event:
     )
 
 
-def cut(text: str, size_bytes: int) -> str:
-    """Return the beginning of a text, at most so many bytes of UTF-8."""
-    return text.encode("utf-8", "replace")[:size_bytes].decode(errors="ignore")
+def _complaint(mail: Recognised) -> str:
+    """Return what a complaint says of itself, on one line: the evidence of whoever doubts it later."""
+    quoted = [f"{name}: {value}" for name, value in mail.fields if name.lower() in _EVIDENCE]
+    return cut("; ".join(quoted) or f"Feedback-Type: {mail.feedback_type}", MAX_DIAGNOSTIC_BYTES)
 
 
 def _kind(told: Told, mail: Recognised) -> EventKind:
@@ -128,7 +126,7 @@ def _kind(told: Told, mail: Recognised) -> EventKind:
         case MailKind.BOUNCE if told.reported is not None:
             return KIND_OF_ACTION.get(told.reported.action, EventKind.UNRECOGNIZED)
         case MailKind.COMPLAINT:
-            return KIND_OF_FEEDBACK.get(mail.feedback_type, EventKind.UNRECOGNIZED)
+            return KIND_OF_TYPE.get(mail.feedback_type, EventKind.UNRECOGNIZED)
         case _:
             return EventKind.UNRECOGNIZED
 

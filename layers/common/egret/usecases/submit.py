@@ -21,6 +21,7 @@ from egret.contracts.submission import Submission, Trouble
 from egret.contracts.webapi import ErrorCode, SendResult
 from egret.core import fromid, header, messageid
 from egret.core.compose import received
+from egret.core.cut import cut
 from egret.core.delivery import UNSEEN_RETENTION, Delivery, Message
 from egret.core.errors import InvalidRequest
 from egret.core.ids import RANDOM_BITS, message_id_number
@@ -29,6 +30,7 @@ from egret.usecases.accept import Ready, SendPorts, accept, charge, decode_resul
 from egret.usecases.admission import MAX_MESSAGE_ID_BYTES, MAX_SUBJECT_BYTES
 from egret.usecases.admit_raw import AdmittedRaw, admit_raw, idempotency_key, read_raw
 from egret.usecases.idempotency import Reservation, once, reserve_for
+from egret.usecases.list_headers import feedback_id
 from egret.usecases.recipients import Terms, deliveries_of, suppressed
 
 MAX_ENVID_CHARACTERS: Final = 100
@@ -104,7 +106,7 @@ def _prepare(ports: SendPorts, job: _Job) -> Ready:
         account=job.caller.account.id,
         id=number,
         message_id=message_id,
-        subject=_cut(admitted.message.text("subject")),
+        subject=cut(admitted.message.text("subject"), MAX_SUBJECT_BYTES),
         login=job.caller.login,
         header_from=str(admitted.from_),
         recipients=tuple(str(address) for address, _ in admitted.recipients),
@@ -123,17 +125,20 @@ def _prepare(ports: SendPorts, job: _Job) -> Ready:
 
 
 def _completed(ports: SendPorts, job: _Job, number: int) -> tuple[bytes, str]:
-    """Return the header with the Message-ID and the Date that every message has, and the Message-ID (RFC 6409 8)."""
-    message = job.admitted.message
+    """Return the header with the fields that every message has, and the Message-ID (RFC 6409 8)."""
+    message, account = job.admitted.message, job.caller.account.id
     headers, message_id = message.headers, message.text("message-id").strip()
     if len(message_id.encode()) > MAX_MESSAGE_ID_BYTES:
         raise InvalidRequest(Trouble.MALFORMED, f"The Message-ID is longer than {MAX_MESSAGE_ID_BYTES} bytes.")
     if not message.values("message-id"):
         domain = job.admitted.domain.domain if job.admitted.domain else ports.installation.hostname
-        message_id = messageid.mint(ports.secrets.message_id[0], job.caller.account.id, number, domain)
+        message_id = messageid.mint(ports.secrets.message_id[0], account, number, domain)
         headers = header.fold("Message-Id", [message_id]).encode() + headers
     if not message.values("date"):
         headers = f"Date: {header.date_time(job.now)}\r\n".encode() + headers
+    if not message.values("feedback-id"):
+        ((name, value),) = feedback_id(account, (), is_list=bool(message.values("list-unsubscribe")))
+        headers = f"{name}: {value}\r\n".encode() + headers
     return headers, message_id
 
 
@@ -143,11 +148,6 @@ def _trace(ports: SendPorts, job: _Job, number: int) -> bytes:
     only = recipients[0][0] if len(recipients) == 1 else None
     hostname, protocol = ports.installation.hostname, job.submission.protocol
     return received(hostname, f"{number:x}", job.now, rcpt=only, protocol=protocol)
-
-
-def _cut(subject: str) -> str:
-    """Return as much of a subject as is kept beside the message."""
-    return subject.encode("utf-8", "replace")[:MAX_SUBJECT_BYTES].decode(errors="ignore")
 
 
 def _deliveries(ports: SendPorts, job: _Job, message: Message) -> tuple[Delivery, ...]:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from egret.contracts.ports import Suppressions
 from egret.contracts.settings import Suppression
 from egret.core.address import Address
+from egret.core.cut import cut
 from egret.core.delivery import Attempt, Delivery
 from egret.core.events import Event, EventKind, event_id, webhook_number
 from egret.core.failure import FailureClass, classify
 from egret.core.outcome import NOWHERE, Bounced, Deferred, Outcome
 from egret.core.reply import Reply
-from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, clear, reaches_limit, verdict
+from egret.core.suppression import Strikes, SuppressVerdict, Voice, add, reaches_limit, retract, succeed, verdict
 from egret.usecases.strikes import Key, change_strikes
 
 log = logging.getLogger(__name__)
@@ -139,7 +141,7 @@ def _judge(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strike
 
 def _clear_strikes(suppressions: Suppressions, one: Happening, strikes: dict[Key, Strikes]) -> None:
     def cleared(known: Strikes) -> Strikes:
-        return clear(known, one.event.at) if known.kept else known
+        return succeed(known, one.event.at) if known.kept else known
 
     if one.key in strikes and not one.event.dsn:
         _, strikes[one.key] = change_strikes(suppressions, one.key, strikes[one.key], cleared)
@@ -152,9 +154,12 @@ def _judge_failure(suppressions: Suppressions, one: Happening, strikes: dict[Key
         reason = finding or f"{one.voice.value} says that the address is dead ({said})"
         return _put(suppressions, one, "bounce", reason)
     strike_id = _strike_id(one)
-    known, struck = change_strikes(
-        suppressions, one.key, strikes.get(one.key, Strikes()), lambda known: add(known, strike_id, event.at)
-    )
+    taken_at = _taken_at(one)
+
+    def with_strike(known: Strikes) -> Strikes:
+        return add(known if taken_at is None else retract(known, taken_at), strike_id, event.at)
+
+    known, struck = change_strikes(suppressions, one.key, strikes.get(one.key, Strikes()), with_strike)
     strikes[one.key] = struck
     is_new = struck != known
     # Seen before, the last strike may have died before its entry was written; the others did not suppress.
@@ -176,13 +181,15 @@ def _strike_id(one: Happening) -> str:
     return event_id(delivery.account, delivery.id, first.seq)
 
 
+def _taken_at(one: Happening) -> datetime | None:
+    """Return when the next hop took what a report says has failed: that was no success. None for other failures."""
+    taken = (event.at for event in one.delivery.events if event.kind is EventKind.DELIVERED and not event.dsn)
+    return next(taken, None) if one.event.dsn else None
+
+
 def _was_put_by(suppressions: Suppressions, one: Happening) -> bool:
     entry = suppressions.find([one.key]).get(one.key)
     return entry is not None and entry.source_event == one.id
-
-
-def _cut(text: str) -> str:
-    return text.encode("utf-8", "replace")[:MAX_EVIDENCE_BYTES].decode(errors="ignore")
 
 
 def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> bool:
@@ -196,7 +203,7 @@ def _put(suppressions: Suppressions, one: Happening, kind: str, reason: str) -> 
         reason=reason,
         kind=kind,
         source_event=one.id,
-        evidence=_cut(" ".join(one.event.reply)),
+        evidence=cut(" ".join(one.event.reply), MAX_EVIDENCE_BYTES),
     )
     known = suppressions.put_new(entry)
     if known is None:

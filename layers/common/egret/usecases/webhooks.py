@@ -115,7 +115,7 @@ def _test_event(event_id: str, at: datetime) -> bytes:
         recipient="recipient@example.com",
         attempt=1,
         remote_mx="mx.example.com",
-        reply=("250 2.0.0 this is a test",),
+        reply=("2.0.0 this is a test",),
         event_id=event_id,
     )
     return encode_webhook(event)
