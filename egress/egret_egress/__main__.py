@@ -27,11 +27,11 @@ from egret_egress.protecting import TlsStores
 from egret_egress.recorder import THREADS
 from egret_egress.shaping_file import ShapingError
 from egret_egress.tls_notes import TlsPorts
-from egret_egress.unit import INBOUND_THREADS, SUBMISSION_THREADS, Limits, UnitPorts, serving
+from egret_egress.unit import HELP_THREADS, INBOUND_THREADS, SUBMISSION_THREADS, Limits, UnitPorts, serving
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
+CONNECTIONS = THREADS + HELP_THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
 """Connections kept to each AWS service: one for each thread that calls, or calls would wait or dial anew each time."""
 SWITCH_S = 0.0005
 """How long a thread that records may keep the interpreter from the loop, which has connections waiting for it."""

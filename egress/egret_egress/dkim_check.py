@@ -27,10 +27,17 @@ MAX_HEADER_BYTES: Final = 128 * 1024
 """Of a header that is looked at, which bounds what expressions of dkimpy may take."""
 MAX_FIELDS: Final = 1000
 """Of a header that is looked at: dkimpy looks for each name of h= among all of them."""
+MAX_SIGNED: Final = 200
+"""Names in h= of a signature that is looked at; each may be looked for in all of the header."""
 MIN_RSA_BITS: Final = 1024
+MAX_RSA_BITS: Final = 4096
+"""RFC 8301 section 3.2 asks for no more; dkimpy's arithmetic keeps the interpreter for seconds with ten times that."""
+MAX_RSA_EXPONENT_BITS: Final = 32
+"""65,537 has 17; one as long as the modulus costs a thousand times as much."""
 PIECE_BYTES: Final = 64 * 1024
 
 _SPACE = re.compile(rb"[ \t]+")
+_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LONG_SPACE = re.compile(rb"\s{80}")
 _NAME = re.compile(r"(?=.{1,120}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 """Half of what a name may have, since selector and domain make one together."""
@@ -46,8 +53,14 @@ class _Stop(Exception):
 
 
 def check_dkim(names: Names, content: bytes) -> tuple[DkimVerdict, ...]:
-    """Return a verdict on each signature, in order. content: a whole message with CRLF line ends. Raises nothing."""
+    """Return a verdict on each signature, in order. content: a whole message with CRLF line ends. Raises nothing.
+
+    A header with a bare CR or LF has no signatures: readers differ in where it ends, so that what nobody signed could
+    be shown as the beginning of the body.
+    """
     header, body_at = split(content)
+    if _BARE_LINE_END.search(header):
+        return ()
     try:
         headers = dkim.rfc822_parse(header)[0] if len(header) <= MAX_HEADER_BYTES else []
     except (dkim.DKIMException, IndexError):
@@ -102,6 +115,8 @@ def _verify(names: Names, checked: Any, at: int, bodies: _Bodies) -> None:
         raise _Stop("permerror", "malformed signature")
     if b"from" not in signed:
         raise _Stop("permerror", "From is not signed")
+    if len(signed) > MAX_SIGNED:
+        raise _Stop("permerror", "too many fields are signed")
     _check_body(signature, bodies)
     _fetch_key(names, checked, signature)
     # The hash of the body was compared above; dkimpy would hash it anew.
@@ -124,15 +139,15 @@ def _check_body(signature: dict[bytes, bytes], bodies: _Bodies) -> None:
     is_relaxed = {b"relaxed": True, b"simple": False, b"": False}.get(algorithms[2])
     if is_relaxed is None:
         raise _Stop("permerror", "malformed signature")
-    limit = int(signature[b"l"]) if signature.get(b"l") else None
-    digest, size = bodies.digest(_DIGESTS[signature[b"a"]], limit, is_relaxed=is_relaxed)
-    if limit is not None and limit > size:
+    digest, size = bodies.digest(_DIGESTS[signature[b"a"]], is_relaxed=is_relaxed)
+    limit = int(signature[b"l"]) if signature.get(b"l") else size
+    if limit > size:
         raise _Stop("permerror", "l= is beyond the body")
+    if limit < size:
+        # Anybody could have added what is not signed (RFC 6376 section 8.2); whether the rest holds does not matter.
+        raise _Stop("policy", "a part of the body is not signed")
     if base64.b64decode(re.sub(rb"\s+", b"", signature[b"bh"])) != digest:
         raise _Stop("fail", "body has changed")
-    if limit is not None and limit < size:
-        # Anybody could have added what is not signed (RFC 6376 section 8.2).
-        raise _Stop("policy", "a part of the body is not signed")
 
 
 def _fetch_key(names: Names, checked: Any, signature: dict[bytes, bytes]) -> None:
@@ -158,6 +173,8 @@ def _fetch_key(names: Names, checked: Any, signature: dict[bytes, bytes]) -> Non
 def _check_key(checked: Any, signature: dict[bytes, bytes], tags: dict[bytes, bytes]) -> None:
     if checked.ktag == b"rsa" and checked.keysize < MIN_RSA_BITS:
         raise _Stop("policy", "key too short")
+    if checked.ktag == b"rsa" and _is_costly(checked):
+        raise _Stop("policy", "key too long")
     kind, _, digest = signature[b"a"].partition(b"-")
     digests = [one.strip() for one in tags.get(b"h", digest).split(b":")]
     services = [one.strip() for one in tags.get(b"s", b"*").split(b":")]
@@ -169,21 +186,28 @@ def _check_key(checked: Any, signature: dict[bytes, bytes], tags: dict[bytes, by
         raise _Stop("permerror", "the key is not for subdomains")
 
 
+def _is_costly(checked: Any) -> bool:
+    """Tell whether a stranger's RSA key would keep us busy."""
+    modulus_bits: int = checked.keysize
+    exponent: int = checked.pk["publicExponent"]
+    return modulus_bits > MAX_RSA_BITS or exponent.bit_length() > MAX_RSA_EXPONENT_BITS
+
+
 class _Bodies:
     """The hashes of one body, each made once."""
 
     def __init__(self, content: bytes, begins_at: int) -> None:
         self._content = content
         self._begins_at = begins_at
-        self._known: dict[tuple[str, int | None, bool], tuple[bytes, int]] = {}
+        self._known: dict[tuple[str, bool], tuple[bytes, int]] = {}
 
-    def digest(self, algorithm: str, limit: int | None, *, is_relaxed: bool) -> tuple[bytes, int]:
-        """Return the hash of the first limit octets of the canonical body, and how many octets that has in all."""
-        key = algorithm, limit, is_relaxed
+    def digest(self, algorithm: str, *, is_relaxed: bool) -> tuple[bytes, int]:
+        """Return the hash of the canonical body, and how many octets that has."""
+        key = algorithm, is_relaxed
         if key not in self._known:
             hashed, size = hashlib.new(algorithm), 0
             for piece in canonical(self._content, self._begins_at, is_relaxed=is_relaxed):
-                hashed.update(piece if limit is None else piece[: max(0, limit - size)])
+                hashed.update(piece)
                 size += len(piece)
             self._known[key] = hashed.digest(), size
         return self._known[key]

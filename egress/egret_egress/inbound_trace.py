@@ -23,13 +23,17 @@ MAX_OWN: Final = 5
 
 MAX_HEADER_BYTES: Final = 1 << 20
 """Of a header; nothing beyond it is looked at."""
+MAX_ID_BYTES: Final = 1000
+"""Of Authentication-Results, in which it says whose they are."""
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _RESULTS = re.compile(rb"(?:\A|(?<=[\r\n]))authentication-results[ \t]*:", re.IGNORECASE)
 _FIELD_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?![ \t])")
 _EHLO = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _TOKEN = re.compile(r"[^\s;()\"]+")
+_PIECE = re.compile(r"\\.|.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +112,27 @@ def without_claims(content: bytes, hostname: str) -> list[memoryview]:
 
     Any line end counts: what one reader of the mail takes for the end of a header, or of a line, another does not.
     """
-    end = content.find(b"\r\n\r\n")
-    end = min(MAX_HEADER_BYTES, len(content) if end < 0 else end + 2)
+    end = min(MAX_HEADER_BYTES, _header_end(content))
     view = memoryview(content)
     pieces, kept = [], 0
     for match in _RESULTS.finditer(content, 0, end):
         last = _FIELD_END.search(content, match.end())
         field_end = last.end() if last is not None else len(content)
-        if match.start() >= kept and _claimed(content[match.end() : field_end]) == hostname.lower():
+        if match.start() >= kept and _claims(content[match.end() : field_end], hostname):
             pieces.append(view[kept : match.start()])
             kept = field_end
     return [*pieces, view[kept:]]
 
 
 def header_size(content: bytes) -> int:
-    """Return the octets of the header; a little more than is allowed for all that are too large."""
-    return sum(len(field) for _, field in _fields(content))
+    """Return the octets before the empty line, lines that are no fields among them; those of fields without one."""
+    end = _header_end(content)
+    return end if end < len(content) else sum(len(field) for _, field in _fields(content))
+
+
+def _header_end(content: bytes) -> int:
+    end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n") + 2
+    return len(content) if end == 1 else end
 
 
 def _fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -138,20 +147,29 @@ def _fields(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
-def _claimed(value_octets: bytes) -> str:
-    """Return the authserv-id, in lower case."""
-    value = value_octets[:1000].decode("utf-8", "replace")
-    depth, plain = 0, []
-    for character in value:
-        depth += character == "("
-        if not depth:
-            plain.append(character)
-        depth -= character == ")" and depth > 0
-    text = "".join(plain).strip()
+def _claims(value_octets: bytes, hostname: str) -> bool:
+    """Tell whether the authserv-id is a host name, in any case; one that is hidden too well to be read counts as it."""
+    value = value_octets[:MAX_ID_BYTES].decode("utf-8", "replace")
+    text = _without_comments(value).strip()
     if (quoted := _QUOTED.match(text)) is not None:
-        return quoted[1].lower()
-    token = _TOKEN.match(text)
-    return token[0].rstrip(".").lower() if token is not None else ""
+        found = _QUOTED_PAIR.sub(r"\1", quoted[1])
+    else:
+        token = _TOKEN.match(text)
+        if token is None:
+            return len(value_octets) > MAX_ID_BYTES
+        found = token[0]
+    return found.rstrip(".").lower() == hostname.lower()
+
+
+def _without_comments(value: str) -> str:
+    """Return the text outside of comments, which nest; a backslash takes the next character its meaning."""
+    depth, plain = 0, []
+    for part in _PIECE.findall(value):
+        depth += part == "("
+        if not depth:
+            plain.append(part)
+        depth -= part == ")" and depth > 0
+    return "".join(plain)
 
 
 def _literal(ip: str) -> str:

@@ -140,13 +140,14 @@ def header_from(content: bytes) -> str:
     header = split(content)[0]
     if len(header) > MAX_HEADER_BYTES:
         return ""
-    fields: list[str] = []
+    fields: list[list[str]] = []
     for line in _LINE_END.split(header.decode("utf-8", "replace")):
         if line[:1] in (" ", "\t") and fields:
-            fields[-1] += line
+            fields[-1].append(line)
         else:
-            fields.append(line)
-    values = [value for name, colon, value in (field.partition(":") for field in fields) if _is_from(name) and colon]
+            fields.append([line])
+    whole = map("".join, fields)
+    values = [value for name, colon, value in (field.partition(":") for field in whole) if _is_from(name) and colon]
     mailboxes = parse_addresses(values[0]) if len(values) == 1 else ()
     if len(mailboxes) != 1:
         return ""

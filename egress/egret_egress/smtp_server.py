@@ -14,10 +14,12 @@ import binascii
 import contextlib
 import logging
 import re
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from aiosmtpd.smtp import SMTP
@@ -42,6 +44,9 @@ MAX_NAME_CHARS: Final = 255
 WIDENING: Final = (1, 3, 9)
 """Times as much as one address may have is what its network may have: IPv4 /32, /26, /21; IPv6 /64, /48, /32."""
 HANDSHAKE_S: Final = 30.0
+ACCEPTING_AGAIN_S: Final = 0.5
+BACKLOG: Final = 100
+"""Connections that nobody has accepted yet."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OF_THE_WEB = frozenset({"GET", "HEAD", "POST", "PUT", "OPTIONS", "CONNECT"})
@@ -163,28 +168,79 @@ class SmtpServer:
         self.connections_of: Counter[str] = Counter()
         self.all_ended: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
 
     def is_full_for(self, networks: Sequence[str]) -> bool:
         """Tell whether there are too many connections, in all or of somebody's networks."""
         most = [self.limits.peer_connections * times for times in WIDENING]
-        return len(self.connections) >= self.limits.connections or any(
+        count = len(self.connections) + len(self._handshakes)
+        return count >= self.limits.connections or any(
             self.connections_of[network] >= limit for network, limit in zip(networks, most, strict=False)
         )
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port."""
-        loop = asyncio.get_running_loop()
-        tls: dict[str, Any] = {"ssl": self.service.tls, "ssl_handshake_timeout": HANDSHAKE_S}
-        is_implicit = self.service.is_implicit
-        self._server = await loop.create_server(lambda: Connection(self), host, port, **(tls if is_implicit else {}))
+        if self.service.is_implicit:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            listener.setblocking(False)
+            self._accepting = asyncio.create_task(self._accept(listener))
+            own: int = listener.getsockname()[1]
+            return own
+        self._server = await asyncio.get_running_loop().create_server(lambda: Connection(self), host, port)
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
 
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept connections that begin with TLS, for ever. Loops tell of those only once the handshake is made."""
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    accepted, address = await loop.sock_accept(listener)
+                except OSError as error:  # no descriptor is left, or the client is gone
+                    log.warning("no connection can be accepted", extra={"error": str(error)})
+                    await asyncio.sleep(ACCEPTING_AGAIN_S)
+                    continue
+                networks = networks_of(str(address[0]))
+                if self.is_full_for(networks):
+                    accepted.close()
+                    continue
+                self.connections_of.update(networks)
+                handshake = loop.create_task(self._shake_hands(accepted))
+                self._handshakes.add(handshake)
+                handshake.add_done_callback(partial(self._shaken, networks))
+
+    async def _shake_hands(self, accepted: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self), accepted, ssl=self.service.tls, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except OSError as error:
+            log.info("the TLS handshake failed", extra={"error": str(error)})
+
+    def _shaken(self, networks: Sequence[str], handshake: asyncio.Task[None]) -> None:
+        """Count a handshake no longer; what came of it counts itself."""
+        self._handshakes.discard(handshake)
+        self.uncount(networks)
+
+    def uncount(self, networks: Sequence[str]) -> None:
+        """Count a connection from networks no longer."""
+        self.connections_of.subtract(networks)
+        for network in networks:
+            if not self.connections_of[network]:
+                del self.connections_of[network]
+
     async def stop(self, grace_s: float) -> None:
         """Stop listening; let connections end by themselves for a while, then cut them."""
-        if self._server is None:
+        if self._server is None and self._accepting is None:
             return
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
+        for task in (self._accepting, *self._handshakes):
+            if task is not None:
+                task.cancel()
         if self.connections:
             self.all_ended = asyncio.Event()
             with contextlib.suppress(TimeoutError):
@@ -192,7 +248,7 @@ class SmtpServer:
                     await self.all_ended.wait()
         for connection in list(self.connections):
             connection.end()
-        self._server = None
+        self._server = self._accepting = None
 
 
 class Connection(SMTP):
@@ -226,7 +282,8 @@ class Connection(SMTP):
         peername = transport.get_extra_info("peername")
         self._client.ip = str(peername[0]) if peername else ""
         self._networks = networks_of(self._client.ip)
-        if owner.is_full_for(self._networks):
+        # With TLS from the first byte that was asked, and the connection counted, when it was accepted.
+        if not self._service.is_implicit and owner.is_full_for(self._networks):
             # uvloop's transports are no asyncio.WriteTransport by inheritance.
             cast("asyncio.WriteTransport", transport).write(b"421 4.3.2 Too many connections, try again later\r\n")
             transport.close()
@@ -251,10 +308,7 @@ class Connection(SMTP):
         if self not in owner.connections:
             return
         owner.connections.discard(self)
-        owner.connections_of.subtract(self._networks)
-        for network in self._networks:
-            if not owner.connections_of[network]:
-                del owner.connections_of[network]
+        owner.uncount(self._networks)
         if owner.all_ended is not None and not owner.connections:
             owner.all_ended.set()
         for timer in (self._life, self._timeout_handle):

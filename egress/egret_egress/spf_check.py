@@ -56,6 +56,8 @@ def check_spf(names: Names, sender: Sender) -> Spf:
     local_part = local_part.encode("ascii", "replace").decode() or "postmaster"
     try:
         query = spf.query(i=sender.ip.partition("%")[0], s=f"{local_part}@{domain}", h=sender.helo or "unknown")
+        # pyspf takes the first @ for the one before the domain; a quoted local part may have one, too.
+        query.l, query.o, query.d = local_part, domain, domain
         query.dns = _Lookups(names, query)
         query.get_explanation = lambda _: None
         result = str(query.check()[0])

@@ -63,7 +63,10 @@ from egret_egress.volume import open_volume
 
 log = logging.getLogger(__name__)
 
+HELP_THREADS = 8
+"""For what sending needs of storage, and the unit of the tables."""
 INBOUND_THREADS = 8
+"""Apart from those: whoever sends us much mail, or storage that is slow to take it, holds up nothing that goes out."""
 SUBMISSION_THREADS = 8
 """Each waits for the submission function, some 100 ms for a message."""
 JUDGING_THREADS = 16
@@ -150,7 +153,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         journal = FileJournal(volume.journal, is_synced=volume.is_synced)
         stack.callback(journal.close)
         recording = stack.enter_context(ThreadPoolExecutor(THREADS, "record"))
-        helping = stack.enter_context(ThreadPoolExecutor(INBOUND_THREADS, "help"))
+        helping = stack.enter_context(ThreadPoolExecutor(HELP_THREADS, "help"))
         ledger = Ledger(unit_id, journal)
         pacing = _pacing(config)
         kept = PacingFile(config.journal_dir, pacing, ports.clock)
@@ -181,7 +184,7 @@ async def serving(config: Config, ports: UnitPorts, limits: Limits | None = None
         }
         settings = HandoffSettings(unit_id, config.handoff_secret, status, ports.exposition)
         http_port = await _serve_http(stack, engine, settings, config)
-        smtp_ports = await _serve_mail(stack, config, ports, helping)
+        smtp_ports = await _serve_mail(stack, config, ports)
         await asyncio.gather(announcer.probe(), resolver.probe())
         await announcer.announce(helping)
         stack.push_async_callback(protection.flush, CLOSING_S)
@@ -260,12 +263,10 @@ async def _serve_http(
     return port
 
 
-async def _serve_mail(
-    stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts, executor: ThreadPoolExecutor
-) -> tuple[int, int, int]:
+async def _serve_mail(stack: contextlib.AsyncExitStack, config: Config, ports: UnitPorts) -> tuple[int, int, int]:
     """Listen for mail that comes in, and for that of accounts by STARTTLS and by TLS; return the ports, 0 = none."""
     certificate = _certificate(stack, config, ports)
-    inbound = await _serve_smtp(stack, config, ports, executor, certificate)
+    inbound = await _serve_smtp(stack, config, ports, certificate)
     return (inbound, *await _serve_submission(stack, config, ports, certificate))
 
 
@@ -280,11 +281,11 @@ async def _serve_smtp(
     stack: contextlib.AsyncExitStack,
     config: Config,
     ports: UnitPorts,
-    executor: ThreadPoolExecutor,
     certificate: OwnCertificate,
 ) -> int:
     if config.smtp_listen is None:
         return 0
+    executor = stack.enter_context(ThreadPoolExecutor(INBOUND_THREADS, "inbound"))
     judge = None
     if ports.lookups is not None:
         judging = ThreadPoolExecutor(JUDGING_THREADS, "judge")

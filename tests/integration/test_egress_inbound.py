@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from egret.contracts.handoff import Content
 from egret.contracts.queues import Inbound, unpack_inbound
 from egret.memory.blobs import MemoryBlobs
 from egret.memory.clock import FakeClock
@@ -21,9 +24,12 @@ from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Rec
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.rates import Rate
 from egret_egress.smtp_server import ServerLimits
-from egret_egress.unit import serving
+from egret_egress.spf_check import Sender, Spf
+from egret_egress.unit import INBOUND_THREADS, serving
 from tests.certificates import Certificate
-from tests.integration.test_egress_unit import FROMID, KEYS, SeededDice, World, config_in, settings
+from tests.integration.egress_rig import NOW as RIG_NOW
+from tests.integration.egress_rig import Sink, handoff, sinking, transaction
+from tests.integration.test_egress_unit import FROMID, KEYS, SeededDice, World, config_in, replace_unit, settings
 from tests.smtp_client import Wire, dialling
 from tests.zone import Looking, Zone
 
@@ -46,6 +52,7 @@ class Port25:
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     evaluations: MemoryDmarcEvaluations = field(default_factory=MemoryDmarcEvaluations)
     clock: FakeClock = field(default_factory=lambda: FakeClock(NOW))
+    judge: type[Judge] = Judge
 
     @property
     def stored(self) -> list[tuple[Inbound, bytes]]:
@@ -56,7 +63,7 @@ class Port25:
     async def serving(self) -> AsyncIterator[int]:
         """Serve; return the port."""
         with ThreadPoolExecutor(4) as executor:
-            judge = Judge(JudgingPorts(Looking(self.zone), executor)) if self.zone is not None else None
+            judge = self.judge(JudgingPorts(Looking(self.zone), executor)) if self.zone is not None else None
             recipients = Recipients(settings(), KEYS, "mx.example")
             ports = InboundPorts(
                 recipients,
@@ -223,6 +230,27 @@ def test_a_sender_that_nobody_vouches_for_has_fewer_recipients() -> None:
     Port25(None, policy).talk(asking("250", "250", "250"))
 
 
+def test_nobody_is_looked_at_whose_mail_was_dropped() -> None:
+    """Whoever begins again and again has at most one look under way."""
+    server, dropped = Port25(Zone()), list[str]()
+
+    class Slow(Judge):
+        async def spf(self, sender: Sender) -> Spf:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                dropped.append(sender.mail_from)
+            raise AssertionError
+
+    async def talk(wire: Wire) -> None:
+        begun = ["EHLO client.example", "MAIL FROM:<x@b.example>", RCPT, "RSET", "MAIL FROM:<y@b.example>", RCPT]
+        assert await wire.codes(*begun) == ["250"] * 6
+        assert dropped == ["x@b.example"]
+
+    server.judge = Slow
+    server.talk(talk)
+
+
 def test_who_tries_out_addresses_is_sent_away() -> None:
     """In one connection, over several of a network, until the window is over."""
     minute = (Rate(timedelta(minutes=1), (5, 5, 5)),)
@@ -327,6 +355,44 @@ def test_a_unit_offers_tls_judges_and_ends_at_once(tmp_path: Path) -> None:
     verdicts = unpack_inbound(stored)[0].verdicts
     assert verdicts is not None
     assert verdicts.spf == "pass"
+
+
+def test_mail_that_cannot_be_stored_holds_up_nothing_that_goes_out(tmp_path: Path) -> None:
+    """However much of it there is."""
+    ended, is_stuck = threading.Event(), threading.Semaphore(0)
+
+    class Stuck(MemoryBlobs):
+        def put(self, key: str, body: bytes) -> None:
+            is_stuck.release()
+            ended.wait()
+
+        def get(self, key: str) -> bytes:
+            return b"Subject: x\r\n\r\nhello\r\n"
+
+    async def run(sink: Sink) -> None:
+        world = World(blobs=Stuck(), clock=FakeClock(RIG_NOW))
+        async with (
+            asyncio.timeout(10),
+            serving(config_in(tmp_path, sink.port), world.ports()) as running,
+            contextlib.AsyncExitStack() as clients,
+        ):
+            clients.callback(ended.set)
+            for _ in range(INBOUND_THREADS):
+                wire = await clients.enter_async_context(dialling(running.smtp_port))
+                await wire.reply()
+                await wire.codes("EHLO client.example", "MAIL FROM:<>", RCPT, "DATA")
+                wire.writer.write(MAIL.encode() + b"\r\n")
+                await asyncio.to_thread(is_stuck.acquire)
+            stored = transaction(1024, content=Content(22, key="content/1"))
+            running.engine.take(replace_unit(handoff(stored), running.unit_id))
+            while not sink.bodies:  # noqa: ASYNC110 (a list has no event)
+                await asyncio.sleep(0.01)
+
+    async def with_sink() -> None:
+        async with sinking(Sink()) as sink:
+            await run(sink)
+
+    asyncio.run(with_sink())
 
 
 @pytest.mark.rfc("5321", "6.3")

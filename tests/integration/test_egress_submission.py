@@ -176,6 +176,18 @@ def test_a_message_with_everything_is_queued_as_asked(listener: Listening) -> No
     assert stored.endswith("\r\n\r\nGrüße.\r\n".encode())
 
 
+@pytest.mark.rfc("6533", "3")
+def test_an_original_recipient_goes_on_in_ascii(listener: Listening) -> None:
+    """Or the mail would come back from a server that takes DSN: there it cannot be written as it was given."""
+    with listener.smtp() as client:
+        client.send(f"MAIL FROM:<{LOGIN}> SMTPUTF8\r\nRCPT TO:<ann@example.net> ORCPT=utf-8;jü@b.example\r\n".encode())
+        assert [client.getreply()[0] for _ in range(2)] == [250, 250]
+        assert client.data(TEXT)[0] == 250
+    delivery, _, _ = listener.first()
+
+    assert delivery.orcpt == r"utf-8;j\x{FC}@b.example"
+
+
 @pytest.mark.rfc("8314", "3.3")
 def test_a_client_of_another_make_over_implicit_tls(listener: Listening) -> None:
     """RFC 8314: TLS from the first byte; several recipients, one of them hidden."""

@@ -74,6 +74,12 @@ def test_a_record_is_read_with_its_defaults(text: str, record: Record | None) ->
     assert parse_record("d", [text, "something else"]) == record
 
 
+def test_a_record_of_spaces_is_read_at_once() -> None:
+    """Its author has many mails judged by it: each space is looked at once, not once for each of the others."""
+    record = parse_record("d", [f"v=DMARC1;{' ' * 500_000} p =\t none{' ' * 500_000};aspf=s{' ' * 500_000}x"])
+    assert record == Record("d")
+
+
 def test_two_records_are_none() -> None:
     """Nobody knows which holds."""
     assert parse_record("d", ["v=DMARC1; p=none", "v=DMARC1; p=none"]) is None

@@ -20,7 +20,7 @@ from egret_egress.logs import JsonFormatter
 from egret_egress.own_certificate import CertificateFiles
 from egret_egress.recorder import THREADS
 from egret_egress.session import Credentials, Timeouts
-from egret_egress.unit import INBOUND_THREADS, SUBMISSION_THREADS
+from egret_egress.unit import HELP_THREADS, INBOUND_THREADS, SUBMISSION_THREADS
 
 STARTTLS = TlsPolicy(TlsKind.PKIX, "smarthost")
 IMPLICIT = TlsPolicy(TlsKind.IMPLICIT, "smarthost")
@@ -186,7 +186,7 @@ def test_every_thread_has_a_connection_to_each_service() -> None:
 
     config: Any = app_of(environ).clients.s3.meta.config
 
-    assert config.max_pool_connections == THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
+    assert config.max_pool_connections == THREADS + HELP_THREADS + INBOUND_THREADS + SUBMISSION_THREADS + WORKERS
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,7 @@ def test_an_internationalized_original_recipient_is_decoded(written: str) -> Non
         ("TO:<a@b.example> ORCPT=;a", "501 5.5.4"),
         ("TO:<a@b.example> ORCPT=rfc822;", "501 5.5.4"),
         ("TO:<a@b.example> ORCPT=rfc822;+0D+0A", "501 5.5.4"),
+        ("TO:<a@b.example> ORCPT=utf-8;é@b.example", "501 5.5.4"),
         ("TO:<a@b.example> ORCPT=utf-8;\\x{D800}", "501 5.5.4"),
         ("TO:<a@b.example> ORCPT=utf-8;\\x{FFFFFF}", "501 5.5.4"),
         (f"TO:<a@b.example> ORCPT=rfc822;{'a' * 500}", "501 5.5.4"),

@@ -131,7 +131,12 @@ def test_the_return_path_stands_first() -> None:
         (b"Authentication-Results: mx.example; spf=pass\r\n", False),
         (b"AUTHENTICATION-RESULTS :\r\n (a (b) c) MX.example\r\n\t1; spf=pass\r\n", False),
         (b'Authentication-Results: "mx.example"; spf=pass\r\n', False),
+        (b'Authentication-Results: "m\\x.example"; spf=pass\r\n', False),
+        (b"Authentication-Results: (\\)) mx.example; spf=pass\r\n", False),
+        (b"Authentication-Results: (a\\() mx.example; spf=pass\r\n", False),
+        (b"Authentication-Results: (" + b"x" * 2000 + b") mx.example; spf=pass\r\n", False),
         (b"Authentication-Results: mx.example.; none\r\n", False),
+        (b"Authentication-Results: (mx.example) other.example; spf=pass" + b"x" * 2000 + b"\r\n", True),
         (b"Authentication-Results: mx.example.org; spf=pass\r\n", True),
         (b"Authentication-Results: other.example; x=mx.example\r\n", True),
         (b"Authentication-Results:\r\n", True),
@@ -183,8 +188,11 @@ def test_what_is_left_has_no_claim_and_everything_else(content: bytes) -> None:
     assert found.count(b"Received: x\r\n") == content.count(b"Received: x\r\n")
 
 
-def test_a_header_without_end_is_read_no_further_than_it_may_be() -> None:
-    """So that a mail of nothing but fields costs no more than others."""
-    assert MAX_HEADER_BYTES < header_size(b"A:\r\n" * (MAX_HEADER_BYTES // 2)) < MAX_HEADER_BYTES + 10
+def test_all_of_a_header_is_measured() -> None:
+    """So that a mail of nothing but fields costs no more than others; a line that is no field does not end it."""
+    fields = b"A:\r\n" * 10
+    assert header_size(fields) == header_size(fields + b"\r\nbody\r\n\r\n") == len(fields)
+    assert header_size(b"no field\r\n" + b"A: " + b"x" * (2 * MAX_HEADER_BYTES) + b"\r\n\r\n") > MAX_HEADER_BYTES
     assert header_size(b"A: " + b"x" * (2 * MAX_HEADER_BYTES)) > MAX_HEADER_BYTES
-    assert header_size(b"no field\r\n" * 10) == 0
+    assert header_size(b"a text, no field\r\n" * 10) == 0
+    assert header_size(b"\r\nbody\r\n") == 0

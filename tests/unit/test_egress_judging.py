@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from egret.contracts.verdicts import DkimVerdict
 from egret.core.dkim import Algorithm, DkimKey, dns_record, sign
 from egret_egress.destinations import Answer, DnsTrouble
-from egret_egress.dkim_check import MAX_SIGNATURES, canonical, check_dkim
+from egret_egress.dkim_check import MAX_SIGNATURES, MAX_SIGNED, canonical, check_dkim
 from egret_egress.dns_blocking import BlockingNames
-from egret_egress.judging import Judge, JudgingPorts, header_from, judge
+from egret_egress.judging import THREADS_OF_PEER, Judge, JudgingPorts, header_from, judge
 from egret_egress.spf_check import Sender, Spf, check_spf
 from tests.zone import Looking, Zone
 
@@ -155,6 +155,12 @@ def test_a_null_reverse_path_is_judged_by_its_helo(sender: Sender, found: Spf) -
     assert check_spf(Zone({"mx.example.com": ["v=spf1 ip4:192.0.2.1 -all"]}), sender) == found
 
 
+def test_a_quoted_local_part_is_no_domain() -> None:
+    """The domain stands behind the last @, as it is told with the result."""
+    zone = Zone({"example.com": ["v=spf1 ip4:192.0.2.1 -all"]})
+    assert check_spf(zone, replace(FROM_IP, mail_from='"x@y"@example.com')) == Spf("pass", "example.com")
+
+
 @given(st.text(st.sampled_from("v=spf1 amxiplude:/.%{}0123-+~?all"), max_size=60))
 def test_no_spf_record_raises(text: str) -> None:
     """Whatever it says."""
@@ -196,7 +202,7 @@ def test_every_canonicalization_is_known(ways: bytes) -> None:
         (lambda mail: mail.replace(b"a=rsa-sha256", b"a=md5"), ("permerror", "malformed signature")),
         (lambda mail: mail.replace(b"c=relaxed/relaxed", b"c=relaxed/x"), ("permerror", "malformed signature")),
         (lambda mail: re.sub(rb"(?i)\th=(from:)*", b"\th=", mail), ("permerror", "From is not signed")),
-        (lambda mail: mail.replace(b"v=1;", b"v=1; l=0;"), ("fail", "body has changed")),
+        (lambda mail: mail.replace(b"v=1;", b"v=1; l=0;"), ("policy", "a part of the body is not signed")),
         (lambda mail: mail.replace(b"v=1;", b"v=1; l=9999;"), ("permerror", "l= is beyond the body")),
         (lambda mail: mail.replace(b"v=1;", b"v=1; l=-1;"), ("permerror", "malformed signature")),
         (lambda mail: mail.replace(b"\tb=", b"\tb=" + b" " * 500 + b"!"), ("permerror", "malformed signature")),
@@ -261,6 +267,44 @@ def test_a_key_below_1024_bits_does_not_count() -> None:
     zone = zone_of(**{"sel._domainkey.example.com": f"v=DKIM1; p={info}"})
     (found,) = check_dkim(zone, signed("example.com"))
     assert (found.result, found.reason) == ("policy", "key too short")
+
+
+def rsa_record(modulus: int, exponent: int) -> str:
+    """Return the record of an RSA key of numbers that no library makes a key of."""
+
+    def der(tag: int, content: bytes) -> bytes:
+        size = len(content).to_bytes(3, "big")
+        return bytes([tag, 0x83]) + size + content
+
+    numbers = b"".join(der(2, number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in (modulus, exponent))
+    algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
+    info = der(0x30, algorithm + der(3, b"\0" + der(0x30, numbers)))
+    return "v=DKIM1; p=" + base64.b64encode(info).decode()
+
+
+@pytest.mark.parametrize(("modulus_bits", "exponent_bits"), [(4097, 17), (1024, 33)])
+def test_a_key_that_is_costly_to_use_does_not_count(modulus_bits: int, exponent_bits: int) -> None:
+    """Who publishes a key of 12,000 bits would else stop all work of the unit for a minute by one mail."""
+    record = rsa_record((1 << modulus_bits) - 1, (1 << exponent_bits) - 1)
+    (found,) = check_dkim(zone_of(**{"sel._domainkey.example.com": record}), signed("example.com"))
+    assert (found.result, found.reason) == ("policy", "key too long")
+    usable = rsa_record((1 << 4096) - 1, (1 << 32) - 1)
+    (found,) = check_dkim(zone_of(**{"sel._domainkey.example.com": usable}), signed("example.com"))
+    assert (found.result, found.reason) == ("fail", "signature does not fit")
+
+
+def test_a_signature_over_endless_fields_does_not_count() -> None:
+    """Each of them is looked for in the whole header."""
+    mail = re.sub(rb"(?i)\th=", b"\th=" + b"x:" * MAX_SIGNED, signed("example.com"))
+    (found,) = check_dkim(zone_of(), mail)
+    assert (found.result, found.reason) == ("permerror", "too many fields are signed")
+
+
+@pytest.mark.parametrize("forged", [b"X: y\n\nPay at once.", b"X: y\n", b"X: y\r\rPay at once.", b"\nPay at once."])
+def test_what_nobody_signed_does_not_hide_behind_a_bare_line_end(forged: bytes) -> None:
+    """The reader takes two of them for the end of the header, and shows what follows as the text that was signed."""
+    mail = signed("example.com")
+    assert check_dkim(zone_of(), mail.replace(b"\r\n\r\n", b"\r\n" + forged + b"\r\n\r\n", 1)) == ()
 
 
 @pytest.mark.rfc("6376", "8.2")
@@ -381,9 +425,40 @@ def test_judging_is_done_by_threads_with_the_units_own_dns() -> None:
             one = Judge(JudgingPorts(Looking(zone), executor))
             spf = await one.spf(FROM_IP)
             mails = [signed(body=b"x\r\n" * count) for count in (1, 400_000)]
-            return [(await one.verdicts(spf, mail)).dmarc for mail in mails]
+            return [(await one.verdicts(FROM_IP.ip, spf, mail)).dmarc for mail in mails]
 
     assert asyncio.run(run()) == ["pass", "pass"]
+
+
+def test_slow_name_servers_of_one_peer_hold_up_nobody_else() -> None:
+    """Who is many at once waits for himself; who gave up keeps his thread until it ends."""
+
+    async def run() -> list[str]:
+        ended = asyncio.Event()
+
+        class Slow(Looking):
+            async def txt(self, name: str) -> Answer[str]:
+                if name == "slow.example":
+                    await ended.wait()
+                return await super().txt(name)
+
+        zone = Zone({"example.com": ["v=spf1 ip4:192.0.2.1 -all"], "slow.example": ["v=spf1 +all"]})
+        with ThreadPoolExecutor(THREADS_OF_PEER + 1) as executor:
+            one = Judge(JudgingPorts(Slow(zone), executor))
+            slow = [
+                asyncio.create_task(one.spf(Sender("192.0.2.9", "mx.example.com", "x@slow.example")))
+                for _ in range(2 * THREADS_OF_PEER)
+            ]
+            await asyncio.sleep(0)
+            slow.pop(0).cancel()
+            try:
+                async with asyncio.timeout(5):
+                    found = await one.spf(FROM_IP)
+            finally:
+                ended.set()
+            return [found.result, *(spf.result for spf in await asyncio.gather(*slow))]
+
+    assert asyncio.run(run()) == ["pass"] * (2 * THREADS_OF_PEER)
 
 
 def test_a_dns_that_takes_too_long_is_trouble() -> None:

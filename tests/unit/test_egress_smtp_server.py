@@ -394,6 +394,29 @@ def test_a_handshake_that_fails_leaves_nothing_behind(
 
 
 @LOOPS
+def test_who_connects_counts_before_tls_is_there(
+    certificate: Certificate, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Nobody takes all descriptors by connections in which he never says a word."""
+
+    async def go() -> None:
+        service = replace(with_tls(User(), certificate), is_implicit=True)
+        async with connected(service, ServerLimits(peer_connections=1)) as (server, silent):
+            while not server.connections_of:  # noqa: ASYNC110 (a counter has no event)
+                await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection("127.0.0.1", silent.writer.get_extra_info("peername")[1])
+            assert await reader.read() == b""
+            writer.close()
+            silent.writer.write(b"EHLO in.the.clear\r\n")
+            assert b"220" not in await silent.reader.read()
+            while server.connections_of:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(go())
+
+
+@LOOPS
 def test_tls_may_come_first(certificate: Certificate, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """The greeting is said inside."""
     user = User()

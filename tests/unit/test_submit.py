@@ -171,6 +171,8 @@ def test_extra_comes_from_its_fields() -> None:
         ({"content": content("From: <app@example.com> <ceo@bank.example>\r\n")}, ErrorCode.BAD_ADDRESS),
         ({"content": content("From: <@relay.example:app@example.com>\r\n")}, ErrorCode.BAD_ADDRESS),
         ({"content": content("From: team: app@example.com;\r\n")}, ErrorCode.BAD_ADDRESS),
+        ({"content": content("From: =?utf-8?q?app=40example.com?=\r\n")}, ErrorCode.BAD_ADDRESS),
+        ({"content": content("From: App <=?ceo@bank.example?q?app=40example.com?=>\r\n")}, ErrorCode.BAD_ADDRESS),
         ({"content": content(HEAD + "Sender: ceo@bank.example\r\n")}, ErrorCode.BAD_FROM),
         ({"mail_from": "app@elsewhere.example"}, Trouble.BAD_SENDER),
         ({"mail_from": "app@example.org"}, Trouble.BAD_SENDER),

@@ -16,7 +16,7 @@ MAX_QUERIES: Final = 8
 POLICIES: Final = ("none", "quarantine", "reject")
 _WEAKER: Final = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 _MAX_URIS: Final = 10
-_TAG: Final = re.compile(r"[ \t]*([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*([^;]*?)[ \t]*")
+_TAG: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]*)[ \t]*=[ \t]*(.*)", re.DOTALL)
 _VERSION: Final = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-+\--:<-~]+")
 
@@ -72,7 +72,7 @@ def parse_record(domain: str, texts: Iterable[str]) -> Record | None:
         return None
     tags: dict[str, str] = {}
     for part in candidates[0].split(";"):
-        if (match := _TAG.fullmatch(part)) is not None:
+        if (match := _TAG.fullmatch(part.strip(" \t"))) is not None:
             tags.setdefault(match[1].lower(), match[2])
     words = {name: value.lower() for name, value in tags.items()}
     rua = tuple(uri for part in tags.get("rua", "").split(",") if _URI.fullmatch(uri := part.strip()))[:_MAX_URIS]

@@ -32,7 +32,7 @@ REMOVED: Final = frozenset({"bcc", "resent-bcc", "return-path", IDEMPOTENCY_KEY}
 
 # One address, bare or behind a name: programs differ in which of several they show, or take for the author.
 _QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)')
-_ONE_MAILBOX = re.compile(r"[^<>,;:]*<\s*[^<>,;:\s]+\s*>\s*|\s*[^<>,;:\s]+\s*")
+_ONE_MAILBOX = re.compile(r"[^<>,;:]*<\s*([^<>,;:\s]+)\s*>\s*|\s*([^<>,;:\s]+)\s*")
 _HELD = re.compile(r"for;(\d{1,9})|until;(.+)")
 
 
@@ -131,9 +131,12 @@ def _author(message: RawMessage, name: str) -> Address | None:
     addresses = parse_addresses(values[0])
     if len(addresses) > 1:
         raise InvalidRequest(ErrorCode.MULTIPLE_FROM, f"A message has one {name.title()} address.")
-    if not addresses or not _ONE_MAILBOX.fullmatch(plain):
+    one = _ONE_MAILBOX.fullmatch(plain)
+    if not addresses or one is None:
         raise InvalidRequest(ErrorCode.BAD_ADDRESS, f"{name.title()} must be one address, like Ann <ann@example.com>.")
-    return _address(name.title(), addresses[0].address)
+    # What readers of mail decode for people is no address on the wire (RFC 2047 section 5).
+    written = one[1] or one[2]
+    return _address(name.title(), written if "=?" in written else addresses[0].address)
 
 
 def _check_sender(settings: SettingsReader, caller: Caller, message: RawMessage) -> None:

@@ -15,6 +15,8 @@ MAX_DKIM = 20
 """Signatures of a mail that are reported; no honest mail has as many."""
 MAX_TEXT = 200
 """Characters of a selector or a reason, which the sender of the mail chose."""
+MAX_URI = 500
+"""Characters of an address that reports are wanted at. All that is stored was chosen by a stranger, for each mail."""
 
 
 def evaluate(port: DmarcEvaluations, envelope: Inbound, at: datetime, *, is_report: bool = False) -> bool:
@@ -33,9 +35,10 @@ def evaluate(port: DmarcEvaluations, envelope: Inbound, at: datetime, *, is_repo
 def evaluation_of(envelope: Inbound, at: datetime, *, is_report: bool = False) -> DmarcEvaluation | None:
     """Return what there is to report of a mail, None when no report is asked for, or DMARC could not be evaluated."""
     verdicts = envelope.verdicts
-    if verdicts is None or verdicts.record is None or not verdicts.record.rua or not verdicts.header_from:
+    if verdicts is None or verdicts.record is None or not verdicts.header_from:
         return None
-    if verdicts.dmarc not in ("pass", "fail"):
+    rua = tuple(uri for uri in verdicts.record.rua if len(uri) <= MAX_URI)
+    if not rua or verdicts.dmarc not in ("pass", "fail"):
         return None
     try:
         source = str(ipaddress.ip_address(envelope.remote_ip))
@@ -48,7 +51,7 @@ def evaluation_of(envelope: Inbound, at: datetime, *, is_report: bool = False) -
         hours=interval_hours(verdicts.record.interval_s),
         policy=_policy(domain, verdicts.record),
         row=_row(source, envelope, verdicts),
-        rua=verdicts.record.rua,
+        rua=rua,
         is_optional=is_report or verdicts.disposition == "reject",
     )
 
@@ -61,7 +64,7 @@ def _policy(domain: str, record: DmarcRecord) -> PublishedPolicy:
         np=record.np or record.sp or record.p,
         adkim=record.adkim,
         aspf=record.aspf,
-        fo=record.fo,
+        fo=record.fo[:MAX_TEXT],
         testing="y" if record.testing else "n",
         discovery_method="treewalk",
     )
