@@ -11,13 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from egret.core.mime import Entity, read_entity
 
 MAX_PACKED = 10 << 20
 """Octets of an attachment that is looked at."""
 MAX_UNPACKED = 20 << 20
-"""Octets of a report; a year of one domain's mail stays below."""
+"""Octets of a report, and of all reports of a mail together; a year of one domain's mail stays below."""
 MAX_RATIO = 300
 """Octets unpacked for one that is packed: XML of equal rows reaches a hundred, a bomb a thousand."""
 MAX_ENTRIES = 20
@@ -46,16 +47,16 @@ class Payload:
 
 
 def payloads(raw: bytes) -> Iterator[Payload]:
-    """Yield what may be reports in a mail, in order. A mail without any costs little."""
-    count = 0
-    for part in _leaves(read_entity(raw)):
-        if not _is_promising(part):
-            continue
-        for payload in unpacked(part.content()):
-            yield payload
-            count += 1
-            if count >= MAX_PAYLOADS:
-                return
+    """Yield what may be reports in a mail, in order, each unpacked in its turn. A mail without any costs little."""
+    promising = (part for part in _leaves(read_entity(raw)) if _is_promising(part))
+    found = (payload for part in promising for payload in unpacked(part.content()))
+    room = MAX_UNPACKED
+    for payload in islice(found, MAX_PAYLOADS):
+        room -= len(payload.data)
+        if room < 0:
+            yield Payload(b"", "the reports of the mail are too large together")
+            return
+        yield payload
 
 
 def unpacked(data: bytes) -> Iterator[Payload]:
@@ -101,10 +102,13 @@ def _begins(data: bytes) -> bytes:
 
 
 def _gunzip(data: bytes) -> bytes | str:
-    """Return the content, or what is wrong with it; what is cut short gives what there is."""
+    """Return the content, b"" when it is no text, or what is wrong with it; what is cut short gives what there is."""
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        return _bounded(inflate.decompress(data, _most(len(data)) + 1), len(data))
+        head = inflate.decompress(data, _LOOK)
+        if not _is_text(head):
+            return b""
+        return _bounded(head + inflate.decompress(inflate.unconsumed_tail, _most(len(data)) + 1), len(data))
     except zlib.error:
         return "the gzip file is damaged"
 
@@ -124,23 +128,22 @@ def _unzip(data: bytes) -> Iterator[Payload]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist()[:MAX_ENTRIES] if not entry.is_dir()]
-            inner = [_entry(archive, entry, len(data)) for entry in entries]
+            for entry in entries:
+                content = _entry(archive, entry, len(data))
+                if isinstance(content, str):
+                    yield Payload(b"", content)
+                elif _is_text(content):
+                    yield Payload(content)
     # zipfile has no error of its own for all that may be wrong with an archive.
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, LookupError, MemoryError):
         yield Payload(b"", "the archive is damaged")
-        return
     except Exception as error:  # noqa: BLE001 - struct.error, lzma.LZMAError, OverflowError and what comes
         yield Payload(b"", f"the archive is damaged: {type(error).__name__}")
-        return
-    for content in inner:
-        if isinstance(content, str):
-            yield Payload(b"", content)
-        elif _is_text(content):
-            yield Payload(content)
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, packed: int) -> bytes | str:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "the archive is packed in an unusual way"
     with archive.open(entry) as file:
-        return _bounded(file.read(_most(packed) + 1), packed)
+        head = file.read(_LOOK)
+        return _bounded(head + file.read(_most(packed) + 1), packed) if _is_text(head) else b""
