@@ -420,3 +420,17 @@ def test_memory_is_bounded_by_the_size_of_the_mail(raw: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 10 * len(raw)
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("codes", "expected"), [(1, 900), (300, 6)])
+def test_words_are_judged_once_and_to_a_bound(codes: int, expected: int) -> None:
+    """A report of many recipients costs no more than the words that it has; further ones stay as their blocks say."""
+    blocks = "\n".join(
+        f"Final-Recipient: rfc822; a{number}@b.example\nAction: failed\nStatus: 5.0.{number % codes}\n"
+        for number in range(900)
+    )
+    text = "The mailbox is full. " + "lorem ipsum " * 2000
+    found = recognise(dsn(blocks, text)).recipients
+
+    assert len(found) == 900
+    assert len([one for one in found if one.failure is FailureClass.MAILBOX_FULL]) == expected
