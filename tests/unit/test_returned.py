@@ -163,3 +163,21 @@ def test_a_report_in_words_suppresses_as_one_with_codes_does(world: World) -> No
     listed = MemorySuppressions()
     suppress(listed, [Happening(world.delivery(), event)])
     assert [entry.base_address for entry in listed.list(ACCOUNT, LATER)] == ["ann@example.net"]
+
+
+FLAT = (
+    b"From: Helpdesk <help@example.net>\r\nReturn-Path: <>\r\nMessage-ID: <h@x>\r\nAuto-Submitted: auto-replied\r\n"
+    b"Subject: [55] Undelivered Mail Returned to Sender\r\n\r\nThank you, we got this:\r\n\r\n"
+    b"Your message could not be delivered\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n"
+    b"Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+)
+
+
+@pytest.mark.parametrize("raw", [QMAIL, FLAT])
+def test_a_report_in_words_about_somebody_else_suppresses_nobody(world: World, raw: bytes) -> None:
+    """Help desks answer with what they were sent: a bounce of another address says little of theirs."""
+    world.receive(raw.replace(b"ann@example.net", b"bob@elsewhere.example"), RETURN_PATH)
+    listed = MemorySuppressions()
+    suppress(listed, [Happening(world.delivery(), event) for event in world.delivery().events])
+    assert [(e.kind, e.failure) for e in world.delivery().events[1:]] == [(EventKind.FAILED, "recipient-refuses")]
+    assert list(listed.list(ACCOUNT, LATER)) == []

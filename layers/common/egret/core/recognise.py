@@ -82,10 +82,10 @@ def _dsn(mail: Letter) -> Recognised | None:
 
 
 def _flat_dsn(mail: Letter) -> Recognised | None:
-    if not is_report(mail):
+    if not is_report(mail, quoted=True):
         return None
     report = read_flat_dsn(mail.text)
-    return None if report is None else _of_report(mail, report)
+    return None if report is None else replace(_of_report(mail, report), format="flat-dsn")
 
 
 def _of_report(mail: Letter, report: DsnReport) -> Recognised:
