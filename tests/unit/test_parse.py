@@ -29,6 +29,7 @@ from egret.core.mime import (
 )
 from egret.core.parse import (
     MAX_ADDRESS_TOKENS,
+    MAX_CONTROLS,
     MAX_TEXT_OCTETS,
     NameAddress,
     NotConforming,
@@ -453,6 +454,13 @@ def test_reading_takes_time_in_proportion_to_the_size(raw: bytes) -> None:
     started = time.process_time()
     parse_message(raw)
     assert time.process_time() - started < 5
+
+
+def test_very_many_controls_in_a_text_are_spaces() -> None:
+    """As JSON each takes six octets, and the message could be too large to be answered."""
+    few, many = b"a\tb\1\n", b"\1" * (MAX_CONTROLS + 1) + b"\tb\n"
+    assert parse_message(b"Subject: x\r\n\r\n" + few).text == few.decode()
+    assert parse_message(b"Subject: x\r\n\r\n" + many).text == " " * (MAX_CONTROLS + 1) + "\tb\n"
 
 
 def test_parameters_are_read_to_their_bound() -> None:
