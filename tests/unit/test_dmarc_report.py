@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.dmarc_reading import MAX_COUNT, MAX_ROWS, Unreadable, read_dmarc
+from egret.core.dmarc_reading import MAX_AUTHS, MAX_COUNT, MAX_ROWS, Unreadable, read_dmarc
 from egret.core.dmarc_report import (
     INTERVALS_H,
     NAMESPACE,
@@ -213,6 +213,13 @@ def test_counts_texts_and_rows_have_bounds() -> None:
     assert isinstance(long_list, AggregateReport)
     assert (found.messages, len(found.org_name)) == (MAX_COUNT, 256)
     assert long_list.messages == MAX_ROWS
+
+
+def test_results_of_a_record_have_a_bound() -> None:
+    """A stranger's record could name thousands of signatures, in each of thousands of records."""
+    found = read_dmarc(OLD.replace(b"</auth_results>", b"<dkim/>" * (MAX_AUTHS + 50) + b"</auth_results>"))
+    assert isinstance(found, AggregateReport)
+    assert {len(row.dkim_results) for row, _ in found.rows} == {MAX_AUTHS}
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 2000))

@@ -31,6 +31,8 @@ MAX_ELEMENTS = 1_000_000
 """Of a document: a hundred for each record would be many."""
 MAX_KEPT = 2000
 """Elements of a record, and of all that is outside of records; further ones are not looked at."""
+MAX_AUTHS = 100
+"""Signatures of a record, and other results of its kind; no honest mail has as many."""
 MAX_COUNT = (1 << 53) - 1
 MAX_INSTANT = 253_402_300_799
 """Seconds since 1970 at the end of the year 9999."""
@@ -61,7 +63,7 @@ class _Node:
     length: int = 0
 
     def all(self, name: str) -> list[_Node]:
-        return self.children.get(name, [])
+        return self.children.get(name, [])[:MAX_AUTHS]
 
     def one(self, *path: str) -> _Node:
         """Return the first element on the path, an empty one when there is none."""
@@ -73,7 +75,9 @@ class _Node:
     def value(self, *path: str) -> str:
         """Return the text on the path in one line, without control characters."""
         text = "".join(self.one(*path).text).strip()
-        return "".join(character if character.isprintable() else " " for character in text)
+        return (
+            text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
+        )
 
     def word(self, *path: str) -> str:
         return self.value(*path).lower()

@@ -11,6 +11,8 @@ from egret.core.dmarc_reading import MAX_COUNT, Unreadable
 from egret.core.tlsrpt import FailureDetail, ResultType
 from egret.core.tlsrpt_report import PolicyResult, TlsReport
 
+MAX_OCTETS = 4 << 20
+"""Of a report: what JSON stands for takes up to 25 times its size in memory."""
 MAX_POLICIES = 1000
 MAX_DETAILS = 1000
 """Of a policy."""
@@ -23,6 +25,8 @@ _RESULTS = {result.value: result for result in ResultType}
 
 def read_tls(data: bytes) -> TlsReport | Unreadable:
     """Return the report that JSON is. A result type that nobody knows counts as `validation-failure`."""
+    if len(data) > MAX_OCTETS:
+        return Unreadable("it is too large")
     try:
         whole = msgspec.json.decode(data.decode("utf-8-sig", "replace").strip().encode("utf-8", "replace"))
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
