@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from egret.contracts.queues import InboundRecipient
 from egret.core import fromid, messageid
+from egret.core.delivery import State
 from egret.core.events import EventKind
 from egret.core.ids import delivery_id
 from egret.memory.suppressions import MemorySuppressions
@@ -181,3 +183,15 @@ def test_a_report_in_words_about_somebody_else_suppresses_nobody(world: World, r
     suppress(listed, [Happening(world.delivery(), event) for event in world.delivery().events])
     assert [(e.kind, e.failure) for e in world.delivery().events[1:]] == [(EventKind.FAILED, "recipient-refuses")]
     assert list(listed.list(ACCOUNT, LATER)) == []
+
+
+@pytest.mark.parametrize(("own", "expected"), [(TOKEN, State.DELIVERED), ("", State.FAILED)])
+def test_a_message_id_alone_does_not_take_back_what_has_a_reverse_path(own: str, expected: State) -> None:
+    """Every recipient of a message knows it; where there is no reverse-path of its own, it is all that there is."""
+    world = World()
+    delivery = world.delivery()
+    world.store.replace(delivery, msgspec.structs.replace(delivery, fromid=own, rev=delivery.rev + 1))
+
+    assert world.receive(dsn(block("ann@example.net"), returned=f"Message-ID: {OURS}\r\n"), LOGIN) == 1
+    assert [event.kind for event in world.delivery().events[1:]] == [EventKind.FAILED]
+    assert world.delivery().state is expected
