@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import random
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
@@ -289,7 +290,7 @@ def test_ordinary_mail_has_no_report() -> None:
 @pytest.mark.parametrize(
     ("hostile", "trouble"),
     [
-        (gzip.compress(bytes(30 << 20)), "too large"),
+        (gzip.compress(b"<" + bytes(30 << 20)), "too large"),
         (zipped(b"<" + bytes(30 << 20)), "too large"),
         (zipped(*[b"<a/>"] * (MAX_ENTRIES + 1)), "too many files"),
         (b"\x1f\x8b" + b"x" * 50, "damaged"),
@@ -341,6 +342,28 @@ def test_no_archive_is_an_exception(packed: bytes, data: st.DataObject) -> None:
         spoiled[data.draw(st.integers(0, len(spoiled) - 1))] = data.draw(st.integers(0, 255))
 
     assert all(each.trouble or each.data for each in unpacked(bytes(spoiled), Room()))
+
+
+def test_reports_of_a_mail_have_a_bound_together() -> None:
+    """Ten reports of the largest size would take minutes; what is no text is not unpacked at all."""
+    third = MAX_UNPACKED // 3
+    archive = zipped(random.Random(1).randbytes(third // 90), b"\1" * MAX_UNPACKED, *[b"<a>" + b" " * third] * 3)
+    found = list(payloads(mail(archive, "application/zip")))
+
+    assert [len(each.data) for each in found] == [third + 3, third + 3, 0]
+    assert "too large" in found[-1].trouble
+
+
+def test_an_archive_is_unpacked_file_by_file() -> None:
+    """So that memory holds one of them."""
+    size = 1 << 20
+    archive = zipped(random.Random(1).randbytes(size // 90), *[b"<a>" + b" " * size] * 8)
+    tracemalloc.start()
+    try:
+        assert sum(1 for each in unpacked(archive, Room()) if each.data) == 8
+        assert tracemalloc.get_traced_memory()[1] < 5 * size
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_raw_deflate_stream_is_no_report() -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.core.mimescan import MAX_DEPTH, MAX_PARTS, leaf_parts, normalise_lines, read_fields, strip_comments
+from egret.core.mimescan import (
+    MAX_DEPTH,
+    MAX_ENTITIES,
+    MAX_PARTS,
+    leaf_parts,
+    normalise_lines,
+    read_fields,
+    strip_comments,
+)
 
 NESTED = b"""Content-Type: multipart/mixed; boundary=outer
 
@@ -140,6 +148,8 @@ def test_depth_and_number_of_parts_are_bounded() -> None:
     wide = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 10_000
     assert len(_types(deep)) == 1
     assert len(_types(wide)) == MAX_PARTS
+    empty = b"--b\nContent-Type: multipart/mixed; boundary=c\n\n--c--\n" * MAX_ENTITIES
+    assert _types(b"Content-Type: multipart/mixed; boundary=b\n\n" + empty + b"--b\n\nx\n") == []
     assert deep.count(b"multipart") > MAX_DEPTH
 
 

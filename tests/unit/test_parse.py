@@ -20,6 +20,7 @@ from egret.core.mime import (
     MAX_ALL_HEADER_OCTETS,
     MAX_DEPTH,
     MAX_HEADER_OCTETS,
+    MAX_PARAMETERS,
     MAX_PARTS,
     Entity,
     decode_text,
@@ -29,6 +30,7 @@ from egret.core.mime import (
 )
 from egret.core.parse import (
     MAX_ADDRESS_TOKENS,
+    MAX_CONTROLS,
     MAX_TEXT_OCTETS,
     NameAddress,
     NotConforming,
@@ -468,6 +470,20 @@ def test_reading_takes_time_in_proportion_to_the_size(raw: bytes) -> None:
     started = time.process_time()
     parse_message(raw)
     assert time.process_time() - started < 5
+
+
+def test_very_many_controls_in_a_text_are_spaces() -> None:
+    """As JSON each takes six octets, and the message could be too large to be answered."""
+    few, many = b"a\tb\1\n", b"\1" * (MAX_CONTROLS + 1) + b"\tb\n"
+    assert parse_message(b"Subject: x\r\n\r\n" + few).text == few.decode()
+    assert parse_message(b"Subject: x\r\n\r\n" + many).text == " " * (MAX_CONTROLS + 1) + "\tb\n"
+
+
+def test_parameters_are_read_to_their_bound() -> None:
+    """Pieces beyond a thousand are nobody's file name; to join them all would take long."""
+    pieces = "".join(f"; filename*{number % 10_000}*=%41" for number in range(2 * MAX_PARAMETERS))
+    raw = f"Content-Type: image/png\r\nContent-Disposition: attachment{pieces}\r\n\r\n".encode()
+    assert parse_message(raw).structure.filename == "A" * MAX_PARAMETERS
 
 
 def test_header_blocks_are_read_to_their_bound() -> None:

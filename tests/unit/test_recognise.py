@@ -279,6 +279,31 @@ def test_answer_to_mail_about_a_delivery_is_no_bounce() -> None:
     assert recognise(_ordinary(*fields, body="I am away. Write to bob@example.net.")).kind is MailKind.AUTO_REPLY
 
 
+BOUNCE = "This is the mail system.\nIt could not be delivered.\n\n<bob@x.example>: 550 5.1.1 (RCPT TO) user unknown\n"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Subject: Re: Undelivered Mail Returned to Sender",),
+        ("Subject: [55] Undelivered Mail Returned to Sender", "Return-Path: <>"),
+        ("Subject: Out of office", "Return-Path: <>"),
+    ],
+)
+def test_quoting_a_bounce_is_not_sending_one(fields: tuple[str, ...]) -> None:
+    """People ask what it means; help desks and notices of absence repeat what they answer."""
+    quoted = "".join(f"> {line}\n" for line in BOUNCE.split("\n"))
+    assert recognise(_ordinary(*fields, body=f"Thank you for this:\n\n{quoted}")).kind is not MailKind.BOUNCE
+
+
+@pytest.mark.parametrize("field", ["List-Id: <mta.lists.example>", "List-Unsubscribe: <https://lists.example/u>"])
+def test_a_list_that_discusses_a_bounce_sends_none(field: str) -> None:
+    """Nor does a newsletter about them."""
+    raw = _ordinary("Subject: Undelivered Mail Returned to Sender", field, body=BOUNCE)
+    assert recognise(raw).kind is MailKind.OTHER
+    assert recognise(raw.replace(field.encode(), b"X: y")).kind is MailKind.BOUNCE
+
+
 @pytest.mark.parametrize(
     "subject",
     [
@@ -430,3 +455,17 @@ def test_memory_is_bounded_by_the_size_of_the_mail(raw: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 10 * len(raw)
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("codes", "expected"), [(1, 900), (300, 6)])
+def test_words_are_judged_once_and_to_a_bound(codes: int, expected: int) -> None:
+    """A report of many recipients costs no more than the words that it has; further ones stay as their blocks say."""
+    blocks = "\n".join(
+        f"Final-Recipient: rfc822; a{number}@b.example\nAction: failed\nStatus: 5.0.{number % codes}\n"
+        for number in range(900)
+    )
+    text = "The mailbox is full. " + "lorem ipsum " * 2000
+    found = recognise(dsn(blocks, text)).recipients
+
+    assert len(found) == 900
+    assert len([one for one in found if one.failure is FailureClass.MAILBOX_FULL]) == expected

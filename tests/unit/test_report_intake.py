@@ -20,7 +20,7 @@ from egret.memory.reports import MemoryDmarcEvaluations, MemoryReceivedReports
 from egret.usecases import own_reports
 from egret.usecases.ingest import IngestPorts, ingest
 from egret.usecases.post_webhook import post_webhooks
-from egret.usecases.report_intake import MAX_ROWS, ReportIntake, take_in
+from egret.usecases.report_intake import MAX_DOMAINS, MAX_ROWS, ReportIntake, take_in
 from tests.unit import notifying, test_ingest, test_post_webhook
 from tests.unit.builders import ACCOUNT, LATER, NEVER, NOW, OTHER_ACCOUNT, a_delivery, a_message
 from tests.unit.reporting import a_row, a_tls_report, an_aggregate
@@ -102,6 +102,16 @@ def test_a_report_that_nobody_vouches_for_says_so(world: World, verdicts: Verdic
     assert [one.is_verified for one in world.of(ACCOUNT)] == [False]
 
 
+def test_a_forged_report_does_not_replace_a_genuine_one(world: World) -> None:
+    """It lies beside it, whatever name and id it has."""
+    forged = a_dmarc_mail(rows=((a_row(header_from="example.com"), 999),))
+    world.take_in(a_dmarc_mail())
+    world.take_in(forged, msgspec.structs.replace(VERIFIED, dmarc="fail"))
+
+    kept = {one.is_verified: getattr(one.report, "messages", 0) for one in world.of(ACCOUNT)}
+    assert kept == {True: 3, False: 999}
+
+
 @pytest.mark.parametrize(
     ("domain", "author", "owner"),
     [
@@ -146,6 +156,15 @@ def test_a_tls_report_is_cut_up_by_account(world: World) -> None:
     assert domains(ACCOUNT) == ["example.com", "www.example.com"]
     assert domains(OTHER_ACCOUNT) == ["mail.example.org"]
     assert domains(POSTMASTER) == ["x.example"]
+
+
+def test_of_a_tls_report_about_many_domains_the_first_are_looked_up(world: World) -> None:
+    """Each costs questions to the settings; a stranger could ask thousands."""
+    world.take_in(a_tls_mail(*(f"{at}.x.example" for at in range(3 * MAX_DOMAINS))))
+
+    (kept,) = world.of(POSTMASTER, ReportKind.TLS)
+    assert isinstance(kept.report, TlsReport)
+    assert len(kept.report.policies) == MAX_DOMAINS
 
 
 def test_ordinary_mail_has_no_report_but_an_evaluation(world: World) -> None:

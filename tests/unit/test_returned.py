@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from egret.contracts.queues import InboundRecipient
 from egret.core import fromid, messageid
+from egret.core.delivery import State
 from egret.core.events import EventKind
 from egret.core.ids import delivery_id
 from egret.memory.suppressions import MemorySuppressions
@@ -174,3 +176,33 @@ def test_a_report_in_words_suppresses_as_one_with_codes_does(world: World) -> No
     listed = MemorySuppressions()
     suppress(listed, [Happening(world.delivery(), event)])
     assert [entry.base_address for entry in listed.list(ACCOUNT, LATER)] == ["ann@example.net"]
+
+
+FLAT = (
+    b"From: Helpdesk <help@example.net>\r\nReturn-Path: <>\r\nMessage-ID: <h@x>\r\nAuto-Submitted: auto-replied\r\n"
+    b"Subject: [55] Undelivered Mail Returned to Sender\r\n\r\nThank you, we got this:\r\n\r\n"
+    b"Your message could not be delivered\r\n\r\nReporting-MTA: dns; mx.example.net\r\n\r\n"
+    b"Final-Recipient: rfc822; ann@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n"
+)
+
+
+@pytest.mark.parametrize("raw", [QMAIL, FLAT])
+def test_a_report_in_words_about_somebody_else_suppresses_nobody(world: World, raw: bytes) -> None:
+    """Help desks answer with what they were sent: a bounce of another address says little of theirs."""
+    world.receive(raw.replace(b"ann@example.net", b"bob@elsewhere.example"), RETURN_PATH)
+    listed = MemorySuppressions()
+    suppress(listed, [Happening(world.delivery(), event) for event in world.delivery().events])
+    assert [(e.kind, e.failure) for e in world.delivery().events[1:]] == [(EventKind.FAILED, "recipient-refuses")]
+    assert list(listed.list(ACCOUNT, LATER)) == []
+
+
+@pytest.mark.parametrize(("own", "expected"), [(TOKEN, State.DELIVERED), ("", State.FAILED)])
+def test_a_message_id_alone_does_not_take_back_what_has_a_reverse_path(own: str, expected: State) -> None:
+    """Every recipient of a message knows it; where there is no reverse-path of its own, it is all that there is."""
+    world = World()
+    delivery = world.delivery()
+    world.store.replace(delivery, msgspec.structs.replace(delivery, fromid=own, rev=delivery.rev + 1))
+
+    assert world.receive(dsn(block("ann@example.net"), returned=f"Message-ID: {OURS}\r\n"), LOGIN) == 1
+    assert [event.kind for event in world.delivery().events[1:]] == [EventKind.FAILED]
+    assert world.delivery().state is expected

@@ -160,3 +160,10 @@ def test_a_day_has_its_first_and_its_last_second() -> None:
     begin, end = day_range(DAY)
 
     assert (begin.isoformat(), end.isoformat()) == ("2026-03-04T00:00:00+00:00", "2026-03-04T23:59:59+00:00")
+
+
+def test_a_report_of_more_octets_than_any_has_is_not_read() -> None:
+    """Small lists of JSON take 25 times their octets in memory."""
+    report = compose_json(a_tls_report()).encode()
+    assert isinstance(read_tls(report + b" " * (MAX_OCTETS - len(report))), TlsReport)
+    assert read_tls(report + b" " * MAX_OCTETS) == Unreadable("it is too large")

@@ -131,12 +131,16 @@ class ReceivedReport:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What a repetition of the report has in common with it, beside kind and end."""
+        """What a repetition of the report has in common with it, beside kind and end.
+
+        What DMARC does not vouch for is no repetition of what it does.
+        """
+        who = self.reporter if self.is_verified else f"{self.reporter} unverified"
         match self.report:
             case AggregateReport() as report:
-                return (self.reporter, report.org_name, report.report_id, report.policy.domain)
+                return (who, report.org_name, report.report_id, report.policy.domain)
             case TlsReport() as report:
-                return (self.reporter, report.organization, report.report_id)
+                return (who, report.organization, report.report_id)
 
     @property
     def forget_at(self) -> datetime:

@@ -75,7 +75,9 @@ class _Node:
     def value(self, *path: str) -> str:
         """Return the text on the path in one line, without control characters."""
         text = "".join(self.one(*path).text).strip()
-        return "".join(character if character.isprintable() else " " for character in text)
+        return (
+            text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
+        )
 
     def word(self, *path: str) -> str:
         return self.value(*path).lower()

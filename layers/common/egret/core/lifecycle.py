@@ -298,10 +298,15 @@ def _unhold(delivery: Delivery, change: Unhold) -> Delivery | Refusal:
 
 
 def _report(delivery: Delivery, event: Event) -> Delivery | Refusal:
-    """Add what came back; only "failed" after "delivered" changes the state, since the next hop took it all back."""
+    """Add what came back; only "failed" after "delivered" changes the state, since the next hop took it all back.
+
+    Where the delivery has a reverse-path of its own, what came by the Message-ID alone does not: anybody who got the
+    message could have written it, and a genuine report would have come to the reverse-path.
+    """
     if event.source and any(event.source == known.source for known in delivery.events):
         return Refusal.REPEATED
     reported = _with_event(delivery, event)
-    if event.kind is EventKind.FAILED and delivery.state is State.DELIVERED:
+    is_weak = event.by_message_id and delivery.fromid != ""
+    if event.kind is EventKind.FAILED and delivery.state is State.DELIVERED and not is_weak:
         return replace(reported, state=State.FAILED)
     return reported

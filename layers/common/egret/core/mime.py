@@ -10,6 +10,7 @@ import binascii
 import codecs
 import re
 from dataclasses import dataclass, replace
+from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 # Bounds against messages made to exhaust their reader. Real mail stays far below.
@@ -17,6 +18,7 @@ MAX_DEPTH = 30
 MAX_PARTS = 1000
 MAX_HEADER_OCTETS = 1 << 19  # per entity; 1,000 recipients with long names need about a quarter
 MAX_ALL_HEADER_OCTETS = 1 << 20  # of all entities together
+MAX_PARAMETERS = 1000  # of a field, and pieces of them (RFC 2231)
 MAX_FIELDS = 20_000  # of all entities together: a header of tiny fields takes 30 times its size in memory
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -28,10 +30,10 @@ _LINE_BREAK = re.compile(rb"\r?\n")
 _MEDIA_TYPE = re.compile(r"\s*([^\s;/()\"]+/[^\s;/()\"]+)")
 _WORD = re.compile(r"\s*([^\s;()\"]+)")
 # Key, piece number and `*` for percent-encoding (RFC 2231), quoted value or bare value.
-_PARAMETER = re.compile(r';\s*([^\s=;"*]+)(?:\*(\d{1,4}))?(\*)?\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))')
+_PARAMETER = re.compile(r';\s*([^\s=;"*]+)(?:\*(\d{1,4}))?(\*)?\s*=\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"?|([^;]*))')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bq])\?([^?]*)\?=", re.IGNORECASE)
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Codecs of Python that are no charsets of mail: they run code paths with quadratic cost or interpret escapes.
 _NO_CHARSETS = frozenset(
@@ -111,7 +113,7 @@ def decode_words(text: str) -> str:
 
     Neighbours of one charset are joined first: some senders cut characters in two.
     """
-    pieces: list[str | tuple[str, bytes]] = []
+    pieces: list[str | tuple[str, bytearray]] = []
     at = 0
     for word in _ENCODED_WORD.finditer(text):
         gap, charset = text[at : word.start()], word[1].partition("*")[0].lower()
@@ -119,13 +121,13 @@ def decode_words(text: str) -> str:
         previous = pieces[-1] if pieces else ""
         if isinstance(previous, tuple) and not gap.strip():
             if previous[0] == charset:
-                pieces.pop()
-                data = previous[1] + data
+                previous[1].extend(data)
+                continue
         elif gap:
             pieces.append(gap)
-        pieces.append((charset, data))
+        pieces.append((charset, bytearray(data)))
     pieces.append(text[at:])
-    decoded = (piece if isinstance(piece, str) else decode_text(piece[1], piece[0]) for piece in pieces)
+    decoded = (piece if isinstance(piece, str) else decode_text(bytes(piece[1]), piece[0]) for piece in pieces)
     return _CONTROL.sub(" ", "".join(decoded))
 
 
@@ -146,7 +148,7 @@ def decode_base64(data: bytes) -> bytes:
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
-        letters = _NOT_BASE64.sub(b"", data)
+        letters = data.translate(None, _NOT_BASE64)
         letters = letters[:-1] if len(letters) % 4 == 1 else letters
         return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
 
@@ -154,7 +156,7 @@ def decode_base64(data: bytes) -> bytes:
 def parse_parameters(value: str) -> dict[str, str]:
     """Return the parameters of a Content-Type or Content-Disposition value, keys in lower case. RFC 2231 3 and 4."""
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
-    for found in _PARAMETER.finditer(value):
+    for found in islice(_PARAMETER.finditer(value), MAX_PARAMETERS):
         key, number, is_encoded, quoted, bare = found.groups()
         text = _QUOTED_PAIR.sub(r"\1", quoted) if quoted is not None else bare.strip()
         pieces.setdefault(key.lower(), []).append((int(number or 0), bool(is_encoded), text))

@@ -13,7 +13,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 
 MAX_SCAN_BYTES = 4 * 1024 * 1024
 """What a report says stands before the returned message; what is beyond is content that nobody here reads."""
@@ -24,6 +24,9 @@ MAX_FIELDS = 10_000
 """Enough for a report of 1,000 recipients with ten fields each."""
 
 MAX_PARTS = 200
+MAX_ENTITIES = 1000
+"""Leaves and multiparts that are looked at: those without a leaf cost as much as others."""
+
 MAX_DEPTH = 8
 
 Fields = tuple[tuple[str, str], ...]
@@ -83,7 +86,7 @@ def read_mail(raw: bytes) -> Mail:
     """
     message = normalise_lines(raw[:MAX_SCAN_BYTES]).lstrip(b"\n")
     fields, body = split_header(message)
-    return Mail(fields, tuple(islice(_leaves(fields, body, 0), MAX_PARTS)))
+    return Mail(fields, tuple(islice(_leaves(fields, body, 0, count()), MAX_PARTS)))
 
 
 def leaf_parts(raw: bytes) -> Iterator[Part]:
@@ -145,7 +148,8 @@ def split_header(message: bytes) -> tuple[Fields, bytes]:
     return read_fields(decode_text(header[:MAX_HEADER_BYTES])), body
 
 
-def _leaves(fields: Fields, body: bytes, depth: int) -> Iterator[Part]:
+def _leaves(fields: Fields, body: bytes, depth: int, entities: Iterator[int]) -> Iterator[Part]:
+    """Yield the leaves of an entity. entities: counts those of the whole mail."""
     content_type, boundary = _content_type(first(fields, "content-type"))
     # A report that went through an old mail store may have lost its own Content-Type, while its parts kept theirs.
     is_stripped = depth == 0 and not first(fields, "content-type") and _STATUS_PART.search(body) is not None
@@ -153,7 +157,9 @@ def _leaves(fields: Fields, body: bytes, depth: int) -> Iterator[Part]:
         yield Part(content_type, fields, body)
         return
     for section in _sections(body, boundary):
-        yield from _leaves(*split_header(section), depth + 1)
+        if next(entities) >= MAX_ENTITIES:
+            return
+        yield from _leaves(*split_header(section), depth + 1, entities)
 
 
 def _content_type(value: str) -> tuple[str, bytes]:

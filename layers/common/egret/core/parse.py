@@ -18,6 +18,7 @@ from egret.core.dates import parse_date
 from egret.core.mime import Entity, decode_text, decode_words, read_entity, unfold
 
 MAX_TEXT_OCTETS = 1 << 20  # of UTF-8, for each of text and html
+MAX_CONTROLS = 10_000  # in a text: one with more of them could be too large to be answered
 MAX_ADDRESS_TOKENS = 20_000  # of each field: some thousands of addresses with names
 
 _TOKEN = re.compile(
@@ -29,6 +30,8 @@ _QUOTED_PAIR = re.compile(r"\\(.)")
 _ROUTE = re.compile(r"\s*@[^:<>]*:")
 _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 _LINE_BREAK = re.compile(r"\r\n?")
+# Controls with no meaning in a text, each of which takes six octets of JSON.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 _LIST_HEADERS = frozenset({"list-id", "list-unsubscribe", "list-unsubscribe-post", "precedence"})
 
 
@@ -80,7 +83,7 @@ class ParsedMessage:
     """Aware; None when missing or malformed."""
     subject: str
     text: str
-    """Lines separated by LF, at most 1 MiB of UTF-8; "" when there is no text part."""
+    """Lines separated by LF, at most 1 MiB of UTF-8; "" when there is no text part. Very many controls are spaces."""
     html: str
     """As text."""
     structure: Structure
@@ -246,6 +249,8 @@ def _readable_text(entity: Entity | None) -> str:
     # No charset needs more than four octets for a character, so that is all that can be shown.
     content = entity.content()[: 4 * MAX_TEXT_OCTETS]
     text = _LINE_BREAK.sub("\n", decode_text(content, entity.params.get("charset", "")))
+    without, controls = _CONTROL.subn(" ", text)
+    text = without if controls > MAX_CONTROLS else text
     data = text.encode()
     return text if len(data) <= MAX_TEXT_OCTETS else data[:MAX_TEXT_OCTETS].decode("utf-8", "ignore")
 

@@ -45,6 +45,7 @@ _LIST_FIELDS = frozenset(
     {"list-id", "list-post", "list-unsubscribe", "mailing-list", "x-beenthere", "x-mailman-version"}
 )
 _RECEIVED_FOR = re.compile(r"\bfor <([^<>@\s]{1,128}@[\w.-]{1,255})>")
+_QUOTED_LINE = re.compile(r"^[ \t]{0,8}>.*", re.MULTILINE)
 _ANSWER = re.compile(r"\s*(?:re|aw|sv|antw|vs)\s*:", re.IGNORECASE)
 _LOCAL_PART = re.compile(r"[ \t]{1,12}([A-Za-z0-9][\w.+-]{1,63})[ \t]*$")
 _TELLING = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_FULL, FailureClass.MAILBOX_DISABLED, FailureClass.SIZE)
@@ -95,18 +96,26 @@ class Notice:
         return self.reasons.get(address.lower(), only)
 
 
-def is_report(mail: Letter) -> bool:
-    """Say whether a mail looks like a report of an MTA: by two of its sender, its subject and its first words."""
+def is_report(mail: Letter, *, quoted: bool = False) -> bool:
+    """Say whether a mail looks like a report of an MTA: by two of its sender, its subject and its first words.
+
+    quoted: what somebody who is no program quotes counts as well.
+    """
     if first(mail.fields, "x-failed-recipients"):
         return True
     subject = decode_words(first(mail.fields, "subject"))
     is_subject = words(subject) in _SUBJECTS
     if is_from_daemon(mail.fields):
         return is_subject or words(mail.text) in _OPENINGS or classify(0, "", mail.text) in _TELLING
-    # People answer reports, and their out-of-office notices answer mail about deliveries, with a null reverse-path.
+    # People answer reports and quote them, on lists as well, and so do the programs of help desks and out-of-office
+    # notices, with a null reverse-path.
     is_answer = _ANSWER.match(subject) is not None and first(mail.fields, "in-reply-to") != ""
     is_hinted = is_subject or first(mail.fields, "return-path").strip() == "<>"
-    return is_hinted and words(mail.text) in _OPENINGS and not (is_answer or is_subject_of_answer(subject))
+    if not is_hinted or is_answer or is_subject_of_answer(subject):
+        return False
+    if any(name.lower() in _LIST_FIELDS for name, _ in mail.fields):
+        return False
+    return words(mail.text if quoted else _QUOTED_LINE.sub("", mail.text)) in _OPENINGS
 
 
 def is_from_daemon(fields: Fields) -> bool:

@@ -14,7 +14,7 @@ who may send a report is for others to judge.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from egret.core.autoreply import read_auto_reply, read_report
@@ -25,7 +25,7 @@ from egret.core.failure import FailureClass, classify, is_about_recipient, is_su
 from egret.core.feedback import read_feedback
 from egret.core.findaddress import find_address
 from egret.core.mimescan import first, read_mail
-from egret.core.plain_bounce import Failed, Notice, is_from_daemon, is_report, read_notice
+from egret.core.plain_bounce import Notice, is_from_daemon, is_report, read_notice
 from egret.core.recognised import MailKind, Recognised, Reported
 from egret.core.report_text import MAX_RETURNED_BYTES, Letter, open_letter
 
@@ -34,7 +34,34 @@ __all__ = ["MailKind", "Recognised", "Reported", "recognise"]
 _OPEN = (FailureClass.UNKNOWN, FailureClass.RECIPIENT_REFUSES, FailureClass.MAILBOX_DISABLED)
 """Classes that the stage of the conversation, which only the words tell, may decide."""
 MAX_ATTACHED = 3
+MAX_JUDGED_CHARS = 64 * 1024
+"""Of what a mail says about its recipients, each text counted once; further ones add nothing."""
 _SUCCESSES = frozenset({"delivered", "relayed", "expanded"})
+
+
+@dataclass(slots=True)
+class _Judge:
+    """Judges what a mail says: each text once, however many recipients it is about."""
+
+    room_chars: int = MAX_JUDGED_CHARS
+    failures: dict[tuple[int, str, str], FailureClass] = field(default_factory=dict)
+    codes: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def failure(self, one: Reported, codes: tuple[int, str], text: str, stage: str) -> FailureClass:
+        """Return what `classify` says of a recipient; stage: of the conversation, where the text names none."""
+        key = (*codes, text)
+        if key not in self.failures:
+            if self.room_chars < len(text):
+                return one.failure
+            self.room_chars -= len(text)
+            self.failures[key] = classify(*codes, f"{text} {stage_of(text) or stage}")
+        return self.failures[key]
+
+    def codes_of(self, text: str) -> tuple[int, str]:
+        """Return the reply code and the enhanced code of a text."""
+        if text not in self.codes:
+            self.codes[text] = reply_codes(text, "")
+        return self.codes[text]
 
 
 def recognise(raw: bytes) -> Recognised:
@@ -55,10 +82,10 @@ def _dsn(mail: Letter) -> Recognised | None:
 
 
 def _flat_dsn(mail: Letter) -> Recognised | None:
-    if not is_report(mail):
+    if not is_report(mail, quoted=True):
         return None
     report = read_flat_dsn(mail.text)
-    return None if report is None else _of_report(mail, report)
+    return None if report is None else replace(_of_report(mail, report), format="flat-dsn")
 
 
 def _of_report(mail: Letter, report: DsnReport) -> Recognised:
@@ -66,8 +93,8 @@ def _of_report(mail: Letter, report: DsnReport) -> Recognised:
     recipients = [_reported(block) for block in blocks]
     if not recipients or any(_is_poor(one) for one in recipients):
         notice = read_notice(mail)
-        stage = stage_of(notice.text)
-        recipients = [_enriched(one, notice, stage) for one in recipients] or _told(notice)
+        stage, judge = stage_of(notice.text), _Judge()
+        recipients = [_enriched(one, notice, stage, judge) for one in recipients] or _told(notice)
     return Recognised(
         MailKind.BOUNCE,
         "dsn",
@@ -138,7 +165,7 @@ def _is_poor(one: Reported) -> bool:
     )
 
 
-def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
+def _enriched(one: Reported, notice: Notice, stage: str, judge: _Judge) -> Reported:
     """Add what the words say to what a block leaves open; stage: of the conversation, as the notice names it."""
     if not _is_poor(one):
         return one
@@ -148,12 +175,12 @@ def _enriched(one: Reported, notice: Notice, stage: str) -> Reported:
         actual = find_address(first(one.fields, "x-actual-recipient"))
         address = one.original_address or find_address(address) or actual or named or address
     reason = notice.reason_for(address)
-    code, enhanced_code = reply_codes(reason, "")
+    code, enhanced_code = judge.codes_of(reason)
     is_better = enhanced_code[2:] not in ("", "0.0") and one.enhanced_code[:1] in ("", enhanced_code[:1])
     if not is_better:
         code, enhanced_code = one.code, one.enhanced_code
     words = f"{one.diagnostic} {reason}" if one.diagnostic or len(notice.failed) > 1 else notice.text
-    failure = classify(code, enhanced_code, f"{words} {stage_of(words) or stage}")
+    failure = judge.failure(one, (code, enhanced_code), words, stage)
     return replace(
         one,
         address=address,
@@ -184,27 +211,30 @@ def _told(notice: Notice) -> list[Reported]:
     # An unknown user is one only if the server said so at RCPT: at other stages filters do.
     if general is FailureClass.ADDRESS_DEAD and not (is_at_rcpt or is_surely_dead(notice.text)):
         general = FailureClass.RECIPIENT_REFUSES
-    return [_told_of(one, notice, general, is_at_rcpt=is_at_rcpt) for one in notice.failed]
+    # What is said of several at once is judged once.
+    told = {
+        reason: _told_by(reason, general, is_at_rcpt=is_at_rcpt) for reason in {one.reason for one in notice.failed}
+    }
+    return [replace(told[one.reason], address=one.address, action=_action_of(notice)) for one in notice.failed]
 
 
-def _told_of(one: Failed, notice: Notice, general: FailureClass, *, is_at_rcpt: bool) -> Reported:
-    """Return what a notice says of one; general: what all of it comes to, for one of whom it says nothing itself."""
-    code, enhanced_code = reply_codes(one.reason, "")
+def _told_by(reason: str, general: FailureClass, *, is_at_rcpt: bool) -> Reported:
+    """Return what a notice says of one, of nobody; general: what all of it comes to, where it gives no reason."""
+    code, enhanced_code = reply_codes(reason, "")
     if code < 400:
         code, enhanced_code = 0, ""
-    failure = classify(code, enhanced_code or status_code(one.reason), one.reason)
+    failure = classify(code, enhanced_code or status_code(reason), reason)
     is_vague = enhanced_code[2:] in ("", "0.0") and not is_at_rcpt
     if failure is FailureClass.UNKNOWN and not code:
         failure = general
-    elif failure is FailureClass.ADDRESS_DEAD and is_vague and not is_surely_dead(one.reason):
+    elif failure is FailureClass.ADDRESS_DEAD and is_vague and not is_surely_dead(reason):
         failure = FailureClass.RECIPIENT_REFUSES
     return Reported(
-        address=one.address,
-        action=_action_of(notice),
+        address="",
         # Exchange writes `550 4.4.7`: of two classes, but not nothing.
-        status=enhanced_code or status_code(one.reason) or status_of(failure, code),
+        status=enhanced_code or status_code(reason) or status_of(failure, code),
         code=code,
         enhanced_code=enhanced_code,
-        diagnostic=one.reason,
+        diagnostic=reason,
         failure=failure,
     )

@@ -120,10 +120,13 @@ def _begins(data: bytes) -> bytes:
 
 
 def _gunzip(data: bytes, room: Room) -> bytes | str:
-    """Return the content, or what is wrong with it; what is cut short gives what there is."""
+    """Return the content, b"" when it is no text, or what is wrong with it; what is cut short gives what there is."""
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        return room.take(inflate.decompress(data, room.most(len(data)) + 1), len(data))
+        head = inflate.decompress(data, _LOOK)
+        if not _is_text(head):
+            return b""
+        return room.take(head + inflate.decompress(inflate.unconsumed_tail, room.most(len(data)) + 1), len(data))
     except zlib.error:
         return "the gzip file is damaged"
 
@@ -149,4 +152,5 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, packed: int, room: 
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "the archive is packed in an unusual way"
     with archive.open(entry) as file:
-        return room.take(file.read(room.most(packed) + 1), packed)
+        head = file.read(_LOOK)
+        return room.take(head + file.read(room.most(packed) + 1), packed) if _is_text(head) else b""

@@ -36,7 +36,7 @@ STRIKE_LIFE = timedelta(days=90)
 _MOMENT = timedelta(microseconds=1)
 
 _ENHANCED_CODE = re.compile(r"[245]\.(\d{1,3}\.\d{1,3})")
-_TEMPORARY = re.compile(r"temporar", re.IGNORECASE)
+_TEMPORARY = re.compile(r"temporar|gr[ae]y-?list|\bsaid: 4\d\d\b", re.IGNORECASE)
 
 ABOUT_SENDER = frozenset(
     {FailureClass.POLICY, FailureClass.REPUTATION, FailureClass.AUTHENTICATION, FailureClass.RATE, FailureClass.RELAYED}
@@ -78,9 +78,9 @@ def verdict(
     """
     failure = known or classify(code, enhanced_code, text)
     found = verdict_on(failure, code, enhanced_code, voice)
-    # Who says "temporarily disabled" will not be asked for good.
-    is_brief = failure is FailureClass.MAILBOX_DISABLED and _TEMPORARY.search(text) is not None
-    return SuppressVerdict.STRIKE if is_brief and found is SuppressVerdict.SUPPRESS else found
+    # Who says "temporarily disabled" will not be asked for good, nor who could not find out whether there is a user.
+    is_brief = found is SuppressVerdict.SUPPRESS and _TEMPORARY.search(text) is not None
+    return SuppressVerdict.STRIKE if is_brief else found
 
 
 def verdict_on(failure: FailureClass, code: int, enhanced_code: str, voice: Voice) -> SuppressVerdict:

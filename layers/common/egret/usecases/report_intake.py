@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Final, TypeVar, assert_never
 
 from egret.contracts.ports import SettingsReader
@@ -30,6 +31,8 @@ MAX_ROWS: Final = 500
 """Rows that are kept of a report, those of most messages; of a TLS report, policies."""
 MAX_SIZE: Final = 250_000
 """Characters of all rows that are kept: an item of the table holds 400 KB."""
+MAX_DOMAINS: Final = 10
+"""Domains of a TLS report; it is about one, as a rule, and each costs questions for its account."""
 MAX_LABELS: Final = 8
 """Names on the way up from a domain that are asked for its account."""
 
@@ -104,9 +107,11 @@ def _parts(
             if account := _owner(settings, wanted):
                 yield account, report
         case TlsReport():
+            domains = islice(dict.fromkeys(policy.policy_domain for policy in report.policies), MAX_DOMAINS)
+            owners = {domain: _owner(settings, [domain]) for domain in domains}
             by_account: dict[str, list[PolicyResult]] = {}
             for policy in report.policies:
-                if account := _owner(settings, [policy.policy_domain]):
+                if account := owners.get(policy.policy_domain, ""):
                     by_account.setdefault(account, []).append(policy)
             for account, policies in by_account.items():
                 yield account, replace(report, policies=tuple(policies))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +22,7 @@ from egret.core.address import Address, AddressError
 from egret.core.cut import cut
 from egret.core.delivery import Message
 from egret.core.events import Event, EventKind
+from egret.core.failure import FailureClass
 from egret.core.feedback import KIND_OF_TYPE
 from egret.core.ids import index_of, message_of
 from egret.core.mimescan import Fields
@@ -41,6 +42,8 @@ MAX_DIAGNOSTIC_BYTES: Final = 500
 """Of a report's text in an event, in UTF-8: with many of them a delivery's item stays far below its 400 KB."""
 MAX_TOLD: Final = 20
 """Deliveries that one mail may tell of without having come to their reverse-path."""
+_MACHINE_READABLE: Final = frozenset({"dsn", "ses-json"})
+"""Formats of bounces that name the recipient in a field of its own."""
 _RETURN_PATHS: Final = frozenset({"return-path", "original-mail-from", "x-original-mail-from"})
 _EVIDENCE: Final = frozenset({"feedback-type", "user-agent", "reporting-mta", "source-ip", "from"})
 """Fields that say who complains of what (RFC 5965 section 3); `from`: where there is no report."""
@@ -136,11 +139,22 @@ def _of_reverse_path(mail: Recognised, account: str, delivery_id: int, store: Ma
 
     A single report is about it whatever address it names (forwarding); of several, the one that names the address.
     """
-    if len(mail.recipients) <= 1:
-        return Told(account, delivery_id, next(iter(mail.recipients), None))
+    only = mail.recipients[0] if len(mail.recipients) == 1 else None
+    if not mail.recipients or (only is not None and not _is_death_in_words(mail, only)):
+        return Told(account, delivery_id, only)
     message = store.message(account, message_of(delivery_id))
     wanted = base(_recipient(message, delivery_id))
+    if only is not None:
+        # Programs of help desks answer with what they were sent, which may be a bounce of somebody else.
+        is_own = wanted in _bases(only)
+        return Told(account, delivery_id, only if is_own else replace(only, failure=FailureClass.RECIPIENT_REFUSES))
     return Told(account, delivery_id, next((one for one in mail.recipients if wanted in _bases(one)), None))
+
+
+def _is_death_in_words(mail: Recognised, reported: Reported) -> bool:
+    """Say whether nothing but words for people tells that an address is dead."""
+    is_in_words = mail.kind is MailKind.BOUNCE and mail.format not in _MACHINE_READABLE
+    return is_in_words and reported.failure in (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED)
 
 
 def _recipient(message: Message | None, delivery_id: int) -> str:
