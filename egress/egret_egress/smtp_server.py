@@ -63,7 +63,8 @@ class ServerLimits:
     all messages under way; each lies in memory three times while it is stored, on an instance of 1 GiB in all.
     connections: over all addresses. peer_*: of one remote address (IPv6: one /64), so that nobody alone keeps everybody
     else out; one of the largest messages; for the networks around it see WIDENING. session_s: whole life of a
-    connection; idle_s: between two commands (RFC 5321 4.5.3.2.7).
+    connection; idle_s: between two commands (RFC 5321 4.5.3.2.7). step_s: within it, step_bytes more of a content have
+    to come, or its end: who begins a large message and then dawdles holds memory that others wait for.
     """
 
     message_bytes: int = 32 * 1024 * 1024
@@ -74,6 +75,8 @@ class ServerLimits:
     peer_connections: int = 20
     session_s: float = 30 * 60
     idle_s: float = 300
+    step_s: float = 180
+    step_bytes: int = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -640,13 +643,17 @@ class Connection(SMTP):
 
     async def _receive(self, reader: ContentReader, transaction: Transaction) -> str:
         """Read to the end of the content and hand it over; return the reply."""
-        rest = None
+        rest, limits, received, next_step = None, self._owner.limits, 0, 0
         while rest is None:
+            if received >= next_step:
+                next_step = received + limits.step_bytes
+                self._reset_timeout(limits.step_s)
             chunk = await self._reader.read(CHUNK_BYTES)
             if not chunk:  # a connection that ends cancels this; should it not, nobody hears the reply
                 raise ConnectionError("the connection ended within the content")
+            received += len(chunk)
             rest = reader.feed(chunk)
-            self._reset_timeout()
+        self._reset_timeout()
         if rest:
             # The chunk was all there was: what is put back stands before everything that comes.
             self._reader.feed_data(rest)

@@ -1,4 +1,4 @@
-"""Others read the DSNs that we write: Postfix and Exim know them for what they are, flufl.bounce finds who failed."""
+"""Others read our DSNs: Postfix and Exim know them, OpenSMTPD passes them on, flufl.bounce finds who failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from egret.core.recognise import recognise
 from tests.e2e.installation import wait_until
-from tests.peers import exim
+from tests.peers import exim, opensmtpd
 from tests.peers.conftest import Peers
 from tests.peers.postfix import DOMAIN, REPORTS, SEEN
 from tests.unit.dsn_samples import samples
@@ -65,6 +65,18 @@ def test_exim_knows_them_for_reports(the_exim: exim.Exim) -> None:
     mails = the_exim.mails("reports")
 
     assert sorted(map(what_it_says, mails)) == sorted(map(what_it_says, PLAIN.values()))
+
+
+def test_opensmtpd_passes_them_on_as_they_are(the_opensmtpd: opensmtpd.OpenSmtpd) -> None:
+    """To the server behind it, where they say the same."""
+    for raw in PLAIN.values():
+        send(opensmtpd.ADDRESS, f"reports@{opensmtpd.DOMAIN}", raw)
+
+    def passed_on() -> list[bytes]:
+        return [mail for mail in the_opensmtpd.behind.mails if b"multipart/report" in mail]
+
+    wait_until(lambda: len(passed_on()) == len(PLAIN), "behind it")
+    assert sorted(map(what_it_says, passed_on())) == sorted(map(what_it_says, PLAIN.values()))
 
 
 @pytest.mark.skipif(not JUDGES.exists(), reason="the judges' environment is not installed (make peers)")

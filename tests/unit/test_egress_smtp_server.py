@@ -325,6 +325,19 @@ def test_who_says_nothing_is_told_and_cut() -> None:
     run(talk, service_of(User()), ServerLimits(idle_s=0.05))
 
 
+def test_who_dawdles_in_a_content_is_cut() -> None:
+    """What was received stays in memory only while more comes: a step within its time, and not within the idle time."""
+
+    async def talk(wire: Wire) -> None:
+        await wire.reply()
+        await wire.say("EHLO me")
+        assert await wire.codes("MAIL FROM:<>", "RCPT TO:<a@b.example>", "DATA") == ["250", "250", "354"]
+        wire.writer.write(b"x" * 60)
+        assert (await wire.reply()).startswith("421 4.4.2 ")
+
+    run(talk, service_of(User()), ServerLimits(step_s=0.1, step_bytes=64))
+
+
 @pytest.mark.rfc("3207", "4.2")
 @LOOPS
 def test_after_starttls_nothing_said_before_counts(
