@@ -318,6 +318,16 @@ def test_a_report_that_cannot_be_queued_holds_up_no_other(world: World) -> None:
     assert (tally.queued, tally.failed) == (0, 1)
 
 
+def test_domains_of_much_mail_come_first(world: World) -> None:
+    """Whatever their names: made-up ones with a mail each, and a DNS that takes its time, come last."""
+    for number in range(3):
+        name = f"a{number}.example"
+        world.evaluate(policy=PublishedPolicy(name, "none"), rua=(f"mailto:d@{name}",))
+    world.evaluate(4, policy=PublishedPolicy("zz.example", "none"), rua=("mailto:d@zz.example",))
+
+    assert send_dmarc_reports(world.ports, MIDNIGHT).domains[0] == "zz.example"
+
+
 def test_the_newest_policy_is_reported_and_asked(world: World) -> None:
     """When a domain changed its record during the interval."""
     world.evaluate(rua=("mailto:old@example.net",))
