@@ -10,11 +10,11 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
+from egret.contracts.verdicts import DkimVerdict, Verdicts
 from egret.core import dmarc
 from egret.core.address import AddressError, canonical_domain
 from egret.core.authlimits import networks_of
@@ -102,7 +102,7 @@ def _verdicts(names: Names, spf: Spf, signatures: tuple[DkimVerdict, ...], autho
             dkim=signatures,
             dmarc=result,
             header_from=author,
-            record=DmarcRecord(**asdict(found.record)) if found.record is not None else None,
+            record=found.record,
             policy=found.policy,
             spf_aligned=found.spf_aligned,
             dkim_aligned=found.dkim_aligned,
@@ -120,11 +120,11 @@ def _verdicts(names: Names, spf: Spf, signatures: tuple[DkimVerdict, ...], autho
     return made("temperror" if is_unsure else judgement.result, judgement)
 
 
-def _asking(names: Names) -> Callable[[str], dmarc.Record | None]:
+def _asking(names: Names) -> Callable[[str], dmarc.DmarcRecord | None]:
     """Return what finds the DMARC record of a domain, asking once for each."""
-    known: dict[str, dmarc.Record | None] = {}
+    known: dict[str, dmarc.DmarcRecord | None] = {}
 
-    def ask(domain: str) -> dmarc.Record | None:
+    def ask(domain: str) -> dmarc.DmarcRecord | None:
         if domain not in known:
             known[domain] = dmarc.parse_record(domain, names.txt(f"_dmarc.{domain}"))
         return known[domain]

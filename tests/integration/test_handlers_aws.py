@@ -31,10 +31,11 @@ from egret.contracts.settings import ApiKey, Scope, StoredDkimKey, WebhookSettin
 from egret.contracts.submission import STAGING, Submission, SubmissionRecipient, Trouble
 from egret.contracts.submission import encode as encode_submission
 from egret.contracts.tls import TlsSupport
-from egret.contracts.verdicts import DmarcRecord, Verdicts
+from egret.contracts.verdicts import Verdicts
 from egret.core import fromid
 from egret.core.apikey import key_hash
 from egret.core.delivery import Attempt, Delivery
+from egret.core.dmarc import DmarcRecord
 from egret.core.dmarc_report import compose_xml, compressed
 from egret.core.ids import message_of
 from egret.core.mtasts import StsMode

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from egret.core.dmarc import (
     MAX_QUERIES,
     Authenticated,
+    DmarcRecord,
     Judgement,
-    Record,
     judge,
     organizational_domain,
     parse_record,
@@ -25,10 +25,10 @@ LABELS = st.lists(st.sampled_from(["a", "b", "example", "com"]), min_size=1, max
 TEXTS = st.text(st.sampled_from("v=DMARC1; psrnaudt:,@.mailto\té"), max_size=60)
 
 
-def asking(zone: Mapping[str, str], asked: list[str] | None = None) -> Callable[[str], Record | None]:
+def asking(zone: Mapping[str, str], asked: list[str] | None = None) -> Callable[[str], DmarcRecord | None]:
     """Return a zone as what is asked. asked: collects the names."""
 
-    def ask(domain: str) -> Record | None:
+    def ask(domain: str) -> DmarcRecord | None:
         if asked is not None:
             asked.append(domain)
         return parse_record(domain, [zone[domain]] if domain in zone else [])
@@ -45,21 +45,23 @@ def judged(zone: Mapping[str, str], domain: str, spf: str = "", *dkim: str, exis
 @pytest.mark.parametrize(
     ("text", "record"),
     [
-        ("v=DMARC1; p=reject", Record("d", p="reject")),
-        ("v=DMARC1;p=Quarantine;", Record("d", p="quarantine")),
+        ("v=DMARC1; p=reject", DmarcRecord("d", p="reject")),
+        ("v=DMARC1;p=Quarantine;", DmarcRecord("d", p="quarantine")),
         (
             "v=DMARC1 ; p=none; sp=reject; np=quarantine; adkim=s; aspf=S; fo=1:d; t=y; psd=n; ri=3600; pct=5; x=y",
-            Record("d", "none", "reject", "quarantine", "s", "s", (), "1:d", testing=True, psd="n", interval_s=3600),
+            DmarcRecord(
+                "d", "none", "reject", "quarantine", "s", "s", (), "1:d", testing=True, psd="n", interval_s=3600
+            ),
         ),
         (
             "v=DMARC1; p=none; rua=mailto:a@b.example!10m, https://c.example/x,nonsense",
-            Record("d", rua=("mailto:a@b.example!10m", "https://c.example/x")),
+            DmarcRecord("d", rua=("mailto:a@b.example!10m", "https://c.example/x")),
         ),
-        ("v=DMARC1; p=bogus; rua=mailto:a@b.example", Record("d", rua=("mailto:a@b.example",))),
-        ("v=DMARC1; rua=mailto:a@b.example", Record("d", rua=("mailto:a@b.example",))),
-        ("v=DMARC1; p=reject; sp=bogus; rua=mailto:a@b.example", Record("d", rua=("mailto:a@b.example",))),
-        ("v=DMARC1; p=reject; adkim=x; t=x; psd=x; ri=x", Record("d", p="reject")),
-        ("v=DMARC1; p=reject; p=none", Record("d", p="reject")),
+        ("v=DMARC1; p=bogus; rua=mailto:a@b.example", DmarcRecord("d", rua=("mailto:a@b.example",))),
+        ("v=DMARC1; rua=mailto:a@b.example", DmarcRecord("d", rua=("mailto:a@b.example",))),
+        ("v=DMARC1; p=reject; sp=bogus; rua=mailto:a@b.example", DmarcRecord("d", rua=("mailto:a@b.example",))),
+        ("v=DMARC1; p=reject; adkim=x; t=x; psd=x; ri=x", DmarcRecord("d", p="reject")),
+        ("v=DMARC1; p=reject; p=none", DmarcRecord("d", p="reject")),
         ("v=DMARC1; p=bogus", None),
         ("v=DMARC1", None),
         ("v=dmarc1; p=reject", None),
@@ -69,7 +71,7 @@ def judged(zone: Mapping[str, str], domain: str, spf: str = "", *dkim: str, exis
         ("", None),
     ],
 )
-def test_a_record_is_read_with_its_defaults(text: str, record: Record | None) -> None:
+def test_a_record_is_read_with_its_defaults(text: str, record: DmarcRecord | None) -> None:
     """What is unknown is passed over; without a policy it counts only when it says where reports go."""
     assert parse_record("d", [text, "something else"]) == record
 
@@ -77,7 +79,7 @@ def test_a_record_is_read_with_its_defaults(text: str, record: Record | None) ->
 def test_a_record_of_spaces_is_read_at_once() -> None:
     """Its author has many mails judged by it: each space is looked at once, not once for each of the others."""
     record = parse_record("d", [f"v=DMARC1;{' ' * 500_000} p =\t none{' ' * 500_000};aspf=s{' ' * 500_000}x"])
-    assert record == Record("d")
+    assert record == DmarcRecord("d")
 
 
 def test_two_records_are_none() -> None:

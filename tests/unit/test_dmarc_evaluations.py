@@ -10,7 +10,8 @@ import pytest
 
 from egret.contracts.queues import Inbound, InboundRecipient
 from egret.contracts.reports import DmarcEvaluation
-from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
+from egret.contracts.verdicts import DkimVerdict, Verdicts
+from egret.core.dmarc import DmarcRecord
 from egret.core.dmarc_report import DkimAuth, Override, PublishedPolicy, SpfAuth
 from egret.memory.reports import MemoryDmarcEvaluations
 from egret.usecases.dmarc_evaluations import MAX_DKIM, MAX_TEXT, evaluate, evaluation_of

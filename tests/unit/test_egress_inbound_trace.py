@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
+from egret.contracts.verdicts import DkimVerdict, Verdicts
+from egret.core.dmarc import DmarcRecord
 from egret_egress.inbound_trace import (
     MAX_HEADER_BYTES,
     MAX_OWN,

@@ -11,7 +11,8 @@ import pytest
 from egret.contracts.queues import Inbound, InboundRecipient, pack_inbound
 from egret.contracts.records import MailFilter, Page
 from egret.contracts.reports import ReceivedReport, ReportKind
-from egret.contracts.verdicts import DmarcRecord, Verdicts
+from egret.contracts.verdicts import Verdicts
+from egret.core.dmarc import DmarcRecord
 from egret.core.dmarc_report import AggregateReport, PublishedPolicy, compose_xml, compressed
 from egret.core.report_mail import Letter, dmarc_mail, tls_mail
 from egret.core.report_payload import payloads

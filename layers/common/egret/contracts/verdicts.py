@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from egret.core.dmarc import DmarcRecord
+
 
 class DkimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """One signature. domain: d=. selector: s=. result: none, pass, fail, policy, neutral, temperror, permerror."""
@@ -15,26 +17,6 @@ class DkimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     selector: str
     result: str
     reason: str = ""
-
-
-class DmarcRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The DMARC record that holds for a From domain (RFC 9989 section 4.7), with defaults filled in.
-
-    domain: where it was found. p, sp, np: none, quarantine or reject; sp and np "" = not given. adkim, aspf: r or s.
-    rua: URIs as published. testing: t=y. psd: y, n or u. interval_s: `ri` of RFC 7489, which 9989 dropped.
-    """
-
-    domain: str
-    p: str = "none"
-    sp: str = ""
-    np: str = ""
-    adkim: str = "r"
-    aspf: str = "r"
-    rua: tuple[str, ...] = ()
-    fo: str = "0"
-    testing: bool = False
-    psd: str = "u"
-    interval_s: int = 86400
 
 
 class Verdicts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 MAX_QUERIES: Final = 8
 """Of one walk up the tree (RFC 9989 section 4.10)."""
 POLICIES: Final = ("none", "quarantine", "reject")
@@ -21,9 +23,12 @@ _VERSION: Final = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-+\--:<-~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record with defaults filled in. domain: where it was found; the rest as `contracts.verdicts.DmarcRecord`."""
+class DmarcRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The DMARC record that holds for a From domain (RFC 9989 section 4.7), with defaults filled in.
+
+    domain: where it was found. p, sp, np: none, quarantine or reject; sp and np "" = not given. adkim, aspf: r or s.
+    rua: URIs as published. testing: t=y. psd: y, n or u. interval_s: `ri` of RFC 7489, which 9989 dropped.
+    """
 
     domain: str
     p: str = "none"
@@ -51,17 +56,17 @@ class Judgement:
     """What DMARC says of a From domain. record: None = none holds (result "none"). policy: what the owner asks for."""
 
     result: str
-    record: Record | None = None
+    record: DmarcRecord | None = None
     policy: str = "none"
     spf_aligned: bool = False
     dkim_aligned: bool = False
 
 
-Ask = Callable[[str], "Record | None"]
+Ask = Callable[[str], "DmarcRecord | None"]
 """Return the record at `_dmarc.<domain>`; what it raises goes through."""
 
 
-def parse_record(domain: str, texts: Iterable[str]) -> Record | None:
+def parse_record(domain: str, texts: Iterable[str]) -> DmarcRecord | None:
     """Return the record among the TXT records of `_dmarc.<domain>`; None when there is none, or more than one.
 
     Unknown tags and values are passed over. A record without a usable policy counts as p=none when it says where
@@ -81,7 +86,7 @@ def parse_record(domain: str, texts: Iterable[str]) -> Record | None:
         if not rua:
             return None
         policies = {"p": "none"}
-    return Record(
+    return DmarcRecord(
         domain,
         p=policies["p"],
         sp=policies.get("sp", ""),
@@ -104,9 +109,9 @@ def walk(domain: str) -> list[str]:
     return [domain, *(".".join(labels[at:]) for at in range(start, len(labels)))]
 
 
-def records_of(domain: str, ask: Ask) -> dict[str, Record]:
+def records_of(domain: str, ask: Ask) -> dict[str, DmarcRecord]:
     """Return the records on the way up from a domain, nearest first; a record that says psd=y or psd=n is the last."""
-    found: dict[str, Record] = {}
+    found: dict[str, DmarcRecord] = {}
     for name in walk(domain):
         if (record := ask(name)) is not None:
             found[name] = record
@@ -115,7 +120,7 @@ def records_of(domain: str, ask: Ask) -> dict[str, Record]:
     return found
 
 
-def organizational_domain(domain: str, found: Mapping[str, Record]) -> str:
+def organizational_domain(domain: str, found: Mapping[str, DmarcRecord]) -> str:
     """Return the organizational domain. found: what `records_of` returned for the domain. RFC 9989 section 4.10.2."""
     for name, record in found.items():
         if record.psd == "n":
@@ -152,13 +157,13 @@ def judge(header_from: str, authenticated: Authenticated, ask: Ask, exists: Call
     return Judgement(result, record, policy, spf_aligned, dkim_aligned)
 
 
-def _record(header_from: str, organization: str, found: Mapping[str, Record]) -> Record | None:
+def _record(header_from: str, organization: str, found: Mapping[str, DmarcRecord]) -> DmarcRecord | None:
     """Return the record that holds: of the domain, else of its organization, else of the public suffix above."""
     suffix = next((record for record in found.values() if record.psd == "y"), None)
     return found.get(header_from) or found.get(organization) or suffix
 
 
-def _policy(record: Record, header_from: str, exists: Callable[[str], bool]) -> str:
+def _policy(record: DmarcRecord, header_from: str, exists: Callable[[str], bool]) -> str:
     policy = record.p
     if record.domain != header_from:
         policy = record.sp or record.p

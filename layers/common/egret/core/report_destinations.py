@@ -94,7 +94,7 @@ def _external(policy_domain: str, one: Destination, texts: Texts) -> tuple[Desti
 def organizational_domain(domain: str, texts: Texts) -> str:
     """Return the organizational domain (RFC 9989 section 4.10.2); raises what `texts` raises."""
 
-    def ask(name: str) -> dmarc.Record | None:
+    def ask(name: str) -> dmarc.DmarcRecord | None:
         return dmarc.parse_record(name, texts(f"_dmarc.{name}"))
 
     return dmarc.organizational_domain(domain, dmarc.records_of(domain, ask))

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from egret.contracts.queues import Inbound
 from egret.contracts.reports import DmarcEvaluation, DmarcEvaluations
-from egret.contracts.verdicts import DkimVerdict, DmarcRecord, Verdicts
+from egret.contracts.verdicts import DkimVerdict, Verdicts
 from egret.core.address import AddressError, canonical_domain
+from egret.core.dmarc import DmarcRecord
 from egret.core.dmarc_report import DkimAuth, Override, PublishedPolicy, Row, SpfAuth, interval_hours
 
 MAX_DKIM = 20
