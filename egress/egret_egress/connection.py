@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from egret.core.reply import Reply
+from egret_egress.burst import Burst
 from egret_egress.wire import Event, Garbage, ReplyReader
 
 FEW_UNREAD = 16
@@ -35,12 +36,15 @@ class ConnectionFailed(Exception):
 class Connection(asyncio.Protocol):
     """A connection that gives replies one by one.
 
-    on_lost: set while nobody uses the connection, which the first byte that the server sends then ends; called once
-    when it has ended, for whatever cause.
+    burst: what is written goes out with what others write in this turn of the loop; what has not gone when the
+    connection ends never goes. on_lost: set while nobody uses the connection, which the first byte that the server
+    sends then ends; called once when it has ended, for whatever cause.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, burst: Burst) -> None:
         self._loop = loop
+        self._burst = burst
+        self._unsent = b""
         self._reader = ReplyReader()
         self._events: deque[Event] = deque()
         self._piled_bytes = 0
@@ -127,14 +131,26 @@ class Connection(asyncio.Protocol):
         return self.is_open and not self.has_unread
 
     def write(self, data: bytes) -> None:
-        """Send; raises ConnectionFailed when the connection has ended and nothing is left to read."""
+        """Send soon; raises ConnectionFailed when the connection has ended and nothing is left to read."""
         if self._transport is None or (self._lost and not self._events):
             raise ConnectionFailed(self._lost or "the connection is not open")
         if not self._lost:
-            self._transport.write(data)
+            if not self._unsent:
+                self._burst.add(self)
+            self._unsent += data
+
+    def flush(self) -> None:
+        """Send what was written, now."""
+        data, self._unsent = self._unsent, b""
+        if data and self._transport is not None and not self._lost:
+            try:
+                self._transport.write(data)
+            except Exception as error:  # noqa: BLE001 (others are to be flushed after this one)
+                self._end(f"the connection was lost ({words_of(error)})")
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until more may be written, or the server says something."""
+        """Send, and wait until more may be written, or the server says something."""
+        self.flush()
         if self._drained is not None and not self._lost:
             deadline = self._loop.time() + timeout_s
             self._be_there_by(deadline, "the server did not read the message in time")

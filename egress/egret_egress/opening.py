@@ -19,6 +19,7 @@ from egret.core.reply import Reply
 from egret.core.tls_policy import PLAIN, TlsKind, TlsPolicy
 from egret_egress import families, wire
 from egret_egress.auth import LoggedIn, Login, Refused
+from egret_egress.burst import Burst
 from egret_egress.certificates import DANE_MISMATCH, NO_STARTTLS, TlsFailure, failure_of, is_vouched_for
 from egret_egress.connection import Connection, ConnectionFailed, words_of
 from egret_egress.session import Credentials, Endpoint, Session, Timeouts
@@ -47,7 +48,8 @@ class Dialing:
 
     source_address: to connect from, "" = the system's choice. opportunistic, verified: TLS settings of two kinds, the
     first of which leaves it to us to look at the certificate (DANE) or not. now: for certificates' validity.
-    nonce: random bytes, new for each login. has_route: whether the system knows a way to an address.
+    nonce: random bytes, new for each login. has_route: whether the system knows a way to an address. burst: of the
+    event loop in which connections are made.
     """
 
     ehlo_name: str
@@ -58,6 +60,7 @@ class Dialing:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     nonce: Callable[[], bytes] = lambda: secrets.token_bytes(18)
     has_route: families.HasRoute = families.has_route
+    burst: Burst = field(default_factory=Burst)
 
     def reaches(self, address: str) -> bool:
         """Tell whether connections can be made to an address of its family."""
@@ -143,7 +146,7 @@ async def _connect(endpoint: Endpoint, dialing: Dialing, deadline: float) -> Con
     try:
         async with asyncio.timeout(max(0.001, time_s)):
             _, connection = await loop.create_connection(
-                lambda: Connection(loop),
+                lambda: Connection(loop, dialing.burst),
                 endpoint.address,
                 endpoint.port,
                 local_addr=(dialing.source_address, 0) if dialing.source_address else None,

@@ -239,7 +239,8 @@ class Session:
         if not connection.is_quiet():
             return
         following = conductor.following() if exchange.may_be_followed else None
-        # One write, and one packet for a small message. Nothing that may fail comes between the note and the dot.
+        # One write, and one packet for a small message. Nothing that may fail comes between the note and the dot; what
+        # other connections write in this turn of the loop may (ADR 24).
         end = last + wire.DOT if following is None else b"".join((last, wire.DOT, following.start()))
         self._ahead = following
         conductor.before_dot()

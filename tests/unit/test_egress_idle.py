@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from egret_egress.burst import Burst
 from egret_egress.connection import Connection
 from egret_egress.idle import IdleSessions
 from egret_egress.session import Endpoint, Session, Timeouts
@@ -24,7 +25,7 @@ def test_a_short_time_is_kept_behind_a_long_one() -> None:
         sessions = IdleSessions(10, gone)
         for key, idle_s in (("long", 60.0), ("short", 15.0), ("middle", 30.0)):
             host = Host(key, Group(key, None))
-            session = Session(Connection(loop), Endpoint(key, "127.0.0.1"), Peer(key), Timeouts())
+            session = Session(Connection(loop, Burst()), Endpoint(key, "127.0.0.1"), Peer(key), Timeouts())
             sessions.keep(host, session, idle_s)
         await asyncio.sleep(100)
         return closed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from egret_egress.burst import Burst
 from egret_egress.connection import Connection, ConnectionFailed
 from egret_egress.opening import Dialing
 from tests.certificates import Identity
@@ -58,7 +59,7 @@ def test_a_name_that_tls_cannot_ask_for_ends_the_connection_and_no_more() -> Non
         server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
         async with server:
             host, port = server.sockets[0].getsockname()
-            _, connection = await loop.create_connection(lambda: Connection(loop), host, port)
+            _, connection = await loop.create_connection(lambda: Connection(loop, Burst()), host, port)
             await connection.start_tls(Dialing("unit.example").opportunistic, "x" * 64 + ".example", 5)
 
     with pytest.raises(ConnectionFailed, match="TLS could not be agreed on"):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from egret_egress.burst import Burst
 from egret_egress.connection import Connection
 from egret_egress.envelope import Envelope
 from egret_egress.session import Endpoint, Session, Timeouts
@@ -24,7 +25,7 @@ def test_the_transcript_counts_the_messages_before(transactions: int, earlier: t
     """What others said in theirs is not shown."""
 
     async def run() -> tuple[str, ...]:
-        connection = Connection(asyncio.get_running_loop())
+        connection = Connection(asyncio.get_running_loop(), Burst())
         session = Session(connection, Endpoint("mx", "127.0.0.1"), Peer("mx"), Timeouts(), ["hello"])
         session.transactions = transactions
         exchange = session.exchange(Envelope("s@x", ("a@x",), 10))
