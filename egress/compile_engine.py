@@ -18,11 +18,12 @@ from setuptools import setup
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = {"egret": ROOT / "layers" / "common" / "egret", "egret_egress": ROOT / "egress" / "egret_egress"}
-CORE: Final = ("core/lifecycle", "core/retry", "usecases/change", "usecases/record_outcome")
+CORE: Final = ("aws/clock", "core/lifecycle", "core/retry", "usecases/change", "usecases/record_outcome")
 ENGINE: Final = (
-    "attempt", "backlog", "connection", "content", "contents", "courier", "course", "engine", "errands", "exchange",
-    "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "observing", "pacing", "parcel", "pool",
-    "prometheus", "recorder", "remembered", "session", "turns", "visit", "wire",
+    "attempt", "backlog", "burst", "connection", "content", "contents", "courier", "course", "endings", "engine",
+    "errands", "exchange", "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "lines",
+    "observing", "pacing", "parcel", "pool", "prometheus", "recorder", "remembered", "session", "telling", "turns",
+    "visit", "wire",
 )  # fmt: skip
 """What runs for every message. None of them defines a class of msgspec's: mypyc would strip it of its options."""
 SETTINGS: Final = """

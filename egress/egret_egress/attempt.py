@@ -14,10 +14,10 @@ from egret.core.delivery import Attempt
 from egret.core.outcome import Deferred, Outcome, Remote, Unknown, error_of, name_of
 from egret.core.trace import NO_TRACE, SessionTrace
 from egret_egress.ledger import AttemptKey, Ledger, keys_of
-from egret_egress.logs import tell
 from egret_egress.metrics import ATTEMPT_SECONDS, ATTEMPTS, RELEASES, tls_word
 from egret_egress.parcel import TooLate
 from egret_egress.recorder import Recorder
+from egret_egress.telling import tell
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from egret.contracts.settings import DEFAULT_RETRY
 from egret.core.delivery import Attempt, Lease
 from egret.core.outcome import NOWHERE, Outcome, Remote, Unknown
 from egret.core.trace import NO_TRACE, SessionTrace
-from egret_egress import records
+from egret_egress import endings, records
 from egret_egress.holdings import Holdings
 from egret_egress.records import Dotted, Finished, Forgotten, JournalRecord, Over, Recorded, Taken
 from egret_egress.remembered import Remembered, fingerprint
@@ -267,7 +267,7 @@ class Ledger:
             return entry.finished
         attempt = Attempt(key.attempt, started_at, duration, outcome, trace)
         entry.phase, entry.finished = Phase.FINISHED, attempt
-        self._note(records.finished(key.account, key.delivery_id, attempt))
+        self._note(endings.finished(key.account, key.delivery_id, attempt))
         return attempt
 
     def recorded(self, *keys: AttemptKey) -> None:
@@ -383,7 +383,7 @@ class Ledger:
                 entry.phase, entry.started_at = Phase.DOTTED, record.started_at
                 entry.remote = Remote(record.mx_host, record.address)
             case Finished():
-                entry.phase, entry.finished = Phase.FINISHED, records.attempt_of(record)
+                entry.phase, entry.finished = Phase.FINISHED, endings.attempt_of(record)
             case Recorded():
                 del self._entries[key]
                 self._over.add(_fingerprint(key))
@@ -417,7 +417,7 @@ def ended_in(lines: Iterable[bytes]) -> list[tuple[AttemptKey, Attempt]]:
     for line in lines:
         record = records.decode(line)
         if isinstance(record, Finished):
-            ended[AttemptKey(record.account, record.delivery_id, record.attempt)] = records.attempt_of(record)
+            ended[AttemptKey(record.account, record.delivery_id, record.attempt)] = endings.attempt_of(record)
         elif isinstance(record, Recorded):
             ended.pop(AttemptKey(record.account, record.delivery_id, record.attempt), None)
     return list(ended.items())
@@ -454,7 +454,7 @@ def _records_of(key: AttemptKey, entry: Entry) -> Iterator[JournalRecord]:
     if entry.phase is Phase.DOTTED and entry.started_at is not None:
         yield _dotted(key, entry.started_at, entry.remote)
     if entry.finished is not None:
-        yield records.finished(key.account, key.delivery_id, entry.finished)
+        yield endings.finished(key.account, key.delivery_id, entry.finished)
 
 
 def _records_over(packed: Iterable[bytes]) -> Iterator[Over]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from egret.contracts.handoff import Transaction
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome
 from egret.core.reply import Reply
 from egret_egress.idle import IdleSessions
@@ -210,8 +211,10 @@ class Pool:
         lane.too_many(None, self._now())
         return Advice.AGAIN
 
-    def heard(self, turn: Turn, reverse_path: str, outcomes: Iterable[tuple[str, Outcome | None]]) -> Advice:
-        """Learn from the outcomes of one transaction, (forward-path, outcome) each.
+    def heard(
+        self, turn: Turn, transaction: Transaction, recipients: Sequence[int], outcomes: Sequence[Outcome | None]
+    ) -> Advice:
+        """Learn from the outcomes of some recipients of a transaction, which are named by their positions in it.
 
         STOP: the provider has asked us to slow down. AGAIN is never the answer.
         """
@@ -219,12 +222,13 @@ class Pool:
         if lane is None:
             return Advice.ELSEWHERE
         now, advice = self._now(), Advice.ELSEWHERE
-        for forward_path, outcome in outcomes:
+        for index, outcome in zip(recipients, outcomes, strict=True):
             if isinstance(outcome, Delivered):
                 lane.accepted(now)
             elif isinstance(outcome, Deferred | Bounced) and outcome.reply is not None:
                 # What one account has written must not slow down everybody's mail.
-                reply = own_words(outcome.reply, (forward_path, reverse_path))
+                forward_path = transaction.legs[index].forward_path
+                reply = own_words(outcome.reply, (forward_path, transaction.reverse_path))
                 if self._pacing.heard(lane, reply, forward_path, turn.began_at, now):
                     advice = Advice.STOP
         return advice

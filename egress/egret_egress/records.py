@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from egret.contracts.coding import decoded
-from egret.core.delivery import Attempt
-from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown, name_of
-from egret.core.reply import Reply
-from egret.core.trace import SessionTrace
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +79,6 @@ class Over(msgspec.Struct, frozen=True, array_like=True, tag="over"):
 
 JournalRecord = Taken | Dotted | Finished | Recorded | Forgotten | Over
 
-_MICROSECOND = timedelta(microseconds=1)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(JournalRecord)
 
@@ -100,49 +95,3 @@ def decode(line: bytes) -> JournalRecord | None:
     except msgspec.MsgspecError:
         log.exception("a record of the journal cannot be read and is left out")
         return None
-
-
-def finished(account: str, delivery_id: int, attempt: Attempt) -> Finished:
-    """Return the record of an attempt that has ended."""
-    outcome, trace = attempt.outcome, attempt.trace
-    reply, remote = outcome.reply, outcome.remote
-    return Finished(
-        account,
-        delivery_id,
-        attempt.number,
-        attempt.started_at,
-        attempt.duration // _MICROSECOND,
-        name_of(outcome),
-        "" if isinstance(outcome, Delivered) else outcome.reason,
-        reply.code if reply else 0,
-        reply.lines if reply else (),
-        remote.mx_host,
-        remote.address,
-        not isinstance(outcome, Bounced) or outcome.names_recipient,
-        trace.transport,
-        trace.policy,
-        trace.tls,
-        trace.transcript,
-        trace.takes_dsn,
-    )
-
-
-def attempt_of(record: Finished) -> Attempt:
-    """Return the attempt that a record remembers."""
-    duration = timedelta(microseconds=record.duration_us)
-    trace = SessionTrace(record.transport, record.policy, record.tls, record.transcript, record.takes_dsn)
-    return Attempt(record.attempt, record.started_at, duration, _outcome(record), trace)
-
-
-def _outcome(record: Finished) -> Outcome:
-    reply = Reply(record.code, record.lines) if record.code else None
-    remote = Remote(record.mx_host, record.address)
-    match record.name:
-        case "delivered" if reply is not None:
-            return Delivered(reply, remote)
-        case "deferred":
-            return Deferred(record.reason, reply, remote)
-        case "bounced":
-            return Bounced(record.reason, reply, remote, record.names_recipient)
-        case _:
-            return Unknown(record.reason or "the journal's record of the outcome cannot be read", remote)

@@ -324,9 +324,9 @@ class Visit:
             return self._cannot(exchange, session, stop)
         conductor = _Conductor(self, turn, session, stop, exchange)
         await session.transact(exchange, self._parcel.content, conductor, self._deadline)
-        legs = self._parcel.transaction.legs
-        heard = zip([legs[index].forward_path for index in recipients], exchange.outcomes, strict=True)
-        if self._pool.heard(turn, self._parcel.transaction.reverse_path, heard) is Advice.STOP:
+        transaction = self._parcel.transaction
+        legs = transaction.legs
+        if self._pool.heard(turn, transaction, recipients, exchange.outcomes) is Advice.STOP:
             self.is_stopped, self._wait = True, self._pool.wait_of(turn)
         if (failure := exchange.host_failure) is not None:
             self._fail(failure, self._trace(policy, session.tls_version, session.transcript(exchange)))

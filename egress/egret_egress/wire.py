@@ -294,7 +294,8 @@ def with_crlf(content: bytes) -> bytes:
     """
     # Leaving out all pairs is many times faster than a search for what is not part of one.
     without = content.replace(b"\r\n", b"")
-    if b"\r" in without or b"\n" in without:
+    # `find`, since `in` first tries whether what is looked for is a number.
+    if without.find(b"\r") >= 0 or without.find(b"\n") >= 0:
         content = _LINE_END.sub(b"\r\n", content)
     return content if not content or content.endswith(b"\r\n") else content + b"\r\n"
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from egret_egress.logs import JsonFormatter, TogetherHandler, tell
+from egret_egress.logs import JsonFormatter, TogetherHandler
+from egret_egress.telling import tell
 from tests.fault.providers import VirtualLoop, run_virtually
 
 

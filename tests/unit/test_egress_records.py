@@ -11,7 +11,8 @@ from egret.core.delivery import Attempt
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 from egret.core.trace import NO_TRACE, SessionTrace
-from egret_egress.records import Finished, attempt_of, decode, encode, finished
+from egret_egress.endings import attempt_of, finished
+from egret_egress.records import Finished, decode, encode
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REMOTE = Remote("mx.example.org", "192.0.2.1")

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
+_ENHANCED = {first: re.compile(rf"{first}\.\d{{1,3}}\.\d{{1,3}}(?=\s|$)") for first in (2, 4, 5)}
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -42,8 +42,9 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
         Only a code whose class agrees with the reply's first digit counts (RFC 2034 section 4).
         """
-        match = _ENHANCED.match(self.lines[0])
-        return match[0] if match and int(match[1]) == self.code // 100 else ""
+        pattern = _ENHANCED.get(self.code // 100)
+        match = pattern.match(self.lines[0]) if pattern is not None else None
+        return match[0] if match is not None else ""
 
     @property
     def speaks_of_recipient(self) -> bool:
