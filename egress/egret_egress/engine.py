@@ -62,6 +62,17 @@ class Parts:
     contents: Contents
 
 
+class _Crew:
+    """The workers of a place. busy: how many; done: what they have done; is_watched: somebody will look after them."""
+
+    __slots__ = ("busy", "done", "is_watched")
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.done = 0
+        self.is_watched = False
+
+
 class Draining(Exception):
     """The unit takes nothing any more."""
 
@@ -77,10 +88,9 @@ class Engine:
         self._metrics = parts.keeping.metrics
         self._backlog: Backlog[Transaction] = Backlog()
         self._work_of_all = Work(self._backlog, parts.keeping, parts.courier.courses)
-        self._workers: dict[str, int] = {}
+        self._crews: dict[str, _Crew] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._starved: dict[str, None] = {}
-        self._watched: set[str] = set()
         self._is_draining = False
 
     @property
@@ -162,44 +172,46 @@ class Engine:
 
     def _employ(self, place: str) -> None:
         """See to it that enough workers look after a place: the first at once, more as its queue grows."""
-        busy, waiting = self._workers.get(place, 0), self._backlog.count(place)
-        while busy < self._capacity.per_place and waiting >= max(1, 2 * busy):
+        crew, waiting = self._crews.get(place) or _Crew(), self._backlog.count(place)
+        while crew.busy < self._capacity.per_place and waiting >= max(1, 2 * crew.busy):
             if len(self._tasks) >= self._capacity.workers:
-                if not busy:
+                if not crew.busy:
                     self._starved[place] = None
                 return
-            self._start_worker(place, busy)
-            busy, waiting = busy + 1, waiting - 1
-        if waiting and busy < self._capacity.per_place:
-            self._look_again(place)
+            self._start_worker(place, crew)
+            waiting -= 1
+        if waiting and crew.busy < self._capacity.per_place:
+            self._look_again(place, crew)
 
-    def _start_worker(self, place: str, busy: int) -> None:
-        self._workers[place] = busy + 1
-        task = asyncio.get_running_loop().create_task(self._work(place))
+    def _start_worker(self, place: str, crew: _Crew) -> None:
+        self._crews[place] = crew
+        crew.busy += 1
+        task = asyncio.get_running_loop().create_task(self._work(place, crew))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._dismiss(done, place))
+        task.add_done_callback(lambda done: self._dismiss(done, place, crew))
 
-    def _look_again(self, place: str) -> None:
+    def _look_again(self, place: str, crew: _Crew) -> None:
         """Trust the busy workers with a short queue, but not for long: they may be stuck with a silent server."""
-        if place not in self._watched:
-            self._watched.add(place)
-            asyncio.get_running_loop().call_later(PATIENCE_S, self._reinforce, place)
+        if not crew.is_watched:
+            crew.is_watched = True
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._reinforce, place, crew, crew.done)
 
-    def _reinforce(self, place: str) -> None:
-        self._watched.discard(place)
-        busy = self._workers.get(place, 0)
-        if not self._backlog.count(place) or busy >= self._capacity.per_place:
+    def _reinforce(self, place: str, crew: _Crew, done: int) -> None:
+        crew.is_watched = False
+        if not (0 < crew.busy < self._capacity.per_place) or not self._backlog.count(place):
             return
-        if len(self._tasks) < self._capacity.workers:
-            self._start_worker(place, busy)
+        # Where each has done one meanwhile, what waits is done as soon.
+        is_stuck = crew.done - done < crew.busy
+        if is_stuck and len(self._tasks) < self._capacity.workers:
+            self._start_worker(place, crew)
         if self._backlog.count(place):
-            self._look_again(place)
+            self._look_again(place, crew)
 
-    def _dismiss(self, task: asyncio.Task[None], place: str) -> None:
+    def _dismiss(self, task: asyncio.Task[None], place: str, crew: _Crew) -> None:
         self._tasks.discard(task)
-        self._workers[place] -= 1
-        if not self._workers[place]:
-            del self._workers[place]
+        crew.busy -= 1
+        if not crew.busy:
+            del self._crews[place]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a worker failed", exc_info=error, extra={"place": place})
         while self._starved and len(self._tasks) < self._capacity.workers:
@@ -209,13 +221,13 @@ class Engine:
         if self._backlog.count(place):
             self._employ(place)
 
-    async def _work(self, place: str) -> None:
+    async def _work(self, place: str, crew: _Crew) -> None:
         done = 0
         errands = Errands(
             place,
             self._work_of_all,
             lambda: not self._starved or done < self._capacity.turn,
-            lambda: self._backlog.count(place) >= self._workers[place],
+            lambda: self._backlog.count(place) >= crew.busy,
         )
         try:
             while (errand := errands.next()) is not None:
@@ -226,6 +238,7 @@ class Engine:
                 if not await self._attempt(errand, errands, place):
                     self._employ(self._put(errand.transaction))
                     continue
+                crew.done += 1
                 self._contents.let_go(errand.transaction)
         finally:
             if (left := errands.begun()) is not None:

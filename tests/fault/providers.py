@@ -242,7 +242,7 @@ class _Pipe(asyncio.Transport):
         return default
 
 
-class _To:
+class To:
     """A router that knows one host for each domain."""
 
     def __init__(self, hosts: dict[str, Host]) -> None:
@@ -284,7 +284,7 @@ class Senders:
         loop.names = {f"192.0.2.{number}": name for number, name in enumerate(dict.fromkeys(hosts.values()))}
         address = {name: address for address, name in loop.names.items()}
         known = {domain: Host(name, 25, PLAIN, addresses=(address[name],)) for domain, name in hosts.items()}
-        self._courier = Courier(_To(known), self.pool, Dialing("unit.example"))
+        self._courier = Courier(To(known), self.pool, Dialing("unit.example"))
         self.delivered: dict[tuple[str, str], int] = {}
 
     async def run(self, workers: Sequence[tuple[str, str]], seconds: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -156,15 +156,16 @@ class Wishes:
     may_begin: Callable[[datetime], bool] = lambda _: True
     metrics: Metrics = field(default_factory=NoMetrics)
     pacing: Pacing | None = None
+    executor: Executor | None = None
 
 
 @contextlib.asynccontextmanager
 async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]:
-    """Run an engine that delivers everything to a loopback port, and drain it at the end."""
+    """Run an engine that delivers everything to a loopback port, or where the wishes say, and drain it at the end."""
     wishes = wishes or Wishes()
     clock = FakeClock(NOW)
     ledger = Ledger("unit-1", wishes.journal)
-    with ThreadPoolExecutor(4) as executor:
+    with wishes.executor or ThreadPoolExecutor(4) as executor:
         recorder = Recorder(wishes.book, ledger, executor, first_pause_s=0.001)
         pool = Pool(wishes.limits, wishes.pacing)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())
