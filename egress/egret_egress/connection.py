@@ -126,6 +126,11 @@ class Connection(asyncio.Protocol):
         """The server said something that was not asked for (yet)."""
         return bool(self._events) or not self._reader.is_clean
 
+    @property
+    def has_unsent(self) -> bool:
+        """What was written last has not gone; once the connection has ended it never will."""
+        return bool(self._unsent)
+
     def is_quiet(self) -> bool:
         """Open, and nothing was said: the conversation is where we think it is."""
         return self.is_open and not self.has_unread
@@ -141,8 +146,8 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what was written, now."""
-        data, self._unsent = self._unsent, b""
-        if data and self._transport is not None and not self._lost:
+        if self._unsent and self._transport is not None and not self._lost:
+            data, self._unsent = self._unsent, b""
             try:
                 self._transport.write(data)
             except Exception as error:  # noqa: BLE001 (others are to be flushed after this one)

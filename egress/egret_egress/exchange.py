@@ -360,6 +360,10 @@ class Exchange:
         self.talk.append(self.size_bytes)
         self.dot_sent = True
 
+    def dot_stays(self) -> None:
+        """The connection ended before the dot was sent, if it was about to be: the server has no message."""
+        self.dot_sent = False
+
     def _final(self, reply: Reply) -> Step:
         if self._content_sent and not self._accepted:
             return self._done()

@@ -191,6 +191,8 @@ class Session:
                     reply = await connection.reply(self._time_for(exchange, deadline))
                 step = exchange.take(reply)
         except ConnectionFailed as failure:
+            if connection.has_unsent:
+                exchange.dot_stays()
             exchange.fail(failure.reason)
         except BaseException:
             self._give_up()

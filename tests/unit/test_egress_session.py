@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
+from egret.core.outcome import Deferred, Outcome, Unknown
 from egret_egress.burst import Burst
 from egret_egress.connection import Connection
+from egret_egress.content import Content
 from egret_egress.envelope import Envelope
+from egret_egress.exchange import Exchange
 from egret_egress.session import Endpoint, Session, Timeouts
 from egret_egress.wire import Peer
 
@@ -33,3 +36,57 @@ def test_the_transcript_counts_the_messages_before(transactions: int, earlier: t
         return session.transcript(exchange)
 
     assert asyncio.run(run()) == ("[hello]", *earlier, "C: MAIL FROM:<s@x>")
+
+
+class Wire(asyncio.Transport):
+    """A transport to a server that has answered before it is asked. sent: what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep it."""
+        self.sent += data
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+class Ending:
+    """A `session.Conductor` of a server that ends the connection as the dot is about to go, or has gone."""
+
+    def __init__(self, connection: Connection, *, is_late: bool) -> None:
+        self._connection = connection
+        self._is_late = is_late
+
+    def before_dot(self) -> None:
+        """Have the server go."""
+        loop = asyncio.get_running_loop()
+        if self._is_late:
+            loop.call_later(0, self._connection.eof_received)
+        else:
+            loop.call_soon(self._connection.eof_received)
+
+    def following(self) -> Exchange | None:
+        """Return nothing more."""
+        return None
+
+
+@pytest.mark.parametrize(("is_late", "kind"), [(False, Deferred), (True, Unknown)])
+def test_a_dot_that_had_not_gone_when_the_connection_ended_leaves_no_doubt(is_late: bool, kind: type[Outcome]) -> None:
+    """Writes wait for the end of the loop's turn: who is gone by then has got no message. Afterwards nobody knows."""
+
+    async def run() -> tuple[Outcome | None, bool]:
+        connection, wire = Connection(asyncio.get_running_loop(), Burst()), Wire()
+        connection.connection_made(wire)
+        session = Session(connection, Endpoint("mx", "127.0.0.1"), Peer("mx", {"PIPELINING": ""}), Timeouts())
+        exchange = session.exchange(Envelope("s@x", ("a@x",), 10))
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.001, connection.data_received, b"250 ok\r\n250 ok\r\n354 go\r\n")
+        await session.transact(exchange, Content(b"hello\r\n"), Ending(connection, is_late=is_late), loop.time() + 9)
+        return exchange.outcomes[0], wire.sent.endswith(b"\r\n.\r\n")
+
+    outcome, has_gone = asyncio.run(run())
+
+    assert (type(outcome), has_gone) == (kind, is_late)
