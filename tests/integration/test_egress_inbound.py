@@ -196,6 +196,33 @@ def test_what_fails_dmarc_is_refused_only_where_both_sides_want_it(
     assert len(server.stored) == (code == "250")
 
 
+@pytest.mark.rfc("9989", "11.5")
+@pytest.mark.parametrize(
+    ("author", "recipient", "rejects", "code"),
+    [
+        ("From: me@evil.example\r\nFrom: ceo@b.example\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("From: me@evil.example, ceo@b.example\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("From: The Boss <>\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("", "me@a.example", True, "550 5.7.1 "),
+        ("From: me@evil.example, you@evil.example\r\n", "me@a.example", True, "250 2.0.0 "),
+        ("From: me@evil.example\r\nFrom: ceo@b.example\r\n", "me@a.example", False, "250 2.0.0 "),
+        ("", f"{FROMID}@bounces.a.example", True, "250 2.0.0 "),
+    ],
+)
+def test_a_second_from_is_no_way_round_the_policy_of_the_first(
+    author: str, recipient: str, rejects: bool, code: str
+) -> None:
+    """Where DMARC may refuse; a bounce is taken, whatever it looks like."""
+    server = Port25(Zone(REJECT), InboundPolicy(rejects=rejects))
+
+    async def talk(wire: Wire) -> None:
+        await wire.codes("EHLO client.example", "MAIL FROM:<x@evil.example>", f"RCPT TO:<{recipient}>", "DATA")
+        assert (await wire.say(f"{author}Subject: Hello\r\n\r\nHello\r\n.")).startswith(code)
+
+    server.talk(talk)
+    assert len(server.stored) == code.startswith("250")
+
+
 @pytest.mark.parametrize("rejects", [True, False])
 def test_what_dmarc_had_refused_is_noted_for_its_domain(rejects: bool) -> None:
     """It is in no object that is taken in later; what is taken is noted then."""
