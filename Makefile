@@ -42,6 +42,8 @@ UV := .venv/$(BIN)/uv
 ROOT := $(CURDIR)
 PATHS := $(ROOT)$(SEP)$(ROOT)/layers/common$(SEP)$(ROOT)/egress$(SEP)$(ROOT)/local$(SEP)$(ROOT)/cli
 RUN := PYTHONPATH="$(PATHS)" $(PY)
+# What runs until it is ended takes the shell's place, so that a signal that make passes on reaches it.
+SERVE := exec env $(RUN)
 # The container's engine: what is compiled comes first.
 COMPILED = PYTHONPATH="$(ROOT)/$(1)$(SEP)$(PATHS)"
 ENGINE := $(wildcard egress/*.py egress/egret_egress/* layers/common/egret/*.py layers/common/egret/*/*.py)
@@ -58,7 +60,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 serve: .venv/.ready .venv-emulator/.ready
-	@$(RUN) -m egret_local $(ARGS)
+	@$(SERVE) -m egret_local $(ARGS)
 
 egret: .venv/.ready
 	@$(RUN) -m egret_cli $(ARGS)
@@ -118,7 +120,7 @@ bounces: .venv/.ready
 	@$(RUN) tests/bounces.py "$(BOUNCES)" --out "$(OUT)"
 
 moto: .venv/.ready
-	@$(RUN) -m tests.emulators --port $(PORT)
+	@$(SERVE) -m tests.emulators --port $(PORT)
 
 # --- environments: each is made when first needed, and synced when its requirements changed ---
 

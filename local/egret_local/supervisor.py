@@ -32,6 +32,9 @@ LEASE_S = 30
 ANSWER_TIMEOUT_S = 5
 """How long the sink may be silent."""
 EMULATOR = "emulator"
+LOCK = "lock"
+HOLDER = "pid"
+"""Names whoever holds the lock: the lock itself cannot be read on every system."""
 REPLAY_MARGIN = timedelta(minutes=1)
 
 
@@ -57,6 +60,7 @@ class Supervisor:
         settings = self._settings
         settings.state.mkdir(parents=True, exist_ok=True)
         with _exclusive(settings):
+            (settings.state / HOLDER).write_text(str(os.getpid()))
             for name in clean_up(settings.state / "processes.json"):
                 print(f"ended {name}, left over from a run that was killed")
             _check_ports(settings)
@@ -198,10 +202,12 @@ class Supervisor:
 
 def _exclusive(settings: LocalSettings) -> posix.FileLock:
     try:
-        return posix.FileLock(settings.state / "lock")
+        return posix.FileLock(settings.state / LOCK)
     except BlockingIOError as error:
-        message = f"another `make serve` runs in {settings.state}: end it, or choose another folder with STATE=<folder>"
-        raise CannotStart(message) from error
+        holder = settings.state / HOLDER
+        which = f" as process {holder.read_text()}" if holder.exists() else ""
+        message = f"another `make serve` runs in {settings.state}{which}: end it, or choose another folder"
+        raise CannotStart(f"{message} with STATE=<folder>") from error
 
 
 def _check_ports(settings: LocalSettings) -> None:
@@ -211,11 +217,11 @@ def _check_ports(settings: LocalSettings) -> None:
 
 
 def _forget(settings: LocalSettings) -> None:
-    """Remove the state of earlier runs, but not the lock that this run holds."""
+    """Remove the state of earlier runs, but not the lock that this run holds, nor who it is."""
     for path in settings.state.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "lock":
+        elif path.name not in (LOCK, HOLDER):
             path.unlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from egret import posix
 from egret_cli.connect import LOCAL_FILE
 from egret_local import emulator
 from egret_local.__main__ import main
@@ -186,6 +188,16 @@ def test_a_start_does_not_wait_for_a_process_that_has_ended(tmp_path: Path) -> N
     with pytest.raises(CannotStart, match=r"emulator ended with 1:\n.*No module named ministack"):
         Supervisor(settings, {}).run()
     assert not found_by.exists()
+
+
+def test_who_starts_a_second_run_learns_of_the_first(tmp_path: Path) -> None:
+    """The sentence names its process, so that it can be ended; `FRESH=1` does not make it forget."""
+    settings = from_environment({"STATE": str(tmp_path), "FRESH": "1"}, tmp_path)
+    with pytest.raises(CannotStart, match="not installed"):
+        Supervisor(settings, {}).run()
+
+    with posix.FileLock(tmp_path / "lock"), pytest.raises(CannotStart, match=f"as process {os.getpid()}: end it"):
+        Supervisor(settings, {}).run()
 
 
 def test_arguments_start_nothing(capsys: pytest.CaptureFixture[str]) -> None:
