@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from egret_local.gateway import MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES, SURELY_SMALL_BYTES, application
 
 TEXT = {"content-type": "text/plain"}
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
 
 def asked(handle: Any, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -41,6 +42,23 @@ def test_a_request_reaches_the_handler_as_an_event() -> None:
 
 
 @pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("application/json", "{}"), ("Text/CSV", "{}"), (FORM, "e30="), ("multipart/form-data; boundary=x", "e30=")],
+)
+def test_only_text_reaches_the_handler_as_text(content_type: str, body: str) -> None:
+    """A form does not count as text: HTTP APIs hand it on in base64."""
+    seen: list[Any] = []
+
+    def handle(event: Any) -> dict[str, Any]:
+        seen.append(event)
+        return {}
+
+    asked(handle, b"{}", {"content-type": content_type})
+
+    assert [(one["body"], one["isBase64Encoded"]) for one in seen] == [(body, body != "{}")]
+
+
+@pytest.mark.parametrize(
     ("size_bytes", "octet", "content_type", "status"),
     [
         (SURELY_SMALL_BYTES, b"\0", "text/plain", 200),
@@ -49,6 +67,9 @@ def test_a_request_reaches_the_handler_as_an_event() -> None:
         (MAX_PAYLOAD_BYTES // 6, b"x", "text/plain", 200),
         (MAX_PAYLOAD_BYTES, b"x", "text/plain", 413),
         (MAX_PAYLOAD_BYTES * 3 // 4, b"x", "image/png", 413),  # base64
+        (MAX_PAYLOAD_BYTES * 3 // 4, b"x", FORM, 413),
+        (MAX_PAYLOAD_BYTES * 3 // 4 - 2000, b"x", FORM, 200),
+        (MAX_PAYLOAD_BYTES * 3 // 4, b"x", "application/json", 200),
     ],
 )
 def test_an_event_beyond_lambdas_limit_is_refused(
