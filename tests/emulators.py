@@ -24,9 +24,11 @@ from moto.dynamodb.responses import DynamoHandler
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from egret import posix
+from egret_local.processes import taken
+from egret_local.settings import port_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 REGION = "eu-west-1"
 ACCESS_KEY = "emulator"
@@ -145,15 +147,24 @@ def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None
     raise RuntimeError(f"ministack did not come up: {log.read_text(errors='replace')[-2000:]}")
 
 
-def main() -> None:
-    """Serve moto until Ctrl-C."""
+def main(arguments: Sequence[str]) -> int:
+    """Serve moto until Ctrl-C; 1 and a sentence when it cannot listen: moto would wait for itself without end."""
     parser = argparse.ArgumentParser(description="A moto server on 127.0.0.1 that keeps concurrent writes.")
-    parser.add_argument("--port", type=int, default=5000)
-    with moto_server(parser.parse_args().port) as url:
+    parser.add_argument("--port", default="5000")
+    try:
+        port = port_of({"PORT": parser.parse_args(arguments).port}, "PORT", 0)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if sentences := taken({"PORT": port}):
+        print(*sentences, file=sys.stderr)
+        return 1
+    with moto_server(port) as url:
         print(f"moto: {url}  (region {REGION}, any credentials; Ctrl-C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -83,15 +83,15 @@ def from_environment(environ: Mapping[str, str], root: Path) -> LocalSettings:
     return LocalSettings(
         root=root,
         state=Path(environ.get("STATE", str(root / ".egret"))),
-        http_port=_port(environ, "HTTP_PORT", 1080),
-        smtp_port=_port(environ, "SMTP_PORT", 1025),
-        submission_port=_port(environ, "SUBMISSION_PORT", 1587),
-        submissions_port=_port(environ, "SUBMISSIONS_PORT", 1465),
-        egress_port=_port(environ, "EGRESS_PORT", 1081),
-        receiver_port=_port(environ, "RECEIVER_PORT", 1082),
-        sink_port=_port(environ, "SINK_PORT", 1026),
-        emulator_port=_port(environ, "EMULATOR_PORT", 1083),
-        invoke_port=_port(environ, "INVOKE_PORT", 1084),
+        http_port=port_of(environ, "HTTP_PORT", 1080),
+        smtp_port=port_of(environ, "SMTP_PORT", 1025),
+        submission_port=port_of(environ, "SUBMISSION_PORT", 1587),
+        submissions_port=port_of(environ, "SUBMISSIONS_PORT", 1465),
+        egress_port=port_of(environ, "EGRESS_PORT", 1081),
+        receiver_port=port_of(environ, "RECEIVER_PORT", 1082),
+        sink_port=port_of(environ, "SINK_PORT", 1026),
+        emulator_port=port_of(environ, "EMULATOR_PORT", 1083),
+        invoke_port=port_of(environ, "INVOKE_PORT", 1084),
         real=_is_real(environ.get("DELIVER", "")),
         fresh=environ.get("FRESH", "") not in ("", "0"),
         retry_base_s=_number(environ, "RETRY_BASE_S", 5.0),
@@ -113,7 +113,8 @@ def _is_real(deliver: str) -> bool:
     return deliver == "real"
 
 
-def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+def port_of(environ: Mapping[str, str], name: str, default: int) -> int:
+    """Return the port that a variable names; raises ValueError with a sentence when it names none."""
     text = environ.get(name, str(default))
     if not text.isdigit() or not 0 < int(text) < 65536:
         message = f"{name}={text!r} is no port: give a number from 1 to 65535"
