@@ -41,7 +41,9 @@ def run(words: Sequence[str], connect: Connect) -> int:
         print(f"egret: {error}", file=sys.stderr)
         return 1
     print(as_json(answer.data) if arguments.json else answer.text)
-    return 0
+    if answer.failure:
+        print(f"egret: {answer.failure}", file=sys.stderr)
+    return 1 if answer.failure else 0
 
 
 def connect_to(environ: Mapping[str, str]) -> Connect:

@@ -120,10 +120,14 @@ def operator(ports: Ports) -> OperatorPorts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command prints. data: for machines, of JSON's types and datetimes. text: for people."""
+    """What a command prints. data: for machines, of JSON's types and datetimes. text: for people.
+
+    failure: not "" = a sentence that says why what was asked was not done, printed beside it.
+    """
 
     data: object
     text: str
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,11 +76,11 @@ def remove(ports: Ports, arguments: Namespace) -> Answer:
 
 
 def test(ports: Ports, arguments: Namespace) -> Answer:
-    """Call it once and print what it answered."""
+    """Call it once and print what it answered, whatever that is; no answer is a failure."""
     answer, duration = webhook_test(operator(ports), ports.poster, arguments.account, incoming=arguments.incoming)
     body = answer.body.decode("utf-8", "replace")
-    data = {"status": answer.status, "error": answer.error, "duration": duration, "body": body}
-    return Answer(data, facts(data))
+    data = {"status": answer.status or None, "error": answer.error, "duration": duration, "body": body}
+    return Answer(data, facts(data), "" if answer.status else "The webhook gave no answer.")
 
 
 def _webhook(ports: Ports, arguments: Namespace) -> WebhookSettings:

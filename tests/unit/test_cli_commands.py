@@ -286,6 +286,19 @@ def test_a_webhook_is_tested_disabled_and_removed(machine: Machine) -> None:
         assert machine.bad("webhook", name, "acme") == "egret: The account 'acme' has no webhook.\n"
 
 
+def test_a_webhook_that_does_not_answer_fails_its_test(machine: Machine) -> None:
+    """The exit status says so, and no status is shown; what is known of the call is printed all the same."""
+    machine.good("webhook", "set", "acme", URL)
+    machine.poster.answer = lambda _: PostAnswer(0, error="Connection refused")
+
+    code, out, err = machine.run("webhook", "test", "acme")
+    assert (code, err) == (1, "egret: The webhook gave no answer.\n")
+    assert [line.split() for line in out.splitlines()[:2]] == [["status", "-"], ["error", "Connection", "refused"]]
+
+    code, out, _ = machine.run("webhook", "test", "acme", "--json")
+    assert (code, json.loads(out)["status"]) == (1, None)
+
+
 def test_the_incoming_webhook_is_another_one(machine: Machine) -> None:
     """With secrets of its own; each is shown, tested, rotated, disabled and removed by itself."""
     incoming = "https://hooks.example.com/mail"
