@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import BooleanOptionalAction, Namespace
 from dataclasses import asdict
 
@@ -116,7 +117,13 @@ def _shown(account: Account) -> Answer:
         "incoming webhook": account.incoming_webhook.url if account.incoming_webhook else None,
     }
     keep_mail = account.keep_mail or "until it is deleted"
-    return Answer(data, facts({**_named({**data, "keep_mail": keep_mail}), **urls}))
+    shown = facts({**_named({**data, "keep_mail": keep_mail}), **urls})
+    return Answer(data, shown if account.addresses else f"{shown}\n\n{_missing_address(account)}")
+
+
+def _missing_address(account: Account) -> str:
+    to_do = f"egret account update {shlex.quote(account.name)} --address ADDRESS"
+    return f"It has no address to log in with, so it can have no key; give it one: {to_do}"
 
 
 def _named(data: dict[str, object]) -> dict[str, object]:

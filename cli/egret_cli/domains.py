@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from egret.aws.dkim_keys import make_dkim_key
 from egret.contracts.settings import SendingDomain
-from egret.core.address import AddressError, canonical_domain
 from egret.core.errors import InvalidRequest
+from egret.usecases.accounts import domain_name
 from egret.usecases.domains import (
     DnsRecord,
     DomainPorts,
@@ -47,10 +47,7 @@ def remove(ports: Ports, arguments: Namespace) -> Answer:
 
 def records_of(ports: Ports, arguments: Namespace) -> Answer:
     """Print the records of a domain again."""
-    try:
-        wanted = canonical_domain(arguments.domain)
-    except AddressError as error:
-        raise InvalidRequest("badAddress", str(error)) from error
+    wanted = domain_name(arguments.domain)
     owned = {domain.domain: domain for domain in domain_list(operator(ports), arguments.account)}
     if wanted not in owned:
         raise InvalidRequest("user", f"The account has no domain {arguments.domain!r}.")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from egret.contracts.settings import ApiKey, Scope
+from egret.contracts.settings import Account, ApiKey, Scope
 from egret.core.apikey import PREFIX, key_hash
 from egret.core.errors import Conflict, InvalidRequest
 from egret.memory.clock import FakeClock
@@ -62,14 +62,28 @@ def test_an_account_can_be_renamed() -> None:
 
 
 def test_names_and_addresses_are_unique() -> None:
-    """An address belongs to one account."""
+    """An address belongs to one account; the operator hears what is taken, and by whom."""
     ports = some_ports()
     account_create(ports, "acme", AccountChange(addresses=("a@example.com",)))
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=r"^The name 'acme' is taken\.$"):
         account_create(ports, "acme", AccountChange())
-    with pytest.raises(Conflict):
-        account_create(ports, "other", AccountChange(addresses=("A@EXAMPLE.com",)))
+    with pytest.raises(Conflict, match=r"^The address a@example.com is taken: the account 'acme' has it\.$"):
+        account_create(ports, "other", AccountChange(addresses=("b@example.com", "A@EXAMPLE.com")))
+
+
+class LateSettings(MemorySettings):
+    """Settings whose conflict is about nothing that can be seen (any more)."""
+
+    def put_account(self, account: Account) -> None:
+        """Refuse."""
+        raise Conflict("Somebody was faster.")
+
+
+def test_a_conflict_that_nothing_explains_stays_what_it_is() -> None:
+    """Whoever has the name may have given it up since, or the account itself was changed by another."""
+    with pytest.raises(Conflict, match=r"^Somebody was faster\.$"):
+        account_create(OperatorPorts(LateSettings(), FakeClock(NOW), SeededDice(1)), "acme", AccountChange())
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,35 @@ def test_an_account_is_created_with_what_is_given(machine: Machine) -> None:
     )
 
 
+def test_an_account_without_an_address_says_what_it_lacks(machine: Machine) -> None:
+    """How to go on is said until it has one; JSON says no more than the settings."""
+    command = "egret account update 'new one' --address ADDRESS"
+    assert command in machine.good("account", "create", "new one")
+    assert command in machine.good("account", "show", "new one")
+    assert machine.data("account", "show", "new one")["addresses"] == []
+
+    assert "no key" not in machine.good("account", "update", "new one", "--address", "new@example.com")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("domain", "add", "acme", "bad_domain"),
+        ("domain", "add", "acme", "example.com", "--return-path", "bad_domain"),
+        ("domain", "remove", "acme", "bad_domain"),
+        ("domain", "records", "acme", "bad_domain"),
+        ("route", "add", "t", "--to-domain", "bad_domain"),
+        ("route", "test", "a@example.com", "bad_domain"),
+        ("hold", "add", "--recipient", "bad_domain"),
+    ],
+)
+def test_what_is_no_domain_is_named(machine: Machine, words: tuple[str, ...]) -> None:
+    """The sentence speaks of no address where there is none."""
+    machine.good("transport", "add", "t", "fail")
+
+    assert machine.bad(*words) == "egret: 'bad_domain' is not a valid domain name.\n"
+
+
 def test_an_update_leaves_alone_what_is_not_given(machine: Machine) -> None:
     """Renaming keeps the addresses; disabling can be undone."""
     machine.good("account", "update", "acme", "--name", "acme2", "--disabled")
@@ -642,7 +671,7 @@ def test_routes_are_added_listed_in_their_order_and_removed(machine: Machine) ->
         (["relay", "--account", "nobody"], "no account named"),
         (["relay", "--account", "acme", "--domain", "example.com"], "not both"),
         (["relay", "--domain", "example.com"], "No account sends from"),
-        (["relay", "--to-domain", "a@example.com"], "'a@example.com' is no domain"),
+        (["relay", "--to-domain", "a@example.com"], "'a@example.com' is not a valid domain name"),
         (["relay", "--minimum-attempts", "-1"], "must not be negative"),
     ],
 )

@@ -9,9 +9,9 @@ from typing import Final
 
 from egret.contracts.ports import Clock, Dice, SettingsWriter
 from egret.contracts.settings import Account, ApiKey, Scope
-from egret.core.address import Address, AddressError
+from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.apikey import RANDOM_BYTES, key_hash, key_text
-from egret.core.errors import InvalidRequest
+from egret.core.errors import Conflict, InvalidRequest
 
 MAX_RETENTION: Final = timedelta(days=400)
 """A year and a month: beyond that an archive is meant, which the table is not."""
@@ -55,22 +55,30 @@ def login_address(text: str) -> str:
         raise InvalidRequest("badAddress", str(error)) from error
 
 
+def domain_name(text: str) -> str:
+    """Return the canonical form of a domain: lower-case A-labels. Raises InvalidRequest `badAddress`."""
+    try:
+        return canonical_domain(text)
+    except AddressError as error:
+        raise InvalidRequest("badAddress", f"{text[:255]!r} is not a valid domain name.") from error
+
+
 def account_create(ports: OperatorPorts, name: str, wanted: AccountChange) -> Account:
     """Create an account; what `wanted` leaves open has its default.
 
-    Raises InvalidRequest for values that cannot be, Conflict when the name or an address is taken.
+    Raises InvalidRequest for values that cannot be, Conflict, which says by whom, when the name or an address is taken.
     """
     id_text = base64.b32encode(ports.dice.octets(5)).decode("ascii").lower()
     blank = Account(id=id_text, name=name, created_at=ports.clock.now())
     account = _changed(blank, replace(wanted, name=name))
-    ports.settings.put_account(account)
+    _put(ports, account)
     return account
 
 
 def account_update(ports: OperatorPorts, name: str, wanted: AccountChange) -> Account:
     """Change an account and return it as it is now. Errors as of `account_create`."""
     account = _changed(account_named(ports.settings, name), wanted)
-    ports.settings.put_account(account)
+    _put(ports, account)
     return account
 
 
@@ -85,6 +93,26 @@ def account_named(settings: SettingsWriter, name: str) -> Account:
     if account is None:
         raise InvalidRequest("user", f"There is no account named {name!r}.")
     return account
+
+
+def _put(ports: OperatorPorts, account: Account) -> None:
+    try:
+        ports.settings.put_account(account)
+    except Conflict as error:
+        raise Conflict(_taken(account_list(ports), account) or error.public, detail=error.detail) from error
+
+
+def _taken(accounts: list[Account], wanted: Account) -> str:
+    """Return a sentence about what of an account another one has, "" when there is nothing."""
+    for other in accounts:
+        if other.id == wanted.id:
+            continue
+        if other.name == wanted.name:
+            return f"The name {wanted.name!r} is taken."
+        for address in wanted.addresses:
+            if address in other.addresses:
+                return f"The address {address} is taken: the account {other.name!r} has it."
+    return ""
 
 
 def _changed(account: Account, wanted: AccountChange) -> Account:

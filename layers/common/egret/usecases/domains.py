@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from egret.contracts.ports import KeyWrapper
 from egret.contracts.settings import Account, SendingDomain, StoredDkimKey
-from egret.core.address import Address, AddressError, canonical_domain
+from egret.core.address import Address, AddressError
 from egret.core.dkim import dns_record
 from egret.core.errors import Conflict, InvalidRequest
-from egret.usecases.accounts import OperatorPorts, account_named
+from egret.usecases.accounts import OperatorPorts, account_named, domain_name
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 KeyMaker = Callable[[str], PrivateKey]
@@ -63,13 +63,13 @@ def domain_add(ports: DomainPorts, account_name: str, wish: DomainWish) -> tuple
     be, Conflict when the domain or its return-path domain is another account's.
     """
     account = account_named(ports.operator.settings, account_name)
-    name = _domain(wish.domain)
+    name = domain_name(wish.domain)
     _check_separator(wish.separator)
     known = {domain.domain: domain for domain in ports.operator.settings.domains(account.id)}.get(name)
     wanted = SendingDomain(
         domain=name,
         account=account.id,
-        return_path_domain=_domain(wish.return_path_domain or f"bounces.{name}"),
+        return_path_domain=domain_name(wish.return_path_domain or f"bounces.{name}"),
         dkim_keys=known.dkim_keys if known else (),
         separator=wish.separator,
         disabled=wish.disabled,
@@ -96,7 +96,7 @@ def domain_list(ports: OperatorPorts, account_name: str) -> list[SendingDomain]:
 
 def domain_remove(ports: OperatorPorts, account_name: str, domain: str) -> None:
     """Remove a domain and its keys; mail that waits is still sent. Raises InvalidRequest unless it is the account's."""
-    account, name = account_named(ports.settings, account_name), _domain(domain)
+    account, name = account_named(ports.settings, account_name), domain_name(domain)
     if not (_owns(ports, account, name) and ports.settings.remove_domain(name)):
         raise InvalidRequest("user", f"The account has no domain {domain!r}.")
 
@@ -141,13 +141,6 @@ def _new_key(ports: DomainPorts, domain: str, algorithm: str, now: datetime) -> 
 
 def _owns(ports: OperatorPorts, account: Account, domain: str) -> bool:
     return any(owned.domain == domain for owned in ports.settings.domains(account.id))
-
-
-def _domain(text: str) -> str:
-    try:
-        return canonical_domain(text)
-    except AddressError as error:
-        raise InvalidRequest("badAddress", str(error)) from error
 
 
 def _check_separator(separator: str) -> None:

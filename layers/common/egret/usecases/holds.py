@@ -10,10 +10,10 @@ from datetime import datetime
 from egret.contracts.ports import Clock, Dice, MailStore, SettingsReader, SettingsWriter
 from egret.contracts.records import DeliveryFilter
 from egret.contracts.settings import HoldRule
-from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.changes import Hold
 from egret.core.delivery import Delivery, Message, State
 from egret.core.errors import InvalidRequest
+from egret.usecases.accounts import domain_name, login_address
 from egret.usecases.change import change
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,7 @@ def _pattern(text: str) -> str:
     """Return an address or a domain in the form that rules compare: lower-case, A-labels; "" stays."""
     if not text:
         return ""
-    try:
-        return str(Address.parse(text)).lower() if "@" in text else canonical_domain(text)
-    except AddressError as error:
-        raise InvalidRequest("badAddress", str(error)) from error
+    return login_address(text) if "@" in text else domain_name(text)
 
 
 def _matching(ports: HoldPorts, rule: HoldRule, now: datetime) -> Iterator[Delivery]:

@@ -13,7 +13,7 @@ from egret.contracts.settings import Direct, Fail, Smarthost, Transport
 from egret.core.address import Address, AddressError, canonical_domain
 from egret.core.errors import InvalidRequest
 from egret.core.routing import Journey, Route, choose
-from egret.usecases.accounts import account_named
+from egret.usecases.accounts import account_named, domain_name
 
 log = logging.getLogger(__name__)
 
@@ -140,18 +140,17 @@ def _sending_domain(ports: RoutePorts, text: str) -> str:
 
 def _domain_of(text: str) -> str:
     """Return the domain of an address, or a domain, as A-label."""
+    if "@" not in text:
+        return domain_name(text)
     try:
-        return Address.parse(text).domain if "@" in text else canonical_domain(text)
+        return Address.parse(text).domain
     except AddressError as error:
         raise InvalidRequest("badAddress", str(error)) from error
 
 
 def _pattern(text: str) -> str:
     dot = "." if text.startswith(".") else ""
-    try:
-        return dot + canonical_domain(text.removeprefix("."))
-    except AddressError as error:
-        raise InvalidRequest("badAddress", f"{text!r} is no domain. {error}") from error
+    return dot + domain_name(text.removeprefix("."))
 
 
 def _checked(way: Direct | Smarthost | Fail) -> Direct | Smarthost | Fail:
