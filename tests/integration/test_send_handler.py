@@ -244,6 +244,16 @@ def test_deliveries_are_shown_listed_and_canceled(client: Client) -> None:
     assert client.refused("DeliveryGet", {"QueueMsgID": number + 1}) == "deliveryNotFound"
 
 
+@pytest.mark.parametrize("method", ["DeliveryGet", "DeliveryCancel"])
+@pytest.mark.parametrize("request_", [{}, {"QueueMsgID": 0}, {"QueueMsgID": None}])
+def test_a_delivery_that_is_not_named_is_not_found(client: Client, method: str, request_: object) -> None:
+    """With the code of any that is not there, and a sentence that says what is missing."""
+    status, answer = client.post(method, request_)
+
+    assert (status, answer["Code"]) == (400, "deliveryNotFound")
+    assert answer["Message"].startswith("QueueMsgID is missing")
+
+
 def test_tls_of_a_domain(client: Client, service: Service) -> None:
     """What the egress noted for the account, by either form of the domain's name."""
     service.domain_tls.put([TlsSupport(ACCOUNT, "xn--bcher-kva.example", True, False, NOW)])

@@ -81,30 +81,30 @@ def test_texts_that_are_understood(text: bytes, expected: SendRequest) -> None:
         (b'{"Subject":"a"} \xff', "not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[]", "Expected object, got array"),
-        (b'"text"', "Expected object, got str"),
-        (b"1", "Expected object, got int"),
+        (b'"text"', "Expected object, got string"),
+        (b"1", "Expected object, got integer"),
         (b'{"Bogus":1}', "Unknown field 'Bogus'."),
         (b'{"To":[{},{"Mail":"x"}]}', "Unknown field 'Mail' in To[1]."),
         (b'{"To":[{},{"Mail":"x"}]}', "The fields are: Name, Address."),
         (b'{"Bogus":1}', "The fields are: From, To, "),
         (b'{"From_":[]}', "Unknown field 'From_'."),
         (b'{"from_":[]}', "Unknown field 'from_'."),
-        (b'{"Subject":1}', "Subject: expected str, got int."),
-        (b'{"Text":["a"]}', "Text: expected str, got array."),
-        (b'{"To":"ann@example.net"}', "To: expected array, got str."),
+        (b'{"Subject":1}', "Subject: expected string, got integer."),
+        (b'{"Text":["a"]}', "Text: expected string, got array."),
+        (b'{"To":"ann@example.net"}', "To: expected array, got string."),
         (b'{"To":{"Address":"ann@example.net"}}', "To: expected array, got object."),
-        (b'{"To":["ann@example.net"]}', "To[0]: expected object, got str."),
-        (b'{"To":[{"Address":["x"]}]}', "To[0].Address: expected str, got array."),
-        (b'{"Extra":{"a":1}}', "Extra[...]: expected str, got int."),
+        (b'{"To":["ann@example.net"]}', "To[0]: expected object, got string."),
+        (b'{"To":[{"Address":["x"]}]}', "To[0].Address: expected string, got array."),
+        (b'{"Extra":{"a":1}}', "Extra[...]: expected string, got integer."),
         (b'{"Extra":[]}', "Extra: expected object, got array."),
         (b'{"Headers":[["a"]]}', "Headers[0]: expected array of length 2, got 1."),
         (b'{"Headers":[["a","b","c"]]}', "Headers[0]: expected array of length 2, got 3."),
-        (b'{"SaveSent":"true"}', "SaveSent: expected bool, got str."),
-        (b'{"SaveSent":1}', "SaveSent: expected bool, got int."),
-        (b'{"RequireTLS":"yes"}', "RequireTLS: expected bool | null, got str."),
+        (b'{"SaveSent":"true"}', "SaveSent: expected boolean, got string."),
+        (b'{"SaveSent":1}', "SaveSent: expected boolean, got integer."),
+        (b'{"RequireTLS":"yes"}', "RequireTLS: expected boolean or null, got string."),
         (b'{"Date":"yesterday"}', "Date: invalid RFC3339 encoded datetime."),
         (b'{"Date":"2026-01-02T03:04:05"}', "Date: expected an RFC 3339 time with a zone."),
-        (b'{"Date":1}', "Date: expected datetime | null, got int."),
+        (b'{"Date":1}', "Date: expected an RFC 3339 time or null, got integer."),
         (b'{"Date":"0001-01-01T00:00:00Z"}', "year 0001"),
         (b'{"Date":"9999-12-31T23:59:59Z"}', "year 9999"),
     ],
@@ -122,6 +122,12 @@ def test_an_id_must_be_a_64_bit_integer(text: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decode(b'{"MsgID":' + text + b"}", MessageGetRequest)
     assert caught.value.code == "protocol"
+
+
+def test_numbers_have_their_names_of_the_description() -> None:
+    """As in OpenAPI: an integer is a number, but not the other way round."""
+    with pytest.raises(InvalidRequest, match=r"^MsgID: expected integer, got number\."):
+        decode(b'{"MsgID":1.5}', MessageGetRequest)
 
 
 @pytest.mark.parametrize("number", [0, -1, 1, 2**53, 2**63 - 1, -(2**63)])

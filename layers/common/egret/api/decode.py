@@ -7,6 +7,7 @@ keys are refused; text after the first JSON value is ignored. Strings are valid 
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +20,17 @@ from egret.api.forms import refuse
 from egret.contracts.webapi import Wire
 
 T = TypeVar("T", bound=Wire)
+JSON_NAMES: Final = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "datetime": "an RFC 3339 time",
+    "|": "or",
+}
+"""Types as the OpenAPI description calls them, by msgspec's names where these are Python's."""
+_QUOTED: Final = re.compile(r"`([^`]*)`")
+_WORD: Final = re.compile(r"\S+")
 Shape = Callable[[Any], Any]
 """Rewrites decoded JSON of one type to canonical keys without nulls."""
 
@@ -57,9 +69,10 @@ def _unknown(misfit: _Misfit) -> str:
 
 
 def _sentence(error: msgspec.ValidationError) -> str:
-    """Turn "Expected `str`, got `int` - at `$.To[0].Name`" into "To[0].Name: expected str, got int."."""
-    reason, _, place = str(error).replace("`", "").partition(" - at ")
-    place = place.removeprefix("$").lstrip(".")
+    """Turn "Expected `str`, got `int` - at `$.To[0].Name`" into "To[0].Name: expected string, got integer."."""
+    reason, _, place = str(error).partition(" - at ")
+    reason = _QUOTED.sub(lambda types: _WORD.sub(lambda word: JSON_NAMES.get(word[0], word[0]), types[1]), reason)
+    place = place.replace("`", "").removeprefix("$").lstrip(".")
     if "timezone component" in reason:
         reason = "Expected an RFC 3339 time with a zone"
     return f"{place}: {reason[:1].lower()}{reason[1:]}." if place else f"{reason}."

@@ -12,6 +12,7 @@ from egret.api.router import Api, Call, Operation
 from egret.api.unsubscribe import PagePorts
 from egret.contracts import webapi as w
 from egret.contracts.settings import Suppression
+from egret.core.errors import InvalidRequest
 from egret.core.unsubscribe import keys_of
 from egret.usecases import attachments, deliveries, domain_tls, mailbox, reports, suppressions
 from egret.usecases.accept import SendPorts
@@ -58,10 +59,10 @@ def _sending(ports: SendPorts, uploads: attachments.UploadPorts) -> Mapping[str,
 
 def _deliveries(ports: deliveries.DeliveryPorts) -> Mapping[str, Operation]:
     def get(call: Call) -> w.DeliveryGetResult:
-        return w.DeliveryGetResult(delivery=deliveries.delivery_get(ports, _account(call), call.request.queue_msg_id))
+        return w.DeliveryGetResult(delivery=deliveries.delivery_get(ports, _account(call), _delivery(call)))
 
     def cancel(call: Call) -> None:
-        deliveries.delivery_cancel(ports, _account(call), call.request.queue_msg_id)
+        deliveries.delivery_cancel(ports, _account(call), _delivery(call))
 
     return {
         "DeliveryGet": get,
@@ -173,3 +174,11 @@ def _reports(ports: reports.ReportListPorts) -> Mapping[str, Operation]:
 
 def _account(call: Call) -> str:
     return call.caller.account.id
+
+
+def _delivery(call: Call) -> int:
+    """Return the id of the delivery that a request names. Raises InvalidRequest when it names none."""
+    delivery_id: int = call.request.queue_msg_id
+    if not delivery_id:
+        raise InvalidRequest(w.ErrorCode.DELIVERY_NOT_FOUND, "QueueMsgID is missing: it names the delivery.")
+    return delivery_id
