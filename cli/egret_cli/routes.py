@@ -49,7 +49,13 @@ def add_transport(ports: Ports, arguments: Namespace) -> Answer:
     if isinstance(way, Smarthost) and way.user:
         password = asked(f"Password of {way.user} at {way.host}: ", arguments.password_file, "--password-file")
     made = transport_add(_bundle(ports), Transport(arguments.transport, way), password)
-    return Answer(_data(made), f"Mail may go over {made.name}, {_described(made)}, once a route leads there.")
+    return Answer(_data(made), f"{_use_of(made)}, once a route leads to it.")
+
+
+def _use_of(transport: Transport) -> str:
+    if isinstance(transport.way, Fail):
+        return f"{transport.name} fails mail with {transport.way.code} {transport.way.message}"
+    return f"Mail may go over {transport.name}, {_described(transport)}"
 
 
 def _way(arguments: Namespace) -> Direct | Smarthost | Fail:

@@ -328,6 +328,14 @@ def test_a_webhook_that_does_not_answer_fails_its_test(machine: Machine) -> None
     assert (code, json.loads(out)["status"]) == (1, None)
 
 
+def test_a_new_transport_says_what_it_is_for(machine: Machine) -> None:
+    """No mail goes over one that fails it."""
+    failing = machine.good("transport", "add", "f", "fail", "--code", "550", "--message", "closed")
+    assert failing == "f fails mail with 550 closed, once a route leads to it.\n"
+    direct = machine.good("transport", "add", "d", "direct")
+    assert direct == "Mail may go over d, direct to the MX hosts, once a route leads to it.\n"
+
+
 def test_the_incoming_webhook_is_another_one(machine: Machine) -> None:
     """With secrets of its own; each is shown, tested, rotated, disabled and removed by itself."""
     incoming = "https://hooks.example.com/mail"
