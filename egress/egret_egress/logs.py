@@ -61,5 +61,5 @@ def set_up(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # No line tells thread, process or place in the source, so that nobody needs to find them out.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    for name in ("mail.log", "mail.debug", "aiohttp.access", "botocore", "urllib3", "asyncio"):
+    for name in ("mail.log", "mail.debug", "aiohttp.access", "botocore", "urllib3", "asyncio", "pynamodb"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -6,6 +6,9 @@ import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -84,3 +87,15 @@ def test_text_that_is_not_unicode_is_logged_all_the_same() -> None:
     record = logging.makeLogRecord({"msg": "x", "path": "\udc80", "number": 1 << 70})
 
     assert json.loads(JsonFormatter().format(record))["number"] == 1 << 70
+
+
+def test_libraries_are_heard_from_warnings_on() -> None:
+    """What pynamodb says at its import is no word of ours: the first line of a log is about Egret."""
+    code = (
+        "from egret_egress import logs; logs.set_up(); import logging; from egret.aws import settings_store;"
+        "logging.getLogger('egret_egress').info('ours')"
+    )
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stderr
+
+    assert [json.loads(line)["message"] for line in told.splitlines()] == ["ours"]
