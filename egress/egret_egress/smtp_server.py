@@ -206,22 +206,23 @@ class SmtpServer:
                     log.warning("no connection can be accepted", extra={"error": str(error)})
                     await asyncio.sleep(ACCEPTING_AGAIN_S)
                     continue
-                networks = networks_of(str(address[0]))
+                ip = str(address[0])
+                networks = networks_of(ip)
                 if self.is_full_for(networks):
                     accepted.close()
                     continue
                 self.connections_of.update(networks)
-                handshake = loop.create_task(self._shake_hands(accepted))
+                handshake = loop.create_task(self._shake_hands(accepted, ip))
                 self._handshakes.add(handshake)
                 handshake.add_done_callback(partial(self._shaken, networks))
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _shake_hands(self, accepted: socket.socket, ip: str) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(self), accepted, ssl=self.service.tls, ssl_handshake_timeout=HANDSHAKE_S
             )
         except OSError as error:
-            log.info("the TLS handshake failed", extra={"error": str(error)})
+            _tell_of_handshake(ip, error)
 
     def _shaken(self, networks: Sequence[str], handshake: asyncio.Task[None]) -> None:
         """Count a handshake no longer; what came of it counts itself."""
@@ -510,7 +511,7 @@ class Connection(SMTP):
                 transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
             )
         except (OSError, ssl.SSLError) as error:
-            log.info("the TLS handshake failed", extra={"peer": self._client.ip, "error": str(error)})
+            _tell_of_handshake(self._client.ip, error)
             self._forget()
             self._is_over = True
             return
@@ -693,6 +694,14 @@ class Connection(SMTP):
     async def smtp_EXPN(self, arg: str) -> None:  # noqa: N802
         """Tell nobody who is here."""
         await self._mistake("502 5.5.1 EXPN is not offered")
+
+
+def _tell_of_handshake(ip: str, error: OSError) -> None:
+    """Log why there is no TLS. Who only looks whether somebody listens ends the connection without any error."""
+    if text := str(error):
+        log.info("the TLS handshake failed", extra={"peer": ip, "error": text})
+    else:
+        log.info("a connection ended before TLS was there", extra={"peer": ip})
 
 
 def _decode(text: str) -> bytes:

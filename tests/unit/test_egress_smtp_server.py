@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -427,6 +428,35 @@ def test_who_connects_counts_before_tls_is_there(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(go())
+
+
+@LOOPS
+@pytest.mark.parametrize(
+    ("said", "told"), [(b"", "a connection ended before TLS was there"), (b"NOOP\r\n", "the TLS handshake failed")]
+)
+def test_a_handshake_that_came_to_nothing_is_told_with_its_reason(
+    certificate: Certificate,
+    loop: Callable[[], asyncio.AbstractEventLoop],
+    said: bytes,
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And with the peer; who only looks whether somebody listens makes no error, and none is told."""
+    caplog.set_level(logging.INFO, "egret_egress.smtp_server")
+
+    async def go() -> None:
+        async with connected(replace(with_tls(User(), certificate), is_implicit=True)) as (_, wire):
+            wire.writer.write(said)
+            wire.writer.write_eof()
+            await wire.reader.read()
+            while not caplog.records:  # noqa: ASYNC110 (a log has no event)
+                await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(go())
+    (line,) = [record for record in caplog.records if record.name == "egret_egress.smtp_server"]
+    assert (line.getMessage(), vars(line)["peer"]) == (told, "127.0.0.1")
+    assert bool(said) == bool(vars(line).get("error")) == ("error" in vars(line))
 
 
 @LOOPS
