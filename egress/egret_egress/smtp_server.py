@@ -83,7 +83,7 @@ class ServerLimits:
 class Client:
     """Who is connected. ehlo: what it calls itself. tls: protocol and cipher, "" = none. is_extended: it said EHLO.
 
-    is_authenticated: AUTH was answered 235.
+    is_authenticated: AUTH was answered 235. login: who it said at AUTH that it is, for the log; "" = nobody yet.
     """
 
     ip: str
@@ -91,6 +91,7 @@ class Client:
     is_extended: bool = False
     tls: str = ""
     is_authenticated: bool = False
+    login: str = ""
 
 
 Challenge = Callable[[bytes], Awaitable[bytes]]
@@ -438,17 +439,18 @@ class Connection(SMTP):
             log.exception("receiving failed", extra={"peer": self._client.ip})
             return NOT_NOW
 
-    async def _say(self, reply: str) -> None:
-        """Send a reply; 421 ends the connection."""
+    async def _say(self, reply: str, told: str = "refused") -> None:
+        """Send a reply; 421 ends the connection. told: what the log says of it when it is a refusal."""
         if reply[:1] in ("4", "5"):
-            log.info("refused", extra={"peer": self._client.ip, "reply": reply})
+            login = {"login": self._client.login[:MAX_NAME_CHARS]} if self._client.login else {}
+            log.info(told, extra={"peer": self._client.ip, "reply": reply, **login})
         self._is_over = self._is_over or reply.startswith("421")
         await self.push(reply)
 
-    async def _mistake(self, reply: str) -> None:
+    async def _mistake(self, reply: str, told: str = "refused") -> None:
         """Refuse a command that makes no sense; whoever makes too many of them is sent away."""
         self._errors += 1
-        await self._say(reply if self._errors < MAX_ERRORS else "421 4.7.0 Too many errors")
+        await self._say(reply if self._errors < MAX_ERRORS else "421 4.7.0 Too many errors", told)
 
     def _set_rset_state(self) -> None:
         self._transaction = self._mail = None
@@ -536,6 +538,7 @@ class Connection(SMTP):
         if mechanism.upper() not in mechanisms:
             await self._mistake("504 5.5.4 The mechanism is not offered")
             return
+        self._client.login = ""
         try:
             first = _decode(initial) if initial else None
             reply = await self._conversation.auth(mechanism.upper(), first, self._challenge)
@@ -550,7 +553,7 @@ class Connection(SMTP):
             self._client.is_authenticated = True
             await self.push(reply)
         else:
-            await self._mistake(reply)
+            await self._mistake(reply, "login failed")
 
     def _without_auth(self) -> str:
         """Return why AUTH cannot be now, "" when it can."""

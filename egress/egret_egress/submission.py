@@ -104,6 +104,7 @@ class _Conversation:
     async def auth(self, mechanism: str, initial: bytes | None, challenge: Challenge) -> str:
         """Log in with the login address and the API key."""
         credentials = await (_plain if mechanism == "PLAIN" else _login)(initial, challenge)
+        self._client.login = credentials[0]
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._ports.executor, lambda: log_in(self._ports.settings, *credentials))
@@ -127,7 +128,6 @@ class _Conversation:
     def _missed(self) -> str:
         """Refuse a login. The limit is looked at only now: a network under attack is not to lock out its owner."""
         ip, failures = self._client.ip, self._ports.failures
-        log.info("login failed", extra={"peer": ip})
         if failures.is_over(ip):
             return "421 4.7.0 Too many failed logins from this network, try again later"
         failures.count(ip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import smtplib
 import threading
 from collections.abc import Iterator
@@ -282,6 +283,24 @@ def test_a_failed_login_is_told_nothing(listener: Listening, user: str, key: str
         code, line = client.docmd("AUTH", "PLAIN " + _base64(f"\0{user}\0{key}"))
 
     assert (code, line) == (535, b"5.7.8 Unknown address or API key")
+
+
+def test_a_failed_login_is_one_line_that_names_it(listener: Listening, caplog: pytest.LogCaptureFixture) -> None:
+    """The login as it was given, at most 255 characters of it, and never the key."""
+    caplog.set_level(logging.INFO, "egret_egress")
+    tries = [("app@example.com\r\n", "egret_wrong"), ("a" * 1000, "egret_other")]
+    with listener.connected() as client:
+        for user, key in tries:
+            assert client.docmd("AUTH", "PLAIN " + _base64(f"\0{user}\0{key}"))[0] == 535
+        assert client.docmd("AUTH", "PLAIN %%%")[0] == 501
+    lines = [vars(record) for record in caplog.records if "peer" in vars(record)]
+
+    assert [(line["message"], line.get("login"), line["reply"][:3]) for line in lines] == [
+        ("login failed", "app@example.com\r\n", "535"),
+        ("login failed", "a" * 255, "535"),
+        ("login failed", None, "501"),
+    ]
+    assert "egret_" not in repr([{name: line.get(name) for name in ("message", "login", "reply")} for line in lines])
 
 
 def test_credentials_that_are_none(listener: Listening) -> None:
