@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -23,6 +24,8 @@ LAST_GRACE_S = 30.0
 of it, and then losing it would be worse than the wait."""
 RESTART_PAUSE_S = 0.5
 """At least this long between two starts of the same process."""
+MAX_LOG_BYTES = 10_000_000
+"""A log that has become longer gives way to a new one; one old one is kept beside it."""
 LAST_LINES = 10
 LAST_BYTES = 10_000
 """So much of a log is told when its process ends at the start."""
@@ -45,8 +48,8 @@ class Child:
 class Family:
     """All processes in the order of their start; `record` is the file that names them for a later run."""
 
-    def __init__(self, logs: Path, record: Path) -> None:
-        self._logs, self._record = logs, record
+    def __init__(self, logs: Path, record: Path, max_log_bytes: int = MAX_LOG_BYTES) -> None:
+        self._logs, self._record, self._max_log_bytes = logs, record, max_log_bytes
         self._children: list[Child] = []
 
     def start(self, child: Child) -> None:
@@ -56,6 +59,8 @@ class Family:
 
     def _run(self, child: Child) -> None:
         child.started_at = time.monotonic()
+        if self._is_log_full(child):
+            self._log(child).replace(self._old_log(child))
         output: IO[bytes] | None = None if child.shows_output else self._log(child).open("ab")
         child.log_start = output.tell() if output is not None else 0
         try:
@@ -67,6 +72,24 @@ class Family:
 
     def _log(self, child: Child) -> Path:
         return self._logs / f"{child.name}.log"
+
+    def _old_log(self, child: Child) -> Path:
+        return self._logs / f"{child.name}.log.1"
+
+    def _is_log_full(self, child: Child) -> bool:
+        log = self._log(child)
+        return not child.shows_output and log.exists() and log.stat().st_size > self._max_log_bytes
+
+    def turn_logs(self) -> None:
+        """Begin the logs anew that have become too long, under processes that have them open.
+
+        A line that is written meanwhile may be lost. Windows cannot cut what is open: there only a start does it.
+        """
+        for child in self._children if os.name == "posix" else ():
+            if self._is_log_full(child):
+                shutil.copyfile(self._log(child), self._old_log(child))
+                os.truncate(self._log(child), 0)  # they append: the next line becomes the first
+                child.log_start = 0
 
     def _write_record(self) -> None:
         running = [

@@ -86,6 +86,7 @@ class Supervisor:
         while not self._ending:
             for line in self._family.revive():
                 print(line, flush=True)
+            self._family.turn_logs()
             time.sleep(WATCH_PAUSE_S)
 
     def _start(self) -> None:

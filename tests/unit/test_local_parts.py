@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,35 @@ def test_a_process_that_ends_at_the_start_has_the_last_word(tmp_path: Path) -> N
     assert family.ended(["good", "bad"]) == "\n".join(["bad ended with 2:", *map(str, range(10, 20))])
     assert (family.ended(["mute"]), family.ended(["brief"])) == ("mute ended with 3:", "brief ended with 4:")
     assert family.ended(["good"]) == ""
+    family.end(5, last="")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a log that is open cannot be cut on Windows")
+def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """A long one is put aside while its process goes on writing, and another time at a start; one old one is kept."""
+    go, log, old = tmp_path / "go", tmp_path / "wordy.log", tmp_path / "wordy.log.1"
+    code = (
+        "import pathlib, sys, time; print('x' * 100, flush=True)\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.005)\n"
+        "print('after', flush=True)"
+    )
+    family = Family(tmp_path, tmp_path / "processes.json", max_log_bytes=100)
+    child = Child("wordy", [sys.executable, "-c", code], {})
+    family.start(child)
+    while not log.stat().st_size:
+        time.sleep(0.005)
+
+    family.turn_logs()
+    assert (log.read_text(), old.read_text()) == ("", "x" * 100 + "\n")
+    go.touch()
+    assert child.process is not None
+    child.process.wait()
+    family.turn_logs()
+    assert log.read_text() == "after\n"
+
+    log.write_text("y" * 101)
+    family.start(Child("wordy", [sys.executable, "-c", ""], {}))
+    assert (log.read_text(), old.read_text()) == ("", "y" * 101)
     family.end(5, last="")
 
 
