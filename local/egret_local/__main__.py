@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
+from egret import posix
 from egret_local.settings import from_environment
 from egret_local.supervisor import CannotStart, Supervisor
 
@@ -21,12 +20,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     root = Path(__file__).resolve().parents[2]
     try:
         supervisor = Supervisor(from_environment(os.environ, root), os.environ)
-
-        def end(_number: int, _frame: FrameType | None) -> None:
-            supervisor.end()
-
-        signal.signal(signal.SIGINT, end)
-        signal.signal(signal.SIGTERM, end)
+        posix.on_end(supervisor.end)
         supervisor.run()
     except (CannotStart, ValueError) as error:
         print(error, file=sys.stderr)

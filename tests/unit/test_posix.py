@@ -116,3 +116,28 @@ def test_the_fast_loop_hears_requests_to_end() -> None:
         assert runner.run(wait()) == ("asyncio" if sys.platform == "win32" else "uvloop")
     signal.signal(signal.SIGINT, before[0])
     signal.signal(signal.SIGTERM, before[1])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals that one process sends another")
+@pytest.mark.parametrize(
+    ("name", "before", "heard"),
+    [
+        ("SIGINT", "SIG_IGN", 1),
+        ("SIGTERM", "SIG_DFL", 1),
+        ("SIGHUP", "SIG_DFL", 1),
+        ("SIGHUP", "SIG_IGN", 0),
+    ],
+)
+def test_a_program_hears_that_it_is_to_end(name: str, before: str, heard: int) -> None:
+    """By Ctrl-C, by request, and when its terminal is closed, unless whoever started it had that ignored."""
+    code = f"""
+import os, signal
+from egret import posix
+heard = []
+signal.signal(signal.{name}, signal.{before})
+posix.on_end(lambda: heard.append(1))
+os.kill(os.getpid(), signal.{name})
+print(len(heard))
+"""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == f"{heard}\n"

@@ -127,6 +127,23 @@ def _on_terminate_windows(loop: asyncio.AbstractEventLoop, callback: Callable[[]
         signal.signal(getattr(signal, name), wake)
 
 
+def on_end(callback: Callable[[], None]) -> None:
+    """Call `callback` at Ctrl-C, at a request to end, and when the terminal is closed, unless that is ignored (nohup).
+
+    For a program without a loop; SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-Break instead of the last.
+    """
+
+    def heed(_number: int, _frame: FrameType | None) -> None:
+        callback()
+
+    signal.signal(signal.SIGINT, heed)
+    signal.signal(signal.SIGTERM, heed)
+    if sys.platform == "win32":
+        signal.signal(signal.SIGBREAK, heed)
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, heed)
+
+
 def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     """Return uvloop's event loop, which is twice as fast, where it is installed (never on Windows); None elsewhere."""
     try:
