@@ -122,8 +122,8 @@ def _shown(account: Account) -> Answer:
 
 
 def _missing_address(account: Account) -> str:
-    to_do = f"egret account update {shlex.quote(account.name)} --address ADDRESS"
-    return f"It has no address to log in with, so it can have no key; give it one: {to_do}"
+    way = f"account update {shlex.quote(account.name)} --address ADDRESS"
+    return f"It has no address to log in with, so it can have no key: `{way}` gives it one."
 
 
 def _named(data: dict[str, object]) -> dict[str, object]:

@@ -173,7 +173,7 @@ def test_an_account_is_created_with_what_is_given(machine: Machine) -> None:
 
 def test_an_account_without_an_address_says_what_it_lacks(machine: Machine) -> None:
     """How to go on is said until it has one; JSON says no more than the settings."""
-    command = "egret account update 'new one' --address ADDRESS"
+    command = "`account update 'new one' --address ADDRESS`"
     assert command in machine.good("account", "create", "new one")
     assert command in machine.good("account", "show", "new one")
     assert machine.data("account", "show", "new one")["addresses"] == []
