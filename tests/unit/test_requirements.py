@@ -53,3 +53,11 @@ def test_a_lock_file_pins_everything_that_is_asked_for(lock: str) -> None:
 def test_what_is_deployed_is_what_is_tested(smaller: str, larger: str) -> None:
     """The layer, the container and the tests use the same versions."""
     assert _pins(smaller) <= _pins(larger)
+
+
+def test_the_emulator_has_what_it_warns_of() -> None:
+    """In the version that is installed beside it anyway, so that nothing more is downloaded."""
+    ours = {(name, version) for name, version in _pins("runtime.txt") if name == "cryptography"}
+
+    assert ours
+    assert ours <= _pins("emulator.txt")
