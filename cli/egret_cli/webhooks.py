@@ -135,7 +135,13 @@ COMMANDS = (
         set_webhook,
     ),
     Command("webhook", "show", "Show the webhook of an account, without its secrets.", _WHICH, show),
-    Command("webhook", "test", "Post an invented event to the webhook and show the answer.", _WHICH, test),
+    Command(
+        "webhook",
+        "test",
+        "Post an invented event to the webhook and show the answer; it fails when there is none.",
+        _WHICH,
+        test,
+    ),
     Command(
         "webhook",
         "rotate",
