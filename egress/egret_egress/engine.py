@@ -177,7 +177,8 @@ class Engine:
             if len(self._tasks) >= self._capacity.workers:
                 if not crew.busy:
                     self._starved[place] = None
-                return
+                    return
+                break
             self._start_worker(place, crew)
             waiting -= 1
         if waiting and crew.busy < self._capacity.per_place:
@@ -204,8 +205,7 @@ class Engine:
         is_stuck = crew.done - done < crew.busy
         if is_stuck and len(self._tasks) < self._capacity.workers:
             self._start_worker(place, crew)
-        if self._backlog.count(place):
-            self._look_again(place, crew)
+        self._employ(place)  # the queue may be long, and workers may be free that were not when it grew
 
     def _dismiss(self, task: asyncio.Task[None], place: str, crew: _Crew) -> None:
         self._tasks.discard(task)
