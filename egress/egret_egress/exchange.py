@@ -362,6 +362,8 @@ class Exchange:
 
     def dot_stays(self) -> None:
         """The connection ended before the dot was sent, if it was about to be: the server has no message."""
+        if self.dot_sent:
+            self.talk.pop()
         self.dot_sent = False
 
     def _final(self, reply: Reply) -> Step:
