@@ -361,7 +361,7 @@ class Exchange:
         self.dot_sent = True
 
     def dot_stays(self) -> None:
-        """The connection ended before the dot was sent, if it was about to be: the server has no message."""
+        """The dot was not sent, if it was about to be, and never will: the server has no message."""
         if self.dot_sent:
             self.talk.pop()
         self.dot_sent = False
