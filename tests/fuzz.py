@@ -38,8 +38,9 @@ from egret.core.compose import Draft, File, compose
 from egret.core.diagnostic import status_code
 from egret.core.dmarc_reading import read_dmarc
 from egret.core.dmarc_report import AggregateReport, PublishedPolicy, Row, compose_xml, compressed
-from egret.core.dsn import parse_dsn
+from egret.core.dsn import read_dsn
 from egret.core.errors import EgretError
+from egret.core.mimescan import read_mail
 from egret.core.netguard import UrlPolicy, check_url
 from egret.core.parse import MAX_TEXT_OCTETS, NotConforming, Structure, parse_message, part_content
 from egret.core.recognise import MailKind, recognise
@@ -289,7 +290,7 @@ def targets() -> list[Target]:
         Target(
             "pedantic parse_message", lambda b: parse_message(b, pedantic=True), [mail, DSN, MIXED], (NotConforming,)
         ),
-        Target("parse_dsn", parse_dsn, [DSN, mail]),
+        Target("read_dsn", lambda b: read_dsn(read_mail(b).parts), [DSN, mail]),
         Target("recognise", _recognise, [mail, *_reports()], max_s_per_mb=MAX_RECOGNISER_S_PER_MB),
         Target(
             "Address.parse",

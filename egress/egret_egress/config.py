@@ -39,7 +39,8 @@ class Config:
     allow_loopback: MX hosts may be on this machine, for local mode only. shaping: the operator's own shaping file.
     submission_listen, submissions_listen: of submission by STARTTLS and by TLS, None = not offered.
     certificate: of our own SMTP servers, None = made at start. rejects_dmarc: incoming mail that fails DMARC is refused
-    where its domain asks for that. has_requiretls: our own servers offer REQUIRETLS.
+    where its domain asks for that, and mail without exactly one From domain. has_requiretls: our own servers
+    offer REQUIRETLS.
     """
 
     bind: tuple[str, int]

@@ -363,8 +363,8 @@ class Exchange:
     def dot_stays(self) -> None:
         """The dot was not sent, if it was about to be, and never will: the server has no message."""
         if self.dot_sent:
+            self.dot_sent = False
             self.talk.pop()
-        self.dot_sent = False
 
     def _final(self, reply: Reply) -> Step:
         if self._content_sent and not self._accepted:

@@ -1,6 +1,6 @@
 """Mail that comes back: an SMTP server that takes only what it knows and says 250 only once the object is stored.
 
-The dialogue is `smtp_server`'s; here is who is a recipient, and where mail goes. Knows recipients by `Recipients`.
+The dialogue is `smtp_dialogue`'s; here is who is a recipient, and where mail goes. Knows recipients by `Recipients`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, i
 from egret_egress.judging import Judge
 from egret_egress.metrics import INBOUND
 from egret_egress.rates import Rate, Rates
-from egret_egress.smtp_server import NOT_NOW, Challenge, Client, ServerLimits, Service, SmtpServer
+from egret_egress.smtp_limits import ServerLimits
+from egret_egress.smtp_server import SmtpServer
+from egret_egress.smtp_service import NOT_NOW, Challenge, Client, Service
 from egret_egress.spf_check import Sender, Spf
 
 log = logging.getLogger(__name__)
@@ -163,9 +165,10 @@ class InboundPorts:
 class InboundPolicy:
     """What is taken of whom.
 
-    rejects: mail that fails DMARC is refused where its domain asks for that. has_requiretls: REQUIRETLS is offered.
-    unproven_recipients: of one mail whose sender SPF does not vouch for. unknown_recipients: refused in one connection
-    before it ends. messages, unknown: of networks, in a minute and in an hour.
+    rejects: mail that fails DMARC is refused where its domain asks for that, and mail without exactly one From domain.
+    has_requiretls: REQUIRETLS is offered. unproven_recipients: of one mail whose sender SPF does not vouch for.
+    unknown_recipients: refused in one connection before it ends. messages, unknown: of networks, in a minute
+    and in an hour.
     """
 
     rejects: bool = False
@@ -303,7 +306,7 @@ class _Incoming:
         verdicts = await self._verdicts(content)
         if verdicts is not None and self._is_rejected(verdicts):
             await loop.run_in_executor(self._ports.executor, self._note_rejected, verdicts)
-            return f"550 5.7.1 DMARC of {verdicts.header_from} fails, and its policy is to reject"
+            return _rejection(verdicts)
         arrival = self._arrival()
         inbound = self._envelope(arrival, verdicts)
         key = f"inbound/{arrival.at:%Y-%m-%d}/{arrival.id}"
@@ -330,8 +333,11 @@ class _Incoming:
         return await self._ports.judge.verdicts(self._client.ip, await self._spf, content)
 
     def _is_rejected(self, verdicts: Verdicts) -> bool:
-        """Tell whether the From domain wants it refused, and it is no answer to what we sent."""
-        is_failed = verdicts.dmarc == "fail" and verdicts.policy == "reject"
+        """Tell whether the From domain wants it refused, or there is none to ask, and it is no answer to what we sent.
+
+        Else a second From would be the way round every policy (RFC 9989 section 11.5).
+        """
+        is_failed = verdicts.dmarc == "permerror" or (verdicts.dmarc == "fail" and verdicts.policy == "reject")
         return is_failed and self._door.policy.rejects and not any(one.delivery_id for one in self._recipients)
 
     def _note_rejected(self, verdicts: Verdicts) -> None:
@@ -381,3 +387,10 @@ def _refusal(content: bytes, hostname: str) -> str:
     if header_size(content) > MAX_HEADER_BYTES:
         return "554 5.6.0 The header of the message is too large"
     return "554 5.4.6 The message goes round in a loop" if is_looping(content, hostname) else ""
+
+
+def _rejection(verdicts: Verdicts) -> str:
+    """Return the reply to mail that DMARC has refused."""
+    if verdicts.dmarc == "permerror":
+        return "550 5.7.1 DMARC needs one From field with an address, or several of one domain"
+    return f"550 5.7.1 DMARC of {verdicts.header_from} fails, and its policy is to reject"

@@ -133,9 +133,10 @@ def _asking(names: Names) -> Callable[[str], dmarc.DmarcRecord | None]:
 
 
 def header_from(content: bytes) -> str:
-    """Return the From domain as A-labels; "" unless there is one From field with one address (RFC 9989 section 5.3).
+    """Return the From domain as A-labels; "" unless there is one From field, with addresses of one domain.
 
-    A bare CR or LF ends a line here, as it does for many who show the mail: no second From hides behind one.
+    RFC 9989 section 5.3.1. A bare CR or LF ends a line here, as it does for many who show the mail: no second
+    From hides behind one.
     """
     header = split(content)[0]
     if len(header) > MAX_HEADER_BYTES:
@@ -149,9 +150,13 @@ def header_from(content: bytes) -> str:
     whole = map("".join, fields)
     values = [value for name, colon, value in (field.partition(":") for field in whole) if _is_from(name) and colon]
     mailboxes = parse_addresses(values[0]) if len(values) == 1 else ()
-    if len(mailboxes) != 1:
-        return ""
-    _, at, domain = mailboxes[0].address.rpartition("@")
+    domains = {_domain_of(mailbox.address) for mailbox in mailboxes}
+    return domains.pop() if len(domains) == 1 else ""
+
+
+def _domain_of(address: str) -> str:
+    """Return the domain as A-labels, "" when there is none."""
+    _, at, domain = address.rpartition("@")
     try:
         return canonical_domain(domain) if at else ""
     except AddressError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -23,15 +24,20 @@ from egret.usecases.tls_reports import TlsReporting, send_tls_reports
 
 METRICS: Final = {ReportKind.DMARC: "DmarcReports", ReportKind.TLS: "TlsReports"}
 """Metrics: reports queued."""
+SIDE_BY_SIDE: Final = 32
+"""Domains whose DNS is waited for at once."""
+MARGIN: Final = timedelta(seconds=60)
+"""Of an invocation, for what was begun: a question to DNS, and the reports that wait for their turn."""
 
 _logger = Logger(service="reports")
 
 
-def handle(event: Mapping[str, Any], context: object) -> None:
+def handle(event: Mapping[str, Any], context: Any) -> None:
     """Send what is due."""
     _logger.append_keys(invocation=getattr(context, "aws_request_id", ""))
+    time = timedelta(milliseconds=context.get_remaining_time_in_millis()) - MARGIN
     app = _app()
-    run(ports_of(app), event, dmarc=app.sends_dmarc_reports, tls=TlsReporting(app.tls_reporting))
+    run(ports_of(app), event, dmarc=app.sends_dmarc_reports, tls=TlsReporting(app.tls_reporting), time=time)
 
 
 @cache
@@ -49,24 +55,30 @@ def ports_of(app: App) -> ReportPorts:
         tls_results=app.tls_results,
         suppressions=app.report_suppressions,
         dns=SystemDns(),
+        side_by_side=ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="reports").map,
     )
 
 
-def run(ports: ReportPorts, event: Mapping[str, Any], *, dmarc: bool, tls: TlsReporting) -> None:
+def run(ports: ReportPorts, event: Mapping[str, Any], *, dmarc: bool, tls: TlsReporting, time: timedelta) -> None:
     """Send the reports that are due at the hour of the event, and tell of each kind in a line.
 
-    Raises Unavailable when some could not be queued: the invocation is then repeated, and queues those alone.
+    time: after which no report is begun; of DMARC, after half of it when TLS reports are due as well.
+    Raises Unavailable when some could not be queued or were left: the invocation is then repeated, and queues those
+    alone.
     """
-    end = _whole_hour(event, ports.now())
-    failed = 0
+    began = ports.now()
+    end = _whole_hour(event, began)
+    sends_tls = end.hour == 0 and tls is not TlsReporting.OFF
+    lacking = 0
     if dmarc:
-        failed += _told(ReportKind.DMARC, send_dmarc_reports(ports, end))
-    if end.hour == 0 and tls is not TlsReporting.OFF:
-        failed += _told(ReportKind.TLS, send_tls_reports(ports, _day_before(end), tls))
+        until = began + (time / 2 if sends_tls else time)
+        lacking += _told(ReportKind.DMARC, send_dmarc_reports(ports, end, until))
+    if sends_tls:
+        lacking += _told(ReportKind.TLS, send_tls_reports(ports, _day_before(end), began + time, tls))
     if not dmarc and tls is TlsReporting.OFF:
         _logger.info("reports", extra={"off": True})
-    if failed:
-        raise Unavailable(detail=f"{failed} reports were not queued")
+    if lacking:
+        raise Unavailable(detail=f"{lacking} reports were not queued")
 
 
 def _whole_hour(event: Mapping[str, Any], now: datetime) -> datetime:
@@ -83,6 +95,7 @@ def _day_before(end: datetime) -> date:
 
 
 def _told(kind: ReportKind, tally: Tally) -> int:
+    """Log what became of the reports of a kind; return how many the next run has to look at."""
     facts = {
         "kind": kind.value,
         "queued": tally.queued,
@@ -90,6 +103,7 @@ def _told(kind: ReportKind, tally: Tally) -> int:
         "unanswered": tally.unanswered,
         "too_large": tally.too_large,
         "failed": tally.failed,
+        "left": tally.left,
     }
     _logger.info("reports", extra=facts | metric_fields("reports", {METRICS[kind]: tally.queued}))
-    return tally.failed
+    return tally.failed + tally.left

@@ -14,7 +14,7 @@ from egret.core.tls_policy import PLAIN
 from egret_egress.destinations import Host
 from egret_egress.engine import Capacity
 from tests.fault.providers import Provider, To, VirtualLoop, run_virtually
-from tests.integration.egress_rig import Wishes, handoff, rig_for, transaction
+from tests.integration.egress_rig import UNHURRIED, Wishes, handoff, rig_for, transaction
 
 IN_HAND = 12
 
@@ -33,21 +33,23 @@ class AtOnce(Executor):
 
 
 def most_connections(work_s: float) -> int:
-    """Return how many a server saw that takes so long for a message, while for 20 s a dozen are in hand."""
+    """Return how many a server saw that takes so long for a message, while for 3 s a dozen are in hand."""
     provider = Provider(Random(1), connections=1000, per_second=1_000_000, rtt_s=0.002, work_s=work_s)
 
     async def main(loop: VirtualLoop) -> int:
         loop.providers, loop.names = {"mx.example.org": provider}, {"192.0.2.1": "mx.example.org"}
         router = To({"example.org": Host("mx.example.org", 25, PLAIN, addresses=("192.0.2.1",))})
-        async with rig_for(0, Wishes(router=router, executor=AtOnce())) as rig:
+        async with rig_for(0, Wishes(router=router, executor=AtOnce(), timeouts=UNHURRIED)) as rig:
             number = 0
-            while loop.time() < 20:
+            while loop.time() < 3:
                 while rig.ledger.in_hand < IN_HAND:
                     number += 1
                     assert rig.engine.take(handoff(transaction(1024 * number))).taken == [True]
                 await asyncio.sleep(0.001)
             await rig.settle()
-        assert len(provider.taken) == number
+        assert len(provider.taken) == number == len(rig.book.outcomes)
+        replies = [attempt.outcome.reply for attempt in rig.book.outcomes.values()]
+        assert {reply.code if reply else 0 for reply in replies} == {250}
         return provider.most_open
 
     return run_virtually(main)
@@ -75,7 +77,8 @@ def test_a_long_queue_gets_the_workers_that_another_place_leaves(work_s: float) 
 
     async def main(loop: VirtualLoop) -> None:
         loop.providers, loop.names = providers, names
-        wishes = Wishes(router=To(hosts), executor=AtOnce(), capacity=Capacity(workers=3, per_place=3))
+        capacity = Capacity(workers=3, per_place=3)
+        wishes = Wishes(router=To(hosts), executor=AtOnce(), capacity=capacity, timeouts=UNHURRIED)
         async with rig_for(0, wishes) as rig:
             rig.engine.take(handoff(*(transaction(1024 * number, domain="example.com") for number in range(1, 5))))
             rig.engine.take(handoff(*(transaction(1024 * number) for number in range(5, 65))))

@@ -23,7 +23,7 @@ from egret_egress.destinations import Answer
 from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.rates import Rate
-from egret_egress.smtp_server import ServerLimits
+from egret_egress.smtp_limits import Occupancy, ServerLimits
 from egret_egress.spf_check import Sender, Spf
 from egret_egress.unit import INBOUND_THREADS, serving
 from tests.certificates import Certificate
@@ -194,6 +194,33 @@ def test_what_fails_dmarc_is_refused_only_where_both_sides_want_it(
 
     server.talk(talk)
     assert len(server.stored) == (code == "250")
+
+
+@pytest.mark.rfc("9989", "11.5")
+@pytest.mark.parametrize(
+    ("author", "recipient", "rejects", "code"),
+    [
+        ("From: me@evil.example\r\nFrom: ceo@b.example\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("From: me@evil.example, ceo@b.example\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("From: The Boss <>\r\n", "me@a.example", True, "550 5.7.1 "),
+        ("", "me@a.example", True, "550 5.7.1 "),
+        ("From: me@evil.example, you@evil.example\r\n", "me@a.example", True, "250 2.0.0 "),
+        ("From: me@evil.example\r\nFrom: ceo@b.example\r\n", "me@a.example", False, "250 2.0.0 "),
+        ("", f"{FROMID}@bounces.a.example", True, "250 2.0.0 "),
+    ],
+)
+def test_a_second_from_is_no_way_round_the_policy_of_the_first(
+    author: str, recipient: str, rejects: bool, code: str
+) -> None:
+    """Where DMARC may refuse; a bounce is taken, whatever it looks like."""
+    server = Port25(Zone(REJECT), InboundPolicy(rejects=rejects))
+
+    async def talk(wire: Wire) -> None:
+        await wire.codes("EHLO client.example", "MAIL FROM:<x@evil.example>", f"RCPT TO:<{recipient}>", "DATA")
+        assert (await wire.say(f"{author}Subject: Hello\r\n\r\nHello\r\n.")).startswith(code)
+
+    server.talk(talk)
+    assert len(server.stored) == code.startswith("250")
 
 
 @pytest.mark.parametrize("rejects", [True, False])
@@ -478,17 +505,13 @@ def test_a_hostile_client_harms_nobody_else(hostile: bytes, certificate: Certifi
 
 def test_connections_of_a_network_are_limited_as_those_of_an_address_are() -> None:
     """Three times as many around it, and nine times."""
-    server = InboundServer(
-        InboundPorts(Recipients(settings(), KEYS), MemoryBlobs(), FakeClock(NOW), SeededDice(), ThreadPoolExecutor(1)),
-        "mx.example",
-        ServerLimits(peer_connections=2),
-    )
+    occupancy = Occupancy(ServerLimits(peer_connections=2))
     for networks, count in ((["a/32", "a/26", "a/21"], 2), (["b/32", "b/26", "b/21"], 0)):
-        server.connections_of.update(networks * count)
-    assert server.is_full_for(["a/32", "a/26", "a/21"])
-    assert not server.is_full_for(["c/32", "a/26", "a/21"])
-    server.connections_of["a/26"] = 6
-    assert server.is_full_for(["c/32", "a/26", "a/21"])
-    assert not server.is_full_for(["c/32", "d/26", "a/21"])
-    server.connections_of["a/21"] = 18
-    assert server.is_full_for(["c/32", "d/26", "a/21"])
+        occupancy.connections_of.update(networks * count)
+    assert occupancy.is_full_for(["a/32", "a/26", "a/21"])
+    assert not occupancy.is_full_for(["c/32", "a/26", "a/21"])
+    occupancy.connections_of["a/26"] = 6
+    assert occupancy.is_full_for(["c/32", "a/26", "a/21"])
+    assert not occupancy.is_full_for(["c/32", "d/26", "a/21"])
+    occupancy.connections_of["a/21"] = 18
+    assert occupancy.is_full_for(["c/32", "d/26", "a/21"])

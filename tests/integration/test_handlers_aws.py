@@ -615,7 +615,8 @@ def test_reports_with_the_permissions_of_the_template(stack: Stack, monkeypatch:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     reporting = replace(reports_function.ports_of(stack.function("ReportsFunction")), dns=lambda _: ())
     for _ in range(2):
-        reports_function.run(reporting, {"time": midnight.isoformat()}, dmarc=True, tls=TlsReporting.ALL)
+        event, time = {"time": midnight.isoformat()}, timedelta(minutes=13)
+        reports_function.run(reporting, event, dmarc=True, tls=TlsReporting.ALL, time=time)
 
     queued = operator.store.list(ACCOUNT, DeliveryFilter(), "", 10, now).items
     assert [delivery.recipient for delivery in queued] == ["d@example.net"]

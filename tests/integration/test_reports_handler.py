@@ -10,11 +10,14 @@ from typing import Any, cast
 import pytest
 
 from egret.contracts.ports import Idempotency
+from egret.core.dmarc_report import PublishedPolicy
 from egret.core.errors import Unavailable
 from egret.usecases.tls_reports import TlsReporting
 from functions.reports import handler as reports_function
 from tests.unit.reporting import MIDNIGHT
 from tests.unit.test_send_reports import FAILED, STS, World, tell, wants
+
+TIME = timedelta(minutes=13)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def run(
     world: World, event: dict[str, Any], *, dmarc: bool = True, tls: TlsReporting = TlsReporting.FAILURES
 ) -> list[str]:
     """Run the function; return who is written to."""
-    reports_function.run(world.ports, event, dmarc=dmarc, tls=tls)
+    reports_function.run(world.ports, event, dmarc=dmarc, tls=tls, time=TIME)
     return sorted(address for queued in world.queued() for address in queued.to)
 
 
@@ -86,7 +89,23 @@ def test_what_was_not_queued_makes_the_run_come_again(world: World) -> None:
 
     sending: Any = replace(world.service.sending, idempotency=cast("Idempotency", Down()))
     with pytest.raises(Unavailable):
-        reports_function.run(replace(world.ports, sending=sending), {}, dmarc=True, tls=TlsReporting.FAILURES)
+        reports_function.run(
+            replace(world.ports, sending=sending), {}, dmarc=True, tls=TlsReporting.FAILURES, time=TIME
+        )
 
     assert world.queued() == []
     assert run(world, {}) == ["dmarc@example.net", "tls@example.net"]
+
+
+def test_what_was_left_makes_the_run_come_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """TLS reports have their half of the time, however slow the DNS of those who want DMARC reports."""
+    caplog.set_level(logging.INFO)
+    for at in range(3):
+        world.evaluate(policy=PublishedPolicy(f"d{at}.slow", "none"), rua=(f"mailto:x@d{at}x.slow",))
+    world.slow[".slow"] = TIME / 2
+    with pytest.raises(Unavailable, match="reports were not queued"):
+        run(world, {})
+
+    assert "tls@example.net" in [address for queued in world.queued() for address in queued.to]
+    lines = [vars(record) for record in caplog.records if record.getMessage() == "reports"]
+    assert [(line["kind"], line["left"] > 0) for line in lines] == [("dmarc", True), ("tls", False)]

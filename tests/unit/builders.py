@@ -1,4 +1,7 @@
-"""Values for tests: a delivery, its message, an instant, a unit; each with what matters to the test given by name."""
+"""Values for tests: a delivery, its message, an instant, a unit; each with what matters to the test given by name.
+
+And what our own reader finds in a notification.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import Any
 
 from egret.contracts.records import Unit
 from egret.core.delivery import Attempt, Delivery, Message
+from egret.core.dsn import DsnReport, read_dsn
 from egret.core.ids import message_id_number
+from egret.core.mimescan import read_mail
 from egret.core.outcome import Bounced, Deferred, Delivered, Outcome, Remote, Unknown
 from egret.core.reply import Reply
 
@@ -21,6 +26,11 @@ OK = Delivered(Reply(250, ("2.0.0 queued as 1",)), REMOTE)
 LATER = Deferred("the server put the recipient off", Reply(451, ("4.3.0 try later",)), REMOTE)
 NEVER = Bounced("the server refused the recipient", Reply(550, ("5.1.1 no such user",)), REMOTE)
 NOBODY_KNOWS = Unknown("the connection died after the final dot", REMOTE)
+
+
+def dsn_in(raw: bytes) -> DsnReport | None:
+    """Return the delivery status notification that a message is, None when it is none."""
+    return read_dsn(read_mail(raw).parts)
 
 
 def a_delivery(**changes: Any) -> Delivery:

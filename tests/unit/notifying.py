@@ -14,7 +14,7 @@ from egret.contracts.settings import Account, RetryPolicy
 from egret.core.changes import Change, Claim, Record
 from egret.core.compose import Composed
 from egret.core.delivery import Attempt, Delivery
-from egret.core.dsn import DsnReport, parse_dsn
+from egret.core.dsn import DsnReport
 from egret.core.lifecycle import Refusal, apply
 from egret.core.outcome import Outcome
 from egret.core.retry import DeliveryRetry, next_delivery_attempt
@@ -25,7 +25,7 @@ from egret.memory.settings import MemorySettings
 from egret.memory.store import MemoryMailStore
 from egret.usecases.notify import NotifyPorts, notify
 from egret.usecases.suppress import Happening
-from tests.unit.builders import ACCOUNT, HOUR, NOW, a_delivery, a_message
+from tests.unit.builders import ACCOUNT, HOUR, NOW, a_delivery, a_message, dsn_in
 
 CONTENT = b"From: app@example.com\r\nMessage-ID: <1@example.com>\r\nSubject: Hello\r\n\r\nGood day.\r\n"
 SUBMITTED = {"notify": "SUCCESS,FAILURE,DELAY"}
@@ -124,7 +124,7 @@ class World:
 
     def read(self) -> DsnReport:
         """Return the only mail as our reader reads it."""
-        report = parse_dsn(self.raw())
+        report = dsn_in(self.raw())
         assert report is not None
         return report
 

@@ -21,9 +21,9 @@ from egret.core.compose_dsn import (
     mailbox_fields,
     reply_lines,
 )
-from egret.core.dsn import ACTIONS, DsnReport, parse_dsn
+from egret.core.dsn import ACTIONS, DsnReport
 from egret.core.outcome import Remote
-from tests.unit.builders import HOUR, NOW, REMOTE
+from tests.unit.builders import HOUR, NOW, REMOTE, dsn_in
 
 ORIGINAL = b"From: app@example.com\r\nMessage-Id: <1@example.com>\r\nSubject: Hello\r\n\r\nGood day.\r\n"
 
@@ -95,7 +95,7 @@ def text_of(raw: bytes) -> str:
 
 def read(raw: bytes) -> DsnReport:
     """Return what our own reader finds."""
-    report = parse_dsn(raw)
+    report = dsn_in(raw)
     assert report is not None
     return report
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egret.core.dates import read_instant
-from egret.core.dsn import ACTIONS, MAX_RECIPIENTS, DsnRecipient, DsnReport, parse_dsn
+from egret.core.dsn import ACTIONS, MAX_RECIPIENTS, DsnRecipient, DsnReport
+from tests.unit.builders import dsn_in
 
 MESSAGE = """Reporting-MTA: dns; mx1.relay.example (inside)
 Original-Envelope-Id: QQ314159
@@ -57,7 +58,7 @@ def _mail(*parts: bytes, content_type: str = 'multipart/report; report-type=deli
 
 
 def _parse(raw: bytes) -> DsnReport:
-    report = parse_dsn(raw)
+    report = dsn_in(raw)
     assert report is not None
     return report
 
@@ -132,7 +133,7 @@ def test_line_ends_change_nothing(line_end: bytes) -> None:
 )
 def test_other_mail_is_not_a_dsn(raw: bytes) -> None:
     """No status part of the message's own: None."""
-    assert parse_dsn(raw) is None
+    assert dsn_in(raw) is None
 
 
 @pytest.mark.parametrize(
@@ -363,7 +364,7 @@ def test_long_diagnostic_is_cut() -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_dsn_or_not(raw: bytes) -> None:
     """Never raises: as a whole message, as a status part, as a returned header."""
-    parse_dsn(raw)
+    dsn_in(raw)
     _parse(_mail(_status_part(raw)))
     _parse(_mail(_status_part(MESSAGE), _part("text/rfc822-headers", raw)))
 
@@ -372,14 +373,14 @@ def test_any_bytes_are_a_dsn_or_not(raw: bytes) -> None:
 @given(cut=st.integers(0, len(FULL)), junk=st.binary(max_size=8), width=st.integers(0, 20))
 def test_damaged_report_never_raises(cut: int, junk: bytes, width: int) -> None:
     """Bytes overwritten, inserted or removed anywhere; whatever is read names recipients of the report."""
-    report = parse_dsn(FULL[:cut] + junk + FULL[cut + width :])
+    report = dsn_in(FULL[:cut] + junk + FULL[cut + width :])
     assert report is None or len(report.recipients) <= 4
 
 
 @given(cut=st.integers(0, len(FULL)))
 def test_truncated_report_tells_a_prefix(cut: int) -> None:
     """A report cut off anywhere has no more recipients than the whole one, and no others first."""
-    report = parse_dsn(FULL[:cut])
+    report = dsn_in(FULL[:cut])
     found = [recipient.final_recipient for recipient in report.recipients] if report else []
     assert found[:-1] == ["Ann@Remote.example", "bob@slow.example"][: max(0, len(found) - 1)]
     assert len(found) <= 2

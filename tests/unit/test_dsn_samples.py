@@ -6,8 +6,8 @@ import email
 
 import pytest
 
-from egret.core.dsn import parse_dsn
 from tests.template import ROOT
+from tests.unit.builders import dsn_in
 from tests.unit.dsn_samples import samples
 
 ACTIONS = {
@@ -23,7 +23,7 @@ ACTIONS = {
 def test_every_sample_can_be_read(name: str) -> None:
     """By our own reader, as what its name says; those that go by SMTP have no trace of a mailbox."""
     raw = samples()[name]
-    report = parse_dsn(raw)
+    report = dsn_in(raw)
 
     assert report is not None
     assert [one.action for one in report.recipients] == ACTIONS.get(name, ["failed"])

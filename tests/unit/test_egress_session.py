@@ -98,7 +98,10 @@ def ended(*, is_late: bool, last_words: bytes = b"") -> tuple[type[Outcome | Non
 
 @pytest.mark.parametrize(("is_late", "kind"), [(False, Deferred), (True, Unknown)])
 def test_a_dot_that_had_not_gone_when_the_connection_ended_leaves_no_doubt(is_late: bool, kind: type[Outcome]) -> None:
-    """Writes wait for the end of the loop's turn: who is gone by then has got no message. Afterwards nobody knows."""
+    """Writes wait for the end of the loop's turn: who is gone by then has got no message. Afterwards nobody knows.
+
+    The transcript has the message when it went.
+    """
     assert ended(is_late=is_late) == (kind, is_late, is_late)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egret.core import bounce_rules
 from egret.core.bounce_rules import Mark
-from egret.core.failure import FailureClass, classify, status_of
+from egret.core.failure import FailureClass, classify, is_about_recipient, stage_of, status_of
 from egret.core.failure_rules import RULES, Rule
+from egret.core.stage_rules import AT_DATA, AT_MAIL, AT_RCPT, StageMark
 from egret.core.wording import phrases, split_phrases, words
 
 DEAD, REFUSES = FailureClass.ADDRESS_DEAD, FailureClass.RECIPIENT_REFUSES
@@ -38,6 +42,23 @@ def test_no_phrase_is_hidden_by_a_rule_before_it(rule: Rule) -> None:
 def test_example_of_a_mark_has_one_of_its_phrases(mark: Mark) -> None:
     """What reports look like, rule by rule."""
     assert words(mark.example) in phrases(mark.phrases)
+
+
+@pytest.mark.parametrize("mark", [*AT_MAIL, *AT_RCPT, *AT_DATA], ids=lambda mark: mark.example)
+def test_example_of_a_stage_is_found_by_its_own_mark(mark: StageMark) -> None:
+    """And by no other: each stands for itself."""
+    found = [one for one in (*AT_MAIL, *AT_RCPT, *AT_DATA) if re.search(one.pattern, mark.example, re.IGNORECASE)]
+
+    assert found == [mark]
+    assert stage_of(mark.example) != ""
+    assert is_about_recipient(mark.example) == (mark in AT_RCPT)
+
+
+@pytest.mark.parametrize(("marks", "expected"), [(AT_MAIL, FailureClass.POLICY), (AT_RCPT, DEAD), (AT_DATA, REFUSES)])
+def test_an_unknown_user_is_dead_by_the_stage(marks: Sequence[StageMark], expected: FailureClass) -> None:
+    """The sender is one whom the server does not know; who takes the recipient and then the content knows it."""
+    for mark in marks:
+        assert classify(550, "", f"no such user {mark.example}") is expected
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from egret.contracts.settings import RetryPolicy, SendingDomain
 from egret.core.changes import Cancel, Claim, Expire, Record, Suppress
 from egret.core.compose_dsn import MAX_RETURNED_BYTES
 from egret.core.delivery import Delivery, Message, State
-from egret.core.dsn import parse_dsn
 from egret.core.events import Event, EventKind, event_id
 from egret.core.ids import delivery_id
 from egret.core.outcome import Bounced, Deferred, Outcome, Remote
@@ -36,6 +35,7 @@ from tests.unit.builders import (
     REMOTE,
     a_delivery,
     an_attempt,
+    dsn_in,
 )
 from tests.unit.notifying import CONTENT, MINUTE, SUBMITTED, World, attempted, changed, newest, text_of
 
@@ -295,7 +295,7 @@ def test_several_recipients_have_a_notification_each(world: World) -> None:
     assert world.notify(*map(newest, failed)) == 3
     addresses = set()
     for mail in world.inbox():
-        report = parse_dsn(world.blobs.objects[mail.blob])
+        report = dsn_in(world.blobs.objects[mail.blob])
         assert report is not None
         addresses |= {recipient.final_recipient for recipient in report.recipients}
     assert addresses == {"0@example.net", "1@example.net", "2@example.net"}
@@ -414,7 +414,7 @@ def test_who_submitted_and_asked_hears_by_smtp_as_well(world: World) -> None:
     assert (mail.smtputf8, mail.is_8bit) == (False, False)
     message = email.message_from_bytes(mail.raw())
     assert (message["To"], message["Return-Path"]) == ("<list-bounces@example.com>", None)
-    report = parse_dsn(mail.raw())
+    report = dsn_in(mail.raw())
     assert report is not None
     assert report.recipients[0].final_recipient == "jürgen@example.net"
 
@@ -475,7 +475,7 @@ def test_what_came_back_to_us_goes_on_to_who_asked(world: World, kind: EventKind
     delivery = a_delivery(state=State.DELIVERED, notify=notified)
     world.notify(reported(kind, delivery, enhanced_code=status, reply=(f"250 {status} said",)))
 
-    report = parse_dsn(world.queued[0][2].raw())
+    report = dsn_in(world.queued[0][2].raw())
     assert report is not None
     (told,) = report.recipients
     assert (told.action, told.status, told.remote_mta) == (kind.value, status, "mx.example.org")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -96,6 +97,8 @@ class World:
     zone: dict[str, tuple[str, ...]] = field(default_factory=dict)
     silent: dict[str, int] = field(default_factory=dict)
     """Names at which DNS does not answer so many times."""
+    slow: dict[str, timedelta] = field(default_factory=dict)
+    """How long DNS takes below these domains; at once elsewhere."""
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,9 +119,15 @@ class World:
         """The ports of reporting."""
         return ReportPorts(self.service.sending, self.evaluations, self.tls_results, self.suppressions, self.dns)
 
+    @property
+    def until(self) -> datetime:
+        """When a run that begins now begins no more reports."""
+        return self.service.clock.now() + timedelta(minutes=13)
+
     def dns(self, name: str) -> tuple[str, ...]:
         """Answer from the zone."""
         self.asked.append(name)
+        self.service.clock.advance(sum((self.slow[end] for end in self.slow if name.endswith(end)), timedelta()))
         if self.silent.get(name, 0):
             self.silent[name] -= 1
             raise DnsSilent(detail=name)
@@ -132,12 +141,12 @@ class World:
 
     def dmarc(self, end: datetime = MIDNIGHT) -> list[Queued]:
         """Send what is due, and return all that was queued so far."""
-        send_dmarc_reports(self.ports, end)
+        send_dmarc_reports(self.ports, end, self.until)
         return self.queued()
 
     def tls(self, which: TlsReporting = TlsReporting.FAILURES) -> list[Queued]:
         """Send yesterday's, and return all that was queued so far."""
-        send_tls_reports(self.ports, YESTERDAY, which)
+        send_tls_reports(self.ports, YESTERDAY, self.until, which)
         return self.queued()
 
     def queued(self) -> list[Queued]:
@@ -221,7 +230,7 @@ def test_a_run_that_is_repeated_sends_nothing_twice(world: World) -> None:
     again = World()
     again.evaluate(5)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: send_dmarc_reports(again.ports, MIDNIGHT), range(4)))
+        list(pool.map(lambda _: send_dmarc_reports(again.ports, MIDNIGHT, again.until), range(4)))
     assert len(again.queued()) == 1
 
 
@@ -285,7 +294,7 @@ def test_destinations_elsewhere_must_agree_and_may_move(world: World) -> None:
 def test_without_a_usable_address_there_is_no_report(world: World, rua: tuple[str, ...]) -> None:
     """Nor is it a failure."""
     world.evaluate(rua=rua)
-    tally = send_dmarc_reports(world.ports, MIDNIGHT)
+    tally = send_dmarc_reports(world.ports, MIDNIGHT, world.until)
 
     assert (tally.queued, tally.not_wanted, tally.failed) == (0, 1, 0)
 
@@ -301,7 +310,7 @@ def test_silent_dns_is_asked_again_and_holds_up_nobody(world: World) -> None:
 
     deaf = World(silent={name: 2})
     deaf.evaluate(policy=PublishedPolicy("example.com", "none"), rua=("mailto:x@yes.example",))
-    assert send_dmarc_reports(deaf.ports, MIDNIGHT).unanswered == 1
+    assert send_dmarc_reports(deaf.ports, MIDNIGHT, deaf.until).unanswered == 1
 
 
 def test_a_report_that_cannot_be_queued_holds_up_no_other(world: World) -> None:
@@ -313,7 +322,7 @@ def test_a_report_that_cannot_be_queued_holds_up_no_other(world: World) -> None:
 
     world.evaluate()
     busy = replace(world.service.sending, idempotency=Busy())  # type: ignore[arg-type]
-    tally = send_dmarc_reports(replace(world.ports, sending=busy), MIDNIGHT)
+    tally = send_dmarc_reports(replace(world.ports, sending=busy), MIDNIGHT, world.until)
 
     assert (tally.queued, tally.failed) == (0, 1)
 
@@ -325,7 +334,66 @@ def test_domains_of_much_mail_come_first(world: World) -> None:
         world.evaluate(policy=PublishedPolicy(name, "none"), rua=(f"mailto:d@{name}",))
     world.evaluate(4, policy=PublishedPolicy("zz.example", "none"), rua=("mailto:d@zz.example",))
 
-    assert send_dmarc_reports(world.ports, MIDNIGHT).domains[0] == "zz.example"
+    assert send_dmarc_reports(world.ports, MIDNIGHT, world.until).domains[0] == "zz.example"
+
+
+def crowd(world: World, count: int) -> None:
+    """Let so many domains, each with more mail than example.net, have reports wanted where DNS is slow and silent."""
+    world.evaluate()
+    for at in range(count):
+        name = f"d{at}.example"
+        world.evaluate(2, policy=PublishedPolicy(name, "none"), rua=(f"mailto:x@{name}.slow",))
+        world.silent[f"{name}._report._dmarc.{name}.slow"] = 99
+    world.slow[".slow"] = timedelta(seconds=5)
+
+
+def test_a_run_ends_in_time_and_says_how_many_it_left(world: World) -> None:
+    """What it did not look at is neither wanted nor unwanted."""
+    crowd(world, 200)
+    until = world.until
+    tally = send_dmarc_reports(world.ports, MIDNIGHT, until)
+
+    assert world.service.clock.now() - until < timedelta(seconds=15)
+    assert tally.left > 0
+    assert tally.queued + tally.not_wanted + tally.unanswered + tally.left == 201
+
+
+def test_runs_that_are_repeated_reach_everybody(world: World) -> None:
+    """However many domains with slow DNS have more mail, and fill the time of a run."""
+    crowd(world, 200)
+    queued = [len(world.dmarc()) for _ in range(20)]
+
+    assert (queued[0], queued[-1]) == (0, 1)
+
+
+def test_one_domain_takes_little_of_the_time_of_all(world: World) -> None:
+    """Though its record names ten domains, each with name servers that answer late; what it learned is not lost."""
+    hosts = [f"{letter}.slow" for letter in "abcdefghij"]
+    world.slow[".slow"] = timedelta(seconds=4)
+    world.zone = {f"example.net._report._dmarc.{host}": REQUEST for host in hosts[:2]}
+    world.evaluate(rua=tuple(f"mailto:x@{host}" for host in hosts))
+    began = world.service.clock.now()
+    tally = send_dmarc_reports(world.ports, MIDNIGHT, world.until)
+
+    assert world.service.clock.now() - began <= timedelta(seconds=28)
+    assert (tally.unanswered, tally.left) == (1, 0)
+    assert len(world.asked) == len(set(world.asked))
+
+
+def test_domains_are_waited_for_side_by_side(world: World) -> None:
+    """Each waits for DNS in a thread; here they all ask before one is answered."""
+    together = threading.Barrier(4)
+
+    def dns(name: str) -> tuple[str, ...]:
+        together.wait(timeout=30)
+        return (f"v=TLSRPTv1; rua=mailto:tls@{name.removeprefix('_smtp._tls.')}",)
+
+    tell(world, {(f"d{at}.example", f"d{at}.example", STS): FAILED for at in range(4)})
+    with ThreadPoolExecutor(4) as pool:
+        ports = replace(world.ports, dns=dns, side_by_side=pool.map)
+        tally = send_tls_reports(ports, YESTERDAY, world.until)
+
+    assert (tally.queued, len(world.queued())) == (4, 4)
 
 
 def test_the_newest_policy_is_reported_and_asked(world: World) -> None:
@@ -486,6 +554,16 @@ def test_many_results_are_read_in_pages(world: World) -> None:
     world.zone = {f"_smtp._tls.d{at}.example": (f"v=TLSRPTv1; rua=mailto:t@d{at}.example",) for at in range(5)}
     tell(world, {(f"d{at}.example", f"d{at}.example", STS): FAILED for at in range(5)})
 
-    send_tls_reports(replace(world.ports, page=1), YESTERDAY)
+    send_tls_reports(replace(world.ports, page=1), YESTERDAY, world.until)
 
     assert len(world.queued()) == 5
+
+
+def test_tls_reports_end_in_time_too(world: World) -> None:
+    """Those about hosts, which come last, are left as well."""
+    tell(world, {(f"d{at}.slow", f"d{at}.slow", STS): FAILED for at in range(9)})
+    tell(world, {("mx.hosting.example", "d1.slow", OF_HOST): FAILED})
+    world.slow[".slow"] = timedelta(seconds=5)
+    tally = send_tls_reports(world.ports, YESTERDAY, world.service.clock.now() + timedelta(seconds=20))
+
+    assert (tally.not_wanted, tally.left) == (3, 7)

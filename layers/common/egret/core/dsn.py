@@ -21,7 +21,6 @@ from egret.core.mimescan import (
     decode_text,
     first,
     read_fields,
-    read_mail,
     strip_comments,
 )
 from egret.core.report_text import original_fields
@@ -96,19 +95,14 @@ class DsnReport:
     """In order; empty if the report names none."""
 
 
-def parse_dsn(raw: bytes) -> DsnReport | None:
+def read_dsn(parts: Sequence[Part]) -> DsnReport | None:
     """Parse a delivery status notification.
 
-    raw: a whole message, bytes, any line ends.
+    parts: the leaves of a whole message, as `mimescan` finds them.
     Returns None if no part is message/delivery-status or message/global-delivery-status.
-    Never raises; looks at no more than `mimescan.MAX_SCAN_BYTES` and MAX_RECIPIENTS.
+    Never raises; looks at no more than MAX_STATUS_BYTES of the status and MAX_RECIPIENTS.
     RFC 3464 sections 2.1 to 2.3; RFC 6533 section 3.
     """
-    return read_dsn(read_mail(raw).parts)
-
-
-def read_dsn(parts: Sequence[Part]) -> DsnReport | None:
-    """Parse a delivery status notification whose leaves are these; None as `parse_dsn`."""
     index = next((i for i, part in enumerate(parts) if part.content_type in _STATUS_TYPES), None)
     if index is None:
         return None

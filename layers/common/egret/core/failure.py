@@ -1,16 +1,18 @@
 """Say why a delivery failed.
 
-Implements: RFC 3463 and RFC 5248 with its registry (what enhanced codes mean), and the words of `failure_rules`. Where
-code and words differ, the words are believed, for servers use the codes loosely; only vague words yield to a code. Does
-not decide what to do about it.
+Implements: RFC 3463 and RFC 5248 with its registry (what enhanced codes mean), and the words of `failure_rules` and
+`stage_rules`. Where code and words differ, the words are believed, for servers use the codes loosely; only vague words
+yield to a code. Does not decide what to do about it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from egret.core.failure_class import FailureClass
 from egret.core.failure_rules import RULES
+from egret.core.stage_rules import AT_DATA, AT_MAIL, AT_RCPT, StageMark
 from egret.core.wording import Phrases, split_phrases, words
 
 __all__ = ["SENDER_DETAILS", "FailureClass", "classify", "status_of"]
@@ -19,17 +21,13 @@ _DETAIL = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})")
 
 # Cisco ESA puts its own wording of the status before the server's reply: `5.1.0 - Unknown address error 550-'…'`.
 _QUOTED_REPLY = re.compile(r"^[245]\.\d\.\d - [^']{1,80}(?=\b[245]\d\d[- ]')")
-# The stage of the conversation: Postfix, Exim, sendmail, qmail-remote, Yahoo, Gmail ("state 14" is RCPT).
-_RCPT = re.compile(
-    r"\bRCPT[ _]TO\b|\bSMTP:RCPT\b|>>> ?RCPT\b|\bRCPT command|\bdoes not like recipient|\(state 14\)", re.IGNORECASE
-)
-_DATA = re.compile(
-    r"\bend of data\b|>>> ?DATA\b|\bafter DATA\b|\[DATA|\bDATA command"
-    r"|\bSMTP command DATA\b|\bafter I sent the message|\(state 1[5-8]\)",
-    re.IGNORECASE,
-)
 
-_MAIL = re.compile(r"\bMAIL[ _]FROM\b|>>> ?MAIL\b|\bMAIL command|\bdoes not like sender", re.IGNORECASE)
+
+def _any_of(marks: Iterable[StageMark]) -> re.Pattern[str]:
+    return re.compile("|".join(mark.pattern for mark in marks), re.IGNORECASE)
+
+
+_MAIL, _RCPT, _DATA = map(_any_of, (AT_MAIL, AT_RCPT, AT_DATA))
 
 _ABOUT_RECIPIENT = (FailureClass.ADDRESS_DEAD, FailureClass.MAILBOX_DISABLED, FailureClass.MAILBOX_FULL)
 """What a code says so clearly that words of relaying, senders and policy beside it are believed to be the habit."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Final
 
-from egret.contracts.reports import DmarcEvaluation, ReportKind
+from egret.contracts.reports import DmarcEvaluation, ReportDns, ReportKind
 from egret.core.address import AddressError
 from egret.core.dmarc_report import (
     AggregateReport,
@@ -29,7 +30,7 @@ from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.header import date_time
 from egret.core.report_destinations import Destination, agreed, destinations
 from egret.core.report_mail import Letter, Written, dmarc_mail
-from egret.usecases.report_sending import Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
+from egret.usecases.report_sending import Job, Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class _Group:
             self.newest = one
 
 
-def send_dmarc_reports(ports: ReportPorts, end: datetime) -> Tally:
-    """Queue the reports whose interval ends at this whole hour.
+def send_dmarc_reports(ports: ReportPorts, end: datetime, until: datetime) -> Tally:
+    """Queue the reports whose interval ends at this whole hour; begin none after `until`.
 
     A domain whose report cannot be made or queued holds up no other; it is counted in `failed`.
     Raises Unavailable when what is to be reported cannot be read.
@@ -72,12 +73,13 @@ def send_dmarc_reports(ports: ReportPorts, end: datetime) -> Tally:
     if reporter is None:
         log.warning("no DMARC reports: the postmaster has no sending domain above the hostname")
         return tally
-    run = _Run(replace(ports, dns=remembered(ports.dns)), reporter, ports.suppressed(ReportKind.DMARC), tally)
+    ports = replace(ports, dns=remembered(ports.dns))
+    run = _Run(ports, reporter, ports.suppressed(ReportKind.DMARC), tally)
+    jobs: list[Job] = []
     for begin, hours in intervals_ending(end.astimezone(UTC)):
-        worth_it = (group for group in _groups(ports, begin, end, hours) if group.is_worth_it)
-        # Who makes up thousands of domains with slow DNS, a mail for each, does not stand before those who write much.
-        groups = {group.domain: group for group in sorted(worth_it, key=lambda group: -group.rows.total())}
-        each_twice(groups, lambda domain, groups=groups: run.report(groups[domain]), tally)  # type: ignore[misc]
+        groups = (group for group in _groups(ports, begin, end, hours) if group.is_worth_it)
+        jobs += (Job(group.domain, group.rows.total(), partial(run.ask, group)) for group in groups)
+    each_twice(ports, jobs, until, tally)
     return tally
 
 
@@ -108,16 +110,19 @@ class _Run:
     suppressed: frozenset[str]
     tally: Tally
 
-    def report(self, group: _Group) -> None:
-        """Queue the report about a domain, if somebody may get it. Raises DnsSilent."""
+    def ask(self, group: _Group, dns: ReportDns) -> Callable[[], None]:
+        """Ask who wants the report about a domain, and return what queues it. Raises DnsSilent."""
         assert group.newest is not None  # noqa: S101 - a group that is worth it has an evaluation
-        wanted = agreed(group.domain, destinations(group.newest.rua), self.ports.dns)
+        wanted = agreed(group.domain, destinations(group.newest.rua), dns)
         to = [one for one in wanted if one.key not in self.suppressed]
+        return partial(self._report, group, group.newest, to)
+
+    def _report(self, group: _Group, newest: DmarcEvaluation, to: list[Destination]) -> None:
         if not to:
             self.tally.not_wanted += 1
             return
         try:
-            self._send(group, group.newest, to)
+            self._send(group, newest, to)
         except (Unavailable, InvalidRequest, AddressError):
             self.tally.failed += 1
             log.exception("DMARC report not queued", extra={"domain": group.domain})

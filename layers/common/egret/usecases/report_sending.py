@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
+import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from egret.contracts.ports import SettingsReader
+from egret.contracts.ports import Dice, SettingsReader
 from egret.contracts.reports import DmarcEvaluations, DnsSilent, ReportDns, ReportKind, ReportSuppressions
 from egret.contracts.settings import Account
 from egret.contracts.tls import TlsResults
@@ -21,11 +23,37 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 5
 """A report that cannot be delivered within hours is not worth more."""
+PATIENCE: Final = timedelta(seconds=10)
+"""For all that is asked of DNS about one domain, in a round: its record may name many slow name servers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A report that may be due.
+
+    weight: messages or sessions that it is about. ask: asks DNS who wants it, and returns what queues it then.
+    """
+
+    domain: str
+    weight: int
+    ask: Callable[[ReportDns], Callable[[], None]]
+
+
+class Lacking(enum.Enum):
+    """Why DNS has not told who wants a report."""
+
+    SILENT = enum.auto()
+    LEFT = enum.auto()
+
+
+Asked = Callable[[], None] | Lacking
+SideBySide = Callable[[Callable[[Job], Asked], Iterable[Job]], Iterable[Asked]]
+"""`map`, one after another or in threads; what comes of the jobs comes in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportPorts:
-    """What sending reports needs. page: results that are read at a time."""
+    """What sending reports needs. page: results that are read at a time. side_by_side: how jobs wait for DNS."""
 
     sending: SendPorts
     evaluations: DmarcEvaluations
@@ -33,6 +61,7 @@ class ReportPorts:
     suppressions: ReportSuppressions
     dns: ReportDns
     page: int = 500
+    side_by_side: SideBySide = map
 
     @property
     def hostname(self) -> str:
@@ -58,13 +87,17 @@ class Reporter:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the reports of a run. queued: those of an earlier run included. unanswered: DNS was silent."""
+    """What became of the reports of a run.
+
+    queued: those of an earlier run included. unanswered: DNS was silent. left: there was no time to look at them.
+    """
 
     queued: int = 0
     not_wanted: int = 0
     unanswered: int = 0
     too_large: int = 0
     failed: int = 0
+    left: int = 0
     domains: list[str] = field(default_factory=list)
     """That reports were queued about."""
 
@@ -105,19 +138,57 @@ def queue(
     send_internal(ports.sending, reporter.account, mail)
 
 
-def each_twice(names: Iterable[str], work: Callable[[str], None], tally: Tally) -> None:
-    """Do the work for each domain; once more at the end where DNS was silent."""
-    again = [name for name in names if not _answered(name, work)]
-    tally.unanswered += sum(not _answered(name, work) for name in again)
+def each_twice(ports: ReportPorts, jobs: Sequence[Job], until: datetime, tally: Tally) -> None:
+    """Do the jobs; once more at the end those for which DNS was silent. After `until` none is begun."""
+    silent, left = _round(ports, in_turn(jobs, ports.sending.dice), until)
+    tally.left += len(left)
+    tally.unanswered += sum(map(len, _round(ports, silent, until)))
 
 
-def _answered(name: str, work: Callable[[str], None]) -> bool:
-    try:
-        work(name)
-    except DnsSilent as error:
-        log.warning("DNS does not tell where reports go", extra={"domain": name, "error": str(error)})
-        return False
-    return True
+def in_turn(jobs: Sequence[Job], dice: Dice) -> list[Job]:
+    """Return all jobs, in turn the one of most weight and one by lot.
+
+    Who makes up thousands of domains with slow DNS, a mail for each, does not stand before those who write much; and
+    whoever writes how much, each has a chance when the time does not suffice.
+    """
+    largest = sorted(jobs, key=lambda job: -job.weight)
+    drawn = sorted(jobs, key=lambda _: dice.number())
+    return list(dict.fromkeys(itertools.chain.from_iterable(zip(largest, drawn, strict=True))))
+
+
+def _round(ports: ReportPorts, jobs: Sequence[Job], until: datetime) -> tuple[list[Job], list[Job]]:
+    """Do the jobs once; return those for which DNS was silent, and those for which there was no time."""
+
+    def ask(job: Job) -> Asked:
+        if ports.now() >= until:
+            return Lacking.LEFT
+        try:
+            return job.ask(_patient(ports))
+        except DnsSilent as error:
+            log.warning("DNS does not tell where reports go", extra={"domain": job.domain, "error": str(error)})
+            return Lacking.SILENT
+
+    lacking: dict[Lacking, list[Job]] = {Lacking.SILENT: [], Lacking.LEFT: []}
+    for job, asked in zip(jobs, ports.side_by_side(ask, jobs), strict=True):
+        if isinstance(asked, Lacking):
+            lacking[asked].append(job)
+        elif ports.now() >= until:
+            lacking[Lacking.LEFT].append(job)
+        else:
+            asked()
+    return lacking[Lacking.SILENT], lacking[Lacking.LEFT]
+
+
+def _patient(ports: ReportPorts) -> ReportDns:
+    """Return the DNS for one job: it is silent once it has taken its time."""
+    until = ports.now() + PATIENCE
+
+    def ask(name: str) -> tuple[str, ...]:
+        if ports.now() >= until:
+            raise DnsSilent(detail=f"{name}: no time left for it")
+        return ports.dns(name)
+
+    return ask
 
 
 def remembered(dns: ReportDns) -> ReportDns:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import enum
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
+from functools import partial
 
-from egret.contracts.reports import ReportKind
+from egret.contracts.reports import ReportDns, ReportKind
 from egret.core.address import Address, AddressError
 from egret.core.dmarc_report import compressed, subject
 from egret.core.errors import InvalidRequest, Unavailable
 from egret.core.report_mail import Letter, tls_mail
 from egret.core.tlsrpt import ResultKey, TlsResult, report_addresses
 from egret.core.tlsrpt_report import TlsReport, compose_json, day_range, file_name, mail_addresses, merged
-from egret.usecases.report_sending import Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
+from egret.usecases.report_sending import Job, Reporter, ReportPorts, Tally, each_twice, queue, remembered, reporter_of
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ class TlsReporting(enum.StrEnum):
     OFF = "off"
 
 
-def send_tls_reports(ports: ReportPorts, day: date, which: TlsReporting = TlsReporting.FAILURES) -> Tally:
-    """Queue the reports about a UTC day that has ended.
+def send_tls_reports(
+    ports: ReportPorts, day: date, until: datetime, which: TlsReporting = TlsReporting.FAILURES
+) -> Tally:
+    """Queue the reports about a UTC day that has ended; begin none after `until`.
 
     A domain whose report cannot be made or queued holds up no other; it is counted in `failed`.
     Raises Unavailable when what is to be reported cannot be read.
@@ -47,16 +50,16 @@ def send_tls_reports(ports: ReportPorts, day: date, which: TlsReporting = TlsRep
     if reporter is None:
         log.warning("no TLS reports: the postmaster has no sending domain above the hostname")
         return tally
-    run = _Run(replace(ports, dns=remembered(ports.dns)), reporter, day, which, ports.suppressed(ReportKind.TLS), tally)
+    ports = replace(ports, dns=remembered(ports.dns))
+    run = _Run(ports, reporter, day, which, ports.suppressed(ReportKind.TLS), tally)
     recipients: dict[str, list[TlsResult]] = defaultdict(list)
     hosts: dict[str, list[TlsResult]] = defaultdict(list)
     for result in _results(ports, day):
         recipients[result.key.recipient_domain].append(result)
         if result.key.policy_domain != result.key.recipient_domain:
             hosts[result.key.policy_domain].append(result)
-    each_twice(sorted(recipients), lambda domain: run.report(domain, recipients[domain]), tally)
-    only_hosts = sorted(hosts.keys() - recipients.keys())
-    each_twice(only_hosts, lambda domain: run.report(domain, hosts[domain]), tally)
+    each_twice(ports, [run.job(*item) for item in sorted(recipients.items())], until, tally)
+    each_twice(ports, [run.job(*item) for item in sorted(hosts.items()) if item[0] not in recipients], until, tally)
     return tally
 
 
@@ -80,10 +83,18 @@ class _Run:
     tally: Tally
     told: dict[ResultKey, frozenset[str]] = field(default_factory=dict)
 
-    def report(self, domain: str, results: Iterable[TlsResult]) -> None:
-        """Queue the report to a domain, if it wants one. Raises DnsSilent."""
-        found = mail_addresses(report_addresses(self.ports.dns(f"_smtp._tls.{domain}")))
+    def job(self, domain: str, results: list[TlsResult]) -> Job:
+        """Return the job of the report to a domain."""
+        weight = sum(result.tally.successes + result.tally.failures for result in results)
+        return Job(domain, weight, partial(self.ask, domain, results))
+
+    def ask(self, domain: str, results: list[TlsResult], dns: ReportDns) -> Callable[[], None]:
+        """Ask who wants the report to a domain, and return what queues it. Raises DnsSilent."""
+        found = mail_addresses(report_addresses(dns(f"_smtp._tls.{domain}")))
         to = [address for address in found if str(address).lower() not in self.suppressed]
+        return partial(self._report, domain, results, to)
+
+    def _report(self, domain: str, results: list[TlsResult], to: list[Address]) -> None:
         whom = frozenset(str(address).lower() for address in to)
         news = [result for result in results if self.told.get(result.key) != whom]
         is_worth_it = self.which is TlsReporting.ALL or any(result.tally.failures for result in news)
