@@ -28,9 +28,8 @@ from egret_egress.pool import NotNow, NoTurn
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.1
-"""How long a short queue waits for busy workers, whose open connections it would rather use, before one more comes."""
-
-
+"""How long a short queue waits for busy workers, whose open connections it would rather use, before they are looked at:
+one more comes when not each of them has done something meanwhile."""
 MAX_FULL = 50
 """Domains and accounts named as full: they stand in the unit's row, which is written every 10 seconds."""
 
@@ -63,7 +62,7 @@ class Parts:
 
 
 class _Crew:
-    """The workers of a place. busy: how many; done: what they have done; is_watched: somebody will look after them."""
+    """The workers of a place. busy: how many; done: transactions that they tried; is_watched: somebody will look."""
 
     __slots__ = ("busy", "done", "is_watched")
 

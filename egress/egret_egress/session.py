@@ -241,8 +241,8 @@ class Session:
         if not connection.is_quiet():
             return
         following = conductor.following() if exchange.may_be_followed else None
-        # One write, and one packet for a small message. Nothing that may fail comes between the note and the dot; what
-        # other connections write in this turn of the loop may (ADR 24).
+        # One write, and one packet for a small message. Between the note and the dot lies the rest of this turn of the
+        # loop (ADR 24); a connection that ends in it has the dot unsent.
         end = last + wire.DOT if following is None else b"".join((last, wire.DOT, following.start()))
         self._ahead = following
         conductor.before_dot()

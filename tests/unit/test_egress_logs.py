@@ -81,6 +81,6 @@ def test_a_line_that_its_loop_did_not_write_is_written_by_the_next(
 
 def test_text_that_is_not_unicode_is_logged_all_the_same() -> None:
     """A lone surrogate, or a huge number, does not cost the line."""
-    record = logging.makeLogRecord({"msg": "x", "path": "\udc80", "number": 1 << 70})
+    record = logging.makeLogRecord({"name": "egret", "msg": "x", "path": "\udc80", "number": 1 << 70})
 
     assert json.loads(JsonFormatter().format(record))["number"] == 1 << 70

@@ -75,9 +75,12 @@ class Ending:
 
 @pytest.mark.parametrize(("is_late", "kind"), [(False, Deferred), (True, Unknown)])
 def test_a_dot_that_had_not_gone_when_the_connection_ended_leaves_no_doubt(is_late: bool, kind: type[Outcome]) -> None:
-    """Writes wait for the end of the loop's turn: who is gone by then has got no message. Afterwards nobody knows."""
+    """Writes wait for the end of the loop's turn: who is gone by then has got no message. Afterwards nobody knows.
 
-    async def run() -> tuple[Outcome | None, bool]:
+    The transcript has the message when it went.
+    """
+
+    async def run() -> tuple[Outcome | None, bool, bool]:
         connection, wire = Connection(asyncio.get_running_loop(), Burst()), Wire()
         connection.connection_made(wire)
         session = Session(connection, Endpoint("mx", "127.0.0.1"), Peer("mx", {"PIPELINING": ""}), Timeouts())
@@ -85,8 +88,9 @@ def test_a_dot_that_had_not_gone_when_the_connection_ended_leaves_no_doubt(is_la
         loop = asyncio.get_running_loop()
         loop.call_later(0.001, connection.data_received, b"250 ok\r\n250 ok\r\n354 go\r\n")
         await session.transact(exchange, Content(b"hello\r\n"), Ending(connection, is_late=is_late), loop.time() + 9)
-        return exchange.outcomes[0], wire.sent.endswith(b"\r\n.\r\n")
+        is_told = "C: [10 bytes of message]" in session.transcript(exchange)
+        return exchange.outcomes[0], wire.sent.endswith(b"\r\n.\r\n"), is_told
 
-    outcome, has_gone = asyncio.run(run())
+    outcome, has_gone, is_told = asyncio.run(run())
 
-    assert (type(outcome), has_gone) == (kind, is_late)
+    assert (type(outcome), has_gone, is_told) == (kind, is_late, is_late)
