@@ -529,6 +529,16 @@ def test_every_function_that_counts_has_the_namespace() -> None:
     assert named == {*of_type("AWS::Serverless::Function")} - {"BuildImageFunction"}
 
 
+def test_the_page_on_deploying_lists_what_is_left_when_the_stack_is_gone() -> None:
+    """Whoever removes an installation pays for it until it is removed by hand."""
+    chapter = (ROOT / "docs" / "deploying.md").read_text().partition("\n## Remove it\n")[2]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]*) \|", chapter, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+
+    assert named == {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+
+
 def test_the_pages_count_what_costs() -> None:
     """An alarm costs by the metrics that it looks at."""
     alarms = of_type("AWS::CloudWatch::Alarm").values()
@@ -539,7 +549,6 @@ def test_the_pages_count_what_costs() -> None:
     page = (ROOT / "docs" / "cost.md").read_text()
 
     assert (f"alarms ({metrics} metrics)" in page, f"secrets ({secrets})" in page) == (True, True)
-    assert f"**Watched**: {len(alarms)} alarms" in (ROOT / "README.md").read_text()
 
 
 def test_the_entrypoint_makes_a_file_of_the_certificate(tmp_path: Path) -> None:
