@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import TextIO
 
-from egret_egress.lines import LineMaker, Lines
+from egret_egress.log_lines import LineMaker, Lines
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from egret_egress.lines import MOST_LINES, Lines
+from egret_egress.log_lines import MOST_LINES, Lines
 from egret_egress.logs import JsonFormatter, TogetherHandler
 from egret_egress.telling import tell
 from tests.fault.providers import VirtualLoop, run_virtually
