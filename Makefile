@@ -8,7 +8,7 @@
 #   make lint        ruff, mypy, import-linter, cfn-lint with our own rules, portability
 #   make fmt         format, and fix what can be fixed
 #   make build       sam build and sam validate, without Docker
-#   make deploy      build, then sam deploy --guided               ARGS='--config-env prod'
+#   make deploy      build, then sam deploy; the first one asks    GUIDED=1 asks again  ARGS='--config-env prod'
 #   make bench       cost, growth, speed, memory
 #   make bench-egress  the engine beside others (Debian, as root)  ARGS='--count 100000'
 #   make simulate    crash the path of a message at every step     SEEDS=20000
@@ -96,8 +96,12 @@ build: .venv-sam/.ready
 	@export SAM_CLI_TELEMETRY=0 MAKEFLAGS= PATH="$(ROOT)/.venv-sam/$(BIN)$(SEP)$$PATH" && \
 	  sam build --build-in-source $(ARGS) && sam validate --lint
 
+# Answers that sam saved are not asked for again: `--guided` takes them, and not the stack, for what is wanted.
+DEPLOY := /^\[default\.deploy\.parameters\]/,/^\[/p
+GUIDED ?= $(if $(ARGS),,$(if $(shell sed -n '$(DEPLOY)' samconfig.toml | grep '^ *parameter_overrides'),,1))
+
 deploy: build
-	@SAM_CLI_TELEMETRY=0 .venv-sam/$(BIN)/sam deploy $(if $(ARGS),$(ARGS),--guided)
+	@SAM_CLI_TELEMETRY=0 .venv-sam/$(BIN)/sam deploy $(ARGS) $(if $(GUIDED),--guided)
 
 bench: .venv/.ready .venv-emulator/.ready
 	@$(RUN) -m bench $(ARGS)

@@ -216,9 +216,10 @@ def _walker(installation: Installation, root: Path) -> Walker:
 
 def _template_counts(template: Path) -> tuple[int, int]:
     """Return the metrics that alarms watch, which are what is paid, and the secrets of every installation."""
-    _, *alarms = template.read_text().split("Type: AWS::CloudWatch::Alarm")
+    text = template.read_text()
+    _, *alarms = text.split("Type: AWS::CloudWatch::Alarm")
     own = [re.split(r"\n  \w", alarm, maxsplit=1)[0] for alarm in alarms]
-    return sum(max(1, alarm.count("MetricStat:")) for alarm in own), 3
+    return sum(max(1, alarm.count("MetricStat:")) for alarm in own), text.count("Type: AWS::SecretsManager::Secret")
 
 
 def report(root: Path) -> list[Bar]:

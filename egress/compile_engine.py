@@ -21,7 +21,7 @@ PACKAGES: Final = {"egret": ROOT / "layers" / "common" / "egret", "egret_egress"
 CORE: Final = ("aws/clock", "core/lifecycle", "core/retry", "usecases/change", "usecases/record_outcome")
 ENGINE: Final = (
     "attempt", "backlog", "burst", "connection", "content", "contents", "courier", "course", "endings", "engine",
-    "errands", "exchange", "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "lines",
+    "errands", "exchange", "following", "handoff", "holdings", "idle", "journal", "ledger", "line", "log_lines",
     "observing", "pacing", "parcel", "pool", "prometheus", "recorder", "remembered", "session", "telling", "turns",
     "visit", "wire",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from egret.core.errors import InvalidRequest, Unavailable
 
@@ -48,6 +48,10 @@ def environment(selected: Namespace, environ: Mapping[str, str]) -> dict[str, st
         found = stack_environment(client, selected.stack)
     except ClientError as error:
         raise _about(error, selected.stack) from error
+    except NoRegionError as error:
+        raise InvalidRequest(
+            "user", "Which region the stack is in is not said: give --region, or set AWS_DEFAULT_REGION."
+        ) from error
     except BotoCoreError as error:
         raise InvalidRequest("user", f"AWS cannot be asked for the stack: {error}") from error
     return {**inherited, **found, "AWS_REGION": client.meta.region_name}

@@ -20,7 +20,11 @@ COMMANDS: tuple[Command, ...] = (
 
 SELECTION = (
     Argument("--stack", "name of the CloudFormation stack of the installation", {"metavar": "NAME", "default": ""}),
-    Argument("--region", "its AWS region, if not the usual one", {"metavar": "REGION", "default": ""}),
+    Argument(
+        "--region",
+        "its AWS region, if not that of AWS_DEFAULT_REGION or of the profile",
+        {"metavar": "REGION", "default": ""},
+    ),
     Argument("--profile", "AWS profile to use its credentials of", {"metavar": "PROFILE", "default": ""}),
     Argument("--local", "the installation of `make serve` on this machine", {"action": "store_true"}),
     Argument("--state", "folder of its state, with --local (.egret)", {"metavar": "FOLDER", "default": ".egret"}),

@@ -20,10 +20,12 @@ or on the local mode of `make serve`. It works on the tables themselves, needs n
     egret --stack egret domain add acme example.com
     egret --local delivery list egret
 
-In a checkout, `egret` is `make egret ARGS='…'`, or `PYTHONPATH=layers/common:cli .venv/bin/python -m egret_cli`, whose
-exit status is its own and not make's. It prints aligned text, or JSON with `--json`, before or after the command. It
-exits with 0, with 1 and one sentence on standard error when it cannot do what was asked, with 2 when the command line
-is wrong. Secrets are shown once, when they are made.
+In a checkout, `egret …` is `make egret ARGS='…'`; in ARGS a `$` is written `$$`. Or it is
+`PYTHONPATH=layers/common:cli .venv/bin/python -m egret_cli …`, whose exit status is its own and not make's.
+
+It prints aligned text, or JSON with `--json`, before or after the command. It exits with 0, with 1 and one sentence on
+standard error when it cannot do what was asked, with 2 when the command line is wrong. Secrets are shown once, when
+they are made.
 
 What is changed works within a minute, on local mode within a second; until then, events may go to the webhook that
 was set before. `webhook test` calls the new one at once.

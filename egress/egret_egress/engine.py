@@ -28,9 +28,8 @@ from egret_egress.pool import NotNow, NoTurn
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.1
-"""How long a short queue waits for busy workers, whose open connections it would rather use, before one more comes."""
-
-
+"""How long a short queue waits for busy workers, whose open connections it would rather use, before they are looked at:
+one more comes when not each of them has done something meanwhile."""
 MAX_FULL = 50
 """Domains and accounts named as full: they stand in the unit's row, which is written every 10 seconds."""
 
@@ -63,7 +62,7 @@ class Parts:
 
 
 class _Crew:
-    """The workers of a place. busy: how many; done: what they have done; is_watched: somebody will look after them."""
+    """The workers of a place. busy: how many; done: transactions that they tried; is_watched: somebody will look."""
 
     __slots__ = ("busy", "done", "is_watched")
 
@@ -177,7 +176,8 @@ class Engine:
             if len(self._tasks) >= self._capacity.workers:
                 if not crew.busy:
                     self._starved[place] = None
-                return
+                    return
+                break
             self._start_worker(place, crew)
             waiting -= 1
         if waiting and crew.busy < self._capacity.per_place:
@@ -204,8 +204,7 @@ class Engine:
         is_stuck = crew.done - done < crew.busy
         if is_stuck and len(self._tasks) < self._capacity.workers:
             self._start_worker(place, crew)
-        if self._backlog.count(place):
-            self._look_again(place, crew)
+        self._employ(place)  # the queue may be long, and workers may be free that were not when it grew
 
     def _dismiss(self, task: asyncio.Task[None], place: str, crew: _Crew) -> None:
         self._tasks.discard(task)

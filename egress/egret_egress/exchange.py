@@ -361,8 +361,10 @@ class Exchange:
         self.dot_sent = True
 
     def dot_stays(self) -> None:
-        """The connection ended before the dot was sent, if it was about to be: the server has no message."""
-        self.dot_sent = False
+        """The dot was not sent, if it was about to be, and never will: the server has no message."""
+        if self.dot_sent:
+            self.dot_sent = False
+            self.talk.pop()
 
     def _final(self, reply: Reply) -> Step:
         if self._content_sent and not self._accepted:

@@ -1,6 +1,6 @@
 """Mail that comes back: an SMTP server that takes only what it knows and says 250 only once the object is stored.
 
-The dialogue is `smtp_server`'s; here is who is a recipient, and where mail goes. Knows recipients by `Recipients`.
+The dialogue is `smtp_dialogue`'s; here is who is a recipient, and where mail goes. Knows recipients by `Recipients`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from egret_egress.inbound_trace import MAX_HEADER_BYTES, Arrival, header_size, i
 from egret_egress.judging import Judge
 from egret_egress.metrics import INBOUND
 from egret_egress.rates import Rate, Rates
-from egret_egress.smtp_server import NOT_NOW, Challenge, Client, ServerLimits, Service, SmtpServer
+from egret_egress.smtp_limits import ServerLimits
+from egret_egress.smtp_server import SmtpServer
+from egret_egress.smtp_service import NOT_NOW, Challenge, Client, Service
 from egret_egress.spf_check import Sender, Spf
 
 log = logging.getLogger(__name__)

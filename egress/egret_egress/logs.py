@@ -7,13 +7,13 @@ import logging
 import sys
 from typing import TextIO
 
-from egret_egress.lines import LineMaker, Lines
+from egret_egress.log_lines import LineMaker, Lines
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, logger, message, what was given as `extra`, and the traceback."""
+    """Writes time, level, logger, message, what was given as `extra`, and the traceback. maker: of the lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TogetherHandler(logging.Handler):
-    """Writes together what is logged while an event loop runs; warnings, and what threads log, immediately."""
+    """Writes together what is logged while an event loop runs; warnings, and what threads log, immediately.
+
+    lines: those that wait.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()

@@ -47,12 +47,14 @@ class CertificateFiles:
 class OwnCertificate:
     """One certificate for all servers of a unit. files: None = made here for the hostname.
 
-    context: of every server; a newer certificate is loaded into it. Raises CertificateError.
+    scratch: directory in which a key made here lies for a moment, None = the system's for such files. context: of every
+    server; a newer certificate is loaded into it. Raises CertificateError.
     """
 
     hostname: str
     clock: Clock
     files: CertificateFiles | None = None
+    scratch: Path | None = None
     context: ssl.SSLContext = field(init=False)
     _until: datetime = field(init=False)
     _seen: tuple[float, ...] = field(init=False, default=())
@@ -102,7 +104,7 @@ class OwnCertificate:
 
     def _load_made(self, pem: bytes) -> None:
         # OpenSSL reads files only; this one is nobody else's, and is there for a moment.
-        descriptor, name = tempfile.mkstemp()
+        descriptor, name = tempfile.mkstemp(dir=self.scratch)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(pem)

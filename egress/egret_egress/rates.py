@@ -11,7 +11,7 @@ from egret.contracts.ports import Clock
 from egret.core.authlimits import networks_of
 
 MAX_NETWORKS = 100_000
-"""Counted in one window; whoever has more of them than that begins at nothing anew."""
+"""Counted in one window; beyond that all begin at nothing anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,19 @@ class _Window:
 
 
 class Rates:
-    """Counts of one kind of thing."""
+    """Counts of one kind of thing. max_networks: counted in one window, beyond which all begin at nothing anew."""
 
-    def __init__(self, rates: Sequence[Rate], clock: Clock) -> None:
+    def __init__(self, rates: Sequence[Rate], clock: Clock, max_networks: int = MAX_NETWORKS) -> None:
         self._windows = [(rate, _Window()) for rate in rates]
         self._clock = clock
+        self._max_networks = max_networks
 
     def count(self, ip: str) -> None:
         """Note one more."""
         networks = networks_of(ip)
         for rate, window in self._windows:
             self._turn(rate, window)
-            if len(window.counts) > MAX_NETWORKS:
+            if len(window.counts) > self._max_networks:
                 window.counts.clear()
             window.counts.update(networks)
 

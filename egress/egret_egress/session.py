@@ -189,10 +189,10 @@ class Session:
                 reply = connection.next_reply()
                 if reply is None:
                     reply = await connection.reply(self._time_for(exchange, deadline))
+                    self._note_unsent(exchange)
                 step = exchange.take(reply)
         except ConnectionFailed as failure:
-            if connection.has_unsent:
-                exchange.dot_stays()
+            self._note_unsent(exchange)
             exchange.fail(failure.reason)
         except BaseException:
             self._give_up()
@@ -202,6 +202,11 @@ class Session:
             self._most_recipients = exchange.learned
         if exchange.must_close:
             self._give_up()
+
+    def _note_unsent(self, exchange: Exchange) -> None:
+        """Tell the transaction when its dot has not gone: nothing that was heard can be the answer to it."""
+        if self._connection.has_unsent:
+            exchange.dot_stays()
 
     def _give_up(self) -> None:
         self._must_close = True
@@ -241,8 +246,8 @@ class Session:
         if not connection.is_quiet():
             return
         following = conductor.following() if exchange.may_be_followed else None
-        # One write, and one packet for a small message. Nothing that may fail comes between the note and the dot; what
-        # other connections write in this turn of the loop may (ADR 24).
+        # One write, and one packet for a small message. Between the note and the dot lies the rest of this turn of the
+        # loop (ADR 24); a connection that ends in it has the dot unsent.
         end = last + wire.DOT if following is None else b"".join((last, wire.DOT, following.start()))
         self._ahead = following
         conductor.before_dot()

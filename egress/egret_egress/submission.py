@@ -29,7 +29,8 @@ from egret.usecases.login import log_in
 from egret_egress.esmtp import Mail, Orcpt, Rcpt
 from egret_egress.metrics import SUBMISSIONS
 from egret_egress.rates import Rate, Rates
-from egret_egress.smtp_server import AuthAborted, Challenge, Client, ServerLimits, Service
+from egret_egress.smtp_limits import ServerLimits
+from egret_egress.smtp_service import AuthAborted, Challenge, Client, Service
 from egret_egress.submission_replies import reply_of
 from egret_egress.wire import orcpt
 

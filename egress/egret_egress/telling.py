@@ -1,4 +1,4 @@
-"""A line in the log for each attempt, at any speed: without a record, by compiled code alone."""
+"""A line in the log for each attempt, at any speed: without a `LogRecord`, by compiled code alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egret_egress.logs import JsonFormatter, TogetherHandler
 def tell(log: logging.Logger, message: str, fields: Mapping[str, object]) -> None:
     """Log at INFO as `log.info(message, extra=fields)` does, at a fraction of its cost; for the event loop's thread.
 
-    fields: none of a record's own names.
+    fields: none of a record's own names. Levels and filters are not asked.
     """
     handler = _only_handler(log)
     if isinstance(handler, TogetherHandler) and isinstance(handler.formatter, JsonFormatter):

@@ -317,8 +317,7 @@ async def _serve_submission(
     for index, listen in enumerate(listens):
         if listen is not None:
             service = submission_service(offered, config.hostname, certificate.context, is_implicit=bool(index))
-            server = SmtpServer(service, SUBMISSION_LIMITS)
-            server.budget = budget
+            server = SmtpServer(service, SUBMISSION_LIMITS, budget)
             bound[index] = await server.start(*listen)
             stack.push_async_callback(server.stop, min(CLOSING_S, config.drain_s))
     return bound[0], bound[1]

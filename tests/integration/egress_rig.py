@@ -27,11 +27,14 @@ from egret_egress.opening import Dialing
 from egret_egress.pacing import Pacing
 from egret_egress.pool import Pool, PoolLimits
 from egret_egress.recorder import Recorder
+from egret_egress.session import Timeouts
 from tests.conformance.scripted import SHORT, NoDns, listening
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LEASE = timedelta(minutes=40)
 ACCOUNT = "aaaaaaaa"
+UNHURRIED = Timeouts()
+"""For loops in virtual time."""
 
 
 class Notebook:
@@ -157,6 +160,7 @@ class Wishes:
     metrics: Metrics = field(default_factory=NoMetrics)
     pacing: Pacing | None = None
     executor: Executor | None = None
+    timeouts: Timeouts = SHORT
 
 
 @contextlib.asynccontextmanager
@@ -169,7 +173,7 @@ async def rig_for(port: int, wishes: Wishes | None = None) -> AsyncIterator[Rig]
         recorder = Recorder(wishes.book, ledger, executor, first_pause_s=0.001)
         pool = Pool(wishes.limits, wishes.pacing)
         router = wishes.router or Fixed(Host("127.0.0.1", port), NoDns())
-        courier = Courier(router, pool, Dialing("unit.example", SHORT))
+        courier = Courier(router, pool, Dialing("unit.example", wishes.timeouts))
         keeping = Keeping(ledger, recorder, clock, wishes.may_begin, wishes.metrics)
         engine = Engine(Parts(keeping, courier, Contents(wishes.fetch, executor)), wishes.capacity)
         engine.recover()

@@ -140,7 +140,7 @@ def test_a_profile_brings_its_own_region_and_credentials(moto_endpoint: str, sta
     ("words", "sentence"),
     [
         (("--stack", "nothing-there", "--region", REGION), "There is no stack named 'nothing-there'"),
-        (("--stack", "x"), "AWS cannot be asked for the stack: You must specify a region."),
+        (("--stack", "x"), "give --region, or set AWS_DEFAULT_REGION."),
         (
             ("--stack", "x", "--profile", "no-such", "--region", REGION),
             "The config profile (no-such) could not be found",

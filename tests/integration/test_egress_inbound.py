@@ -23,7 +23,7 @@ from egret_egress.destinations import Answer
 from egret_egress.inbound import InboundPolicy, InboundPorts, InboundServer, Recipients
 from egret_egress.judging import Judge, JudgingPorts
 from egret_egress.rates import Rate
-from egret_egress.smtp_server import ServerLimits
+from egret_egress.smtp_limits import Occupancy, ServerLimits
 from egret_egress.spf_check import Sender, Spf
 from egret_egress.unit import INBOUND_THREADS, serving
 from tests.certificates import Certificate
@@ -505,17 +505,13 @@ def test_a_hostile_client_harms_nobody_else(hostile: bytes, certificate: Certifi
 
 def test_connections_of_a_network_are_limited_as_those_of_an_address_are() -> None:
     """Three times as many around it, and nine times."""
-    server = InboundServer(
-        InboundPorts(Recipients(settings(), KEYS), MemoryBlobs(), FakeClock(NOW), SeededDice(), ThreadPoolExecutor(1)),
-        "mx.example",
-        ServerLimits(peer_connections=2),
-    )
+    occupancy = Occupancy(ServerLimits(peer_connections=2))
     for networks, count in ((["a/32", "a/26", "a/21"], 2), (["b/32", "b/26", "b/21"], 0)):
-        server.connections_of.update(networks * count)
-    assert server.is_full_for(["a/32", "a/26", "a/21"])
-    assert not server.is_full_for(["c/32", "a/26", "a/21"])
-    server.connections_of["a/26"] = 6
-    assert server.is_full_for(["c/32", "a/26", "a/21"])
-    assert not server.is_full_for(["c/32", "d/26", "a/21"])
-    server.connections_of["a/21"] = 18
-    assert server.is_full_for(["c/32", "d/26", "a/21"])
+        occupancy.connections_of.update(networks * count)
+    assert occupancy.is_full_for(["a/32", "a/26", "a/21"])
+    assert not occupancy.is_full_for(["c/32", "a/26", "a/21"])
+    occupancy.connections_of["a/26"] = 6
+    assert occupancy.is_full_for(["c/32", "a/26", "a/21"])
+    assert not occupancy.is_full_for(["c/32", "d/26", "a/21"])
+    occupancy.connections_of["a/21"] = 18
+    assert occupancy.is_full_for(["c/32", "d/26", "a/21"])

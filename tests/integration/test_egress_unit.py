@@ -41,7 +41,7 @@ from egret_egress.holdings import Full
 from egret_egress.inbound import InboundPorts, InboundServer, Recipients
 from egret_egress.prometheus import PrometheusMetrics
 from egret_egress.register import ACCOUNT_FULL, Announcer, Identity
-from egret_egress.smtp_server import Connection, ServerLimits
+from egret_egress.smtp_limits import Connected, ServerLimits
 from egret_egress.unit import Running, UnitPorts, _on_duty, serving
 from tests.conformance.scripted import NoDns
 from tests.integration.egress_rig import NOW, Notebook, Sink, handoff, sinking, transaction
@@ -694,7 +694,7 @@ def test_too_many_connections_are_turned_away(
             writer.close()
             await writer.wait_closed()
             async with asyncio.timeout(5):
-                while server.connections or server.connections_of:  # noqa: ASYNC110 (a set has no event)
+                while server.occupancy.connections or server.occupancy.connections_of:  # noqa: ASYNC110 (a set has no event)
                     await asyncio.sleep(0.01)
             return [*codes, await greeting_of(port)]
 
@@ -730,16 +730,16 @@ def test_a_config_never_shows_its_secret(tmp_path: Path) -> None:
 def test_a_client_that_hangs_up_at_once_leaves_nothing_open() -> None:
     """Who connects and closes in the same breath, as port scanners do, takes none of the connections that may be."""
 
-    async def run() -> set[Connection]:
+    async def run() -> set[Connected]:
         async with receiving(MemoryBlobs()) as (server, port):
             for _ in range(20):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.close()
                 await writer.wait_closed()
             async with asyncio.timeout(5):
-                while server.connections:  # noqa: ASYNC110 (a set has no event)
+                while server.occupancy.connections:  # noqa: ASYNC110 (a set has no event)
                     await asyncio.sleep(0.01)
-            return server.connections
+            return server.occupancy.connections
 
     assert asyncio.run(run()) == set()
 

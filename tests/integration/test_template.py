@@ -98,6 +98,54 @@ def test_all_parameters_but_the_host_name_have_defaults() -> None:
     assert [name for name, each in template()["Parameters"].items() if "Default" not in each] == ["Hostname"]
 
 
+def test_the_questions_of_a_guided_deploy_can_be_answered_by_enter() -> None:
+    """It asks for what has NoEcho until something is typed, and Enter refuses an API that says nothing of Auth."""
+    assert [name for name, each in template()["Parameters"].items() if "NoEcho" in each] == []
+    assert [name for name, each in of_type("AWS::Serverless::HttpApi").items() if not each.get("Auth")] == []
+
+
+def test_the_password_of_the_smarthost_is_in_a_secret_that_ecs_alone_reads() -> None:
+    """When one is named; neither the template nor the role of the container's own code has it."""
+    read = "secretsmanager:GetSecretValue"
+
+    assert container_variables()["EGRET_SMARTHOST_PASSWORD"] == {"Ref": "SmarthostPasswordSecret"}
+    assert template()["Conditions"]["LogsIntoSmarthost"]["Fn::And"] == [
+        {"Condition": "HasSmarthost"},
+        {"Fn::Not": [{"Fn::Equals": [{"Ref": "SmarthostPasswordSecret"}, ""]}]},
+    ]
+    assert {place for action, place in permissions("EgressExecutionRole").allowed if action == read} == {
+        *("FromidSecret", "HandoffSecret", "SmarthostPasswordSecret", "TlsCertificate")
+    }
+    assert permissions("EgressTaskRole").actions("secretsmanager") == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [
+        ("", True),
+        ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:egret/smarthost-AbCdEf", True),
+        ("hunter2", False),
+        ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:egret-AbCdEf:password::", False),
+    ],
+)
+def test_a_password_itself_is_refused_where_the_name_of_its_secret_belongs(given: str, is_taken: bool) -> None:
+    """So is a part of a secret, which no role could be let read."""
+    pattern = template()["Parameters"]["SmarthostPasswordSecret"]["AllowedPattern"]
+
+    assert bool(re.search(pattern, given)) is is_taken
+
+
+def test_a_login_has_a_user_and_a_password() -> None:
+    """One without the other is refused before anything is made."""
+    user, secret = (
+        {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]} for name in ("SmarthostUser", "SmarthostPasswordSecret")
+    )
+    rules = [(each.get("RuleCondition"), each["Assertions"][0]["Assert"]) for each in template()["Rules"].values()]
+
+    assert (user, secret) in rules
+    assert (secret, user) in rules
+
+
 def test_the_due_index_is_sparse_and_of_keys_only() -> None:
     """Under the name, and of the attributes, that the adapters write."""
     (index,) = resource("MailTable")["GlobalSecondaryIndexes"]
@@ -481,17 +529,26 @@ def test_every_function_that_counts_has_the_namespace() -> None:
     assert named == {*of_type("AWS::Serverless::Function")} - {"BuildImageFunction"}
 
 
-def test_the_page_on_deploying_counts_what_costs() -> None:
+def test_the_page_on_deploying_lists_what_is_left_when_the_stack_is_gone() -> None:
+    """Whoever removes an installation pays for it until it is removed by hand."""
+    chapter = (ROOT / "docs" / "deploying.md").read_text().partition("\n## Remove it\n")[2]
+    named = {
+        name for row in re.findall(r"^\| (`[^|]*) \|", chapter, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    }
+
+    assert named == {name for name, each in template()["Resources"].items() if each.get("DeletionPolicy") == "Retain"}
+
+
+def test_the_pages_count_what_costs() -> None:
     """An alarm costs by the metrics that it looks at."""
     alarms = of_type("AWS::CloudWatch::Alarm").values()
     metrics = sum(
         len([each for each in alarm.get("Metrics", [{"MetricStat": {}}]) if "MetricStat" in each]) for alarm in alarms
     )
-    page = (ROOT / "docs" / "deploying.md").read_text()
+    secrets = len(of_type("AWS::SecretsManager::Secret"))
+    page = (ROOT / "docs" / "cost.md").read_text()
 
-    assert f"| {len(alarms)} alarms on {metrics} metrics | ${metrics / 10:.2f} |" in page
-    every = len(of_type("AWS::SecretsManager::Secret"))
-    assert f"| {every - 1} secrets ({every} with a smarthost login) | ${(every - 1) * 0.4:.2f} |" in page
+    assert (f"alarms ({metrics} metrics)" in page, f"secrets ({secrets})" in page) == (True, True)
 
 
 def test_the_entrypoint_makes_a_file_of_the_certificate(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class Recording(Quiet):
 
 
 def on_loop(test: Callable[[asyncio.AbstractEventLoop, Burst], Awaitable[None]]) -> None:
-    """Run a test on a loop, with an burst."""
+    """Run a test on a loop, with a burst."""
 
     async def run() -> None:
         await test(asyncio.get_running_loop(), Burst())
@@ -153,7 +153,7 @@ def test_a_connection_that_fails_keeps_none_of_the_others() -> None:
 
 
 def test_nothing_goes_out_once_the_connection_has_ended() -> None:
-    """Neither what was written before nor what the end of it wakes up."""
+    """What waited for the end of the turn stays unsent, and is known to."""
 
     async def test(loop: asyncio.AbstractEventLoop, burst: Burst) -> None:
         transport = Recording()
@@ -162,6 +162,7 @@ def test_nothing_goes_out_once_the_connection_has_ended() -> None:
         connection.eof_received()
         await asyncio.sleep(0)
         assert transport.sent == []
+        assert connection.has_unsent
 
     on_loop(test)
 

@@ -9,10 +9,12 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from egret_egress.log_lines import MOST_LINES, Lines
 from egret_egress.logs import JsonFormatter, TogetherHandler
 from egret_egress.telling import tell
 from tests.fault.providers import VirtualLoop, run_virtually
@@ -84,7 +86,7 @@ def test_a_line_that_its_loop_did_not_write_is_written_by_the_next(
 
 def test_text_that_is_not_unicode_is_logged_all_the_same() -> None:
     """A lone surrogate, or a huge number, does not cost the line."""
-    record = logging.makeLogRecord({"msg": "x", "path": "\udc80", "number": 1 << 70})
+    record = logging.makeLogRecord({"name": "egret", "msg": "x", "path": "\udc80", "number": 1 << 70})
 
     assert json.loads(JsonFormatter().format(record))["number"] == 1 << 70
 
@@ -99,3 +101,58 @@ def test_libraries_are_heard_from_warnings_on() -> None:
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stderr
 
     assert [json.loads(line)["message"] for line in told.splitlines()] == ["ours"]
+
+
+class Interrupted(io.StringIO):
+    """A stream within whose first write objects are collected, which say something in the log as they go."""
+
+    lines: Lines | None = None
+
+    def write(self, text: str) -> int:
+        """Write."""
+        if self.lines is not None:
+            lines, self.lines = self.lines, None
+            lines.add(b"never retrieved", None)
+        return super().write(text)
+
+
+def test_what_is_logged_while_lines_are_written_stops_nothing() -> None:
+    """Python collects what it likes when it likes, and asyncio's futures complain as they go."""
+    stream = Interrupted()
+    stream.lines = lines = Lines(stream)
+
+    thread = threading.Thread(target=lines.add, args=(b"one", None), daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert sorted(stream.getvalue().splitlines()) == ["never retrieved", "one"]
+
+
+class Broken(io.StringIO):
+    """A stream that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_stops_nobody() -> None:
+    """An outcome is told on its way to the next recipient's: were it to raise here, theirs would not be known."""
+    logger = logging.getLogger("egret.test.broken")
+    handler = TogetherHandler(Broken())
+    handler.setFormatter(JsonFormatter())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    failures = []
+
+    async def main(loop: VirtualLoop) -> None:
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        for number in range(MOST_LINES + 1):
+            tell(logger, "attempt", {"delivery": number})
+        await asyncio.sleep(1)
+
+    run_virtually(main)
+
+    assert failures == []

@@ -103,8 +103,10 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert name_of(shown(own.context)) == "one.example"
 
 
-def test_a_key_made_here_is_left_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its file is there for a moment."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert OwnCertificate("mx.example", FakeClock(NOW)).files is None
+def test_a_key_made_here_is_left_nowhere(tmp_path: Path) -> None:
+    """Its file is there for a moment, in the directory for it and in no other."""
+    own = OwnCertificate("mx.example", FakeClock(NOW), scratch=tmp_path)
+    assert name_of(shown(own.context)) == "mx.example"
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        OwnCertificate("mx.example", FakeClock(NOW), scratch=tmp_path / "none")

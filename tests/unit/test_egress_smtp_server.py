@@ -19,15 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egret_egress.esmtp import Mail, Rcpt
-from egret_egress.smtp_server import (
-    MAX_ERRORS,
-    AuthAborted,
-    Challenge,
-    Client,
-    ServerLimits,
-    Service,
-    SmtpServer,
-)
+from egret_egress.smtp_dialogue import MAX_ERRORS
+from egret_egress.smtp_limits import ServerLimits
+from egret_egress.smtp_server import SmtpServer
+from egret_egress.smtp_service import AuthAborted, Challenge, Client, Service
 from tests.certificates import Certificate
 from tests.smtp_client import Wire, dialling
 
@@ -399,9 +394,9 @@ def test_a_handshake_that_fails_leaves_nothing_behind(
             await wire.codes("EHLO me", "STARTTLS")
             wire.writer.write(b"NOOP\r\n" * 100)
             await wire.reader.read()
-            while server.connections:  # noqa: ASYNC110 (a set has no event)
+            while server.occupancy.connections:  # noqa: ASYNC110 (a set has no event)
                 await asyncio.sleep(0.01)
-            assert not server.connections_of
+            assert not server.occupancy.connections_of
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(go())
@@ -416,14 +411,14 @@ def test_who_connects_counts_before_tls_is_there(
     async def go() -> None:
         service = replace(with_tls(User(), certificate), is_implicit=True)
         async with connected(service, ServerLimits(peer_connections=1)) as (server, silent):
-            while not server.connections_of:  # noqa: ASYNC110 (a counter has no event)
+            while not server.occupancy.connections_of:  # noqa: ASYNC110 (a counter has no event)
                 await asyncio.sleep(0.01)
             reader, writer = await asyncio.open_connection("127.0.0.1", silent.writer.get_extra_info("peername")[1])
             assert await reader.read() == b""
             writer.close()
             silent.writer.write(b"EHLO in.the.clear\r\n")
             assert b"220" not in await silent.reader.read()
-            while server.connections_of:  # noqa: ASYNC110
+            while server.occupancy.connections_of:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -442,7 +437,7 @@ def test_a_handshake_that_came_to_nothing_is_told_with_its_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And with the peer; who only looks whether somebody listens makes no error, and none is told."""
-    caplog.set_level(logging.INFO, "egret_egress.smtp_server")
+    caplog.set_level(logging.INFO, "egret_egress")
 
     async def go() -> None:
         async with connected(replace(with_tls(User(), certificate), is_implicit=True)) as (_, wire):
@@ -454,7 +449,7 @@ def test_a_handshake_that_came_to_nothing_is_told_with_its_reason(
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(go())
-    (line,) = [record for record in caplog.records if record.name == "egret_egress.smtp_server"]
+    (line,) = [record for record in caplog.records if record.name.startswith("egret_egress.")]
     assert (line.getMessage(), vars(line)["peer"]) == (told, "127.0.0.1")
     assert bool(said) == bool(vars(line).get("error")) == ("error" in vars(line))
 

@@ -1,49 +1,46 @@
-"""What the Makefile promises of its recipes."""
+"""`make deploy` asks once."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from egret import posix
+from tests.template import ROOT
 
-MAKEFILE = Path(__file__).parents[2] / "Makefile"
-PROGRAM = """#!/bin/sh
-trap 'echo ended; exit 0' TERM
-echo "$PYTHONPATH"
-while :; do sleep 0.01; done
-"""
+EMPTY = '[default.deploy.parameters]\nstack_name = "egret"\n'
+ANSWERED = EMPTY + 'parameter_overrides = "Hostname=\\"mx.example.com\\""\n'
+OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "GUIDED")
 
 
-@pytest.mark.skipif(shutil.which("make") is None or os.name != "posix", reason="needs make and a POSIX shell")
-@pytest.mark.parametrize("target", ["serve", "moto"])
-def test_a_server_ends_with_its_make(tmp_path: Path, target: str) -> None:
-    """A request to end that only make gets reaches the program, and make waits for it; also in a folder with spaces."""
-    checkout = tmp_path / "my checkout"
-    program = checkout / ".venv" / "bin" / "python"
-    program.parent.mkdir(parents=True)
-    program.write_text(PROGRAM)
-    program.chmod(0o755)
-    shutil.copy(MAKEFILE, checkout)
-    made = [word for name in (".venv", ".venv-emulator") for word in ("-o", f"{name}/.ready")]
-    for name in (".venv", ".venv-emulator"):
-        (checkout / name).mkdir(exist_ok=True)
-        (checkout / name / ".ready").touch()
-    command = ["make", "-C", str(checkout), "--no-print-directory", *made, target]
-    make = posix.spawn_group(command, environment={"PATH": os.environ["PATH"]}, output=subprocess.PIPE)
-    assert make.stdout is not None
-    try:
-        assert make.stdout.readline().split(b":")[0] == str(checkout).encode()
+def commands(folder: Path, *words: str) -> list[str]:
+    """Return the words of what `make deploy` would run after the build, with the samconfig.toml of a folder."""
+    make = ["make", "--dry-run", "--assume-old=build", f"--file={ROOT / 'Makefile'}", "deploy", *words]
+    environ = {name: value for name, value in os.environ.items() if name not in OF_AN_OUTER_MAKE}
+    return subprocess.run(make, cwd=folder, env=environ, capture_output=True, text=True, check=True).stdout.split()
 
-        make.send_signal(signal.SIGTERM)
 
-        make.wait(10)
-    finally:
-        posix.kill_group(make.pid)
-    with make.stdout:
-        assert b"ended\n" in make.stdout.read()
+@pytest.mark.parametrize(
+    ("config", "words", "told"),
+    [
+        pytest.param(EMPTY, (), ["--guided"], id="first"),
+        pytest.param(EMPTY + "[default.global.parameters]\nparameter_overrides = 1\n", (), ["--guided"], id="section"),
+        pytest.param(ANSWERED.replace("default", "prod"), (), ["--guided"], id="environment"),
+        pytest.param(ANSWERED + "[default.global.parameters]\n", (), [], id="answered"),
+        pytest.param(ANSWERED, ("GUIDED=1",), ["--guided"], id="again"),
+        pytest.param(EMPTY, ("ARGS=--config-env prod",), ["--config-env", "prod"], id="options"),
+        pytest.param(
+            EMPTY, ("ARGS=--config-env prod", "GUIDED=1"), ["--config-env", "prod", "--guided"], id="options-asked"
+        ),
+    ],
+)
+def test_a_deploy_asks_only_where_no_answers_are_saved(
+    tmp_path: Path, config: str, words: tuple[str, ...], told: list[str]
+) -> None:
+    """Those of the environment that is deployed; GUIDED=1 asks again, and who gives options is not asked."""
+    (tmp_path / "samconfig.toml").write_text(config)
+    ran = commands(tmp_path, *words)
+
+    assert ran[ran.index("deploy") + 1 :] == told

@@ -6,6 +6,7 @@ import re
 
 from egret.contracts.metrics import Counter, Gauge, Histogram
 from egret.core.lifecycle import GIVEN_UP
+from egret.usecases.deliver import SUPPRESSED
 from egret.usecases.waiting import BUSY, DUE, NO_UNIT, PORT25_CLOSED
 from egret_egress import metrics as egress
 from egret_egress.reasons import GREYLISTED, POLICY
@@ -57,6 +58,11 @@ def test_the_page_has_the_sentences_that_an_account_reads() -> None:
         GREYLISTED,
         POLICY,
         GIVEN_UP,
+        f"| {SUPPRESSED}: … |",
+        "| the server closed the connection; whether the message arrived cannot be known |",
+        "| the server ended the connection, transient: 421 … |",
+        "| the server refused the message … |",
+        "(RequireTLS), for which … is not set up |",
         "the server did not want to talk to us",
         "the server refused the sender",
         "does not let us send: ",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ class Lines:
         self._stream = stream
         self._lines: list[bytes] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is collected in the middle of it may log as well
 
     def add(self, line: bytes, loop: asyncio.AbstractEventLoop | None) -> None:
         """Write a line soon, by the loop of this thread; without one, or with many lines, now."""
@@ -62,9 +63,10 @@ class Lines:
             loop.call_later(TOGETHER_S, self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits; what cannot be written is lost, since a log must stop nothing."""
         with self._lock:
             lines, self._lines, self._loop = self._lines, [], None
             if lines:
-                self._stream.write(b"\n".join(lines).decode() + "\n")
-                self._stream.flush()
+                with contextlib.suppress(OSError, ValueError):  # nobody reads it, the disk is full, it is closed
+                    self._stream.write(b"\n".join(lines).decode() + "\n")
+                    self._stream.flush()
