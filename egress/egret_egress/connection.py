@@ -154,9 +154,11 @@ class Connection(asyncio.Protocol):
                 self._end(f"the connection was lost ({words_of(error)})")
 
     async def drain(self, timeout_s: float) -> None:
-        """Send, and wait until more may be written, or the server says something."""
+        """Send, and wait until more may be written, or the server says something; others have a turn in any case."""
         self.flush()
-        if self._drained is not None and not self._lost:
+        if self._drained is None:
+            await asyncio.sleep(0)
+        elif not self._lost:
             deadline = self._loop.time() + timeout_s
             self._be_there_by(deadline, "the server did not read the message in time")
             try:

@@ -181,3 +181,21 @@ def test_who_waits_until_more_may_be_written_has_written() -> None:
         assert transport.sent == [b"first", b"second"]
 
     on_loop(test)
+
+
+def test_who_writes_a_large_message_lets_others_work_in_between() -> None:
+    """However fast it is read: each piece waits for its turn."""
+
+    async def test(loop: asyncio.AbstractEventLoop, burst: Burst) -> None:
+        connection, order = connected(loop, burst, Recording()), list[str]()
+
+        async def write(name: str) -> None:
+            for _ in range(3):
+                connection.write(b"piece")
+                await connection.drain(5)
+                order.append(name)
+
+        await asyncio.gather(write("one"), write("other"))
+        assert order == ["one", "other"] * 3
+
+    on_loop(test)
